@@ -1,0 +1,117 @@
+"""Which figures and accuracies a report knows: their titles, order, and which way is better.
+
+A figure whose name isn't here is shown too, under its own name, after the known ones. Names of NeuroBench 2.3 are
+spelled as there; a metric with parts is ``Metric.Part``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["mcu", "tflite", "spiking", "crossbar", "other"]
+
+KINDS: dict[str, str] = {
+    "mcu": "Microcontroller",
+    "tflite": "TensorFlow Lite Micro",
+    "spiking": "Spiking",
+    "crossbar": "Memristor crossbar",
+    "other": "Other",
+}
+
+KIND_OF_BACKEND: dict[str, Kind] = {
+    "c": "mcu",
+    "tflite": "tflite",
+    "brian2": "spiking",
+    "snntorch": "spiking",
+    "nir": "spiking",
+    "crossbar": "crossbar",
+}
+
+
+@dataclass(frozen=True)
+class Known:
+    """A known figure: its title, the group of rows it stands in, whether it is a main cost (plotted, summarised)."""
+
+    title: str
+    group: str
+    main: bool = False
+    lower_is_better: bool = True
+
+
+_NETWORK = "Network"
+_FLASH = "Flash"
+_RAM = "RAM"
+_WORK = "Work per step"
+_TFLITE = "TensorFlow Lite"
+_SPIKES = "Spikes and synaptic operations"
+_CROSSBAR = "Crossbar"
+_TIME = "Time and energy"
+
+FIGURES: dict[str, Known] = {
+    "ParameterCount": Known("Parameters", _NETWORK),
+    "Footprint": Known("Footprint: parameters and states", _NETWORK),
+    "ConnectionSparsity": Known("Connection sparsity", _NETWORK, lower_is_better=False),
+    "flash": Known("Flash, total", _FLASH, main=True),
+    "flash_code": Known("Code", _FLASH),
+    "flash_tables": Known("Tables", _FLASH),
+    "flash_weights": Known("Weights", _FLASH),
+    "ram": Known("RAM, total", _RAM, main=True),
+    "ram_state": Known("State", _RAM),
+    "ram_scratch": Known("Scratch", _RAM),
+    "ram_stack": Known("Stack", _RAM),
+    "macs": Known("Multiply-accumulates", _WORK),
+    "macs_mean": Known("Multiply-accumulates, mean", _WORK),
+    "instructions_worst": Known("Instructions, worst", _WORK),
+    "instructions_mean": Known("Instructions, mean", _WORK, main=True),
+    "cycles_worst": Known("Cycles, worst", _WORK),
+    "cycles_mean": Known("Cycles, mean", _WORK, main=True),
+    "tflite_bytes": Known("Model file (.tflite)", _TFLITE, main=True),
+    "arena_bytes": Known("Tensor arena", _TFLITE, main=True),
+    "spikes": Known("Spikes", _SPIKES, main=True),
+    "SynapticOperations.Effective_ACs": Known("SynapticOperations: Effective_ACs", _SPIKES, main=True),
+    "SynapticOperations.Effective_MACs": Known("SynapticOperations: Effective_MACs", _SPIKES),
+    "SynapticOperations.Dense": Known("SynapticOperations: Dense", _SPIKES),
+    "MembraneUpdates": Known("MembraneUpdates", _SPIKES),
+    "NeuronOperations": Known("NeuronOperations", _SPIKES),
+    "ActivationSparsity": Known("ActivationSparsity", _SPIKES, lower_is_better=False),
+    "neurons": Known("Neurons", _SPIKES),
+    "synapses": Known("Synapses", _SPIKES),
+    "tiles": Known("Tiles", _CROSSBAR, main=True),
+    "devices": Known("Memristive devices", _CROSSBAR, main=True),
+    "utilisation": Known("Utilisation of the tiles", _CROSSBAR, lower_is_better=False),
+    "dac_conversions": Known("DAC conversions", _CROSSBAR),
+    "adc_conversions": Known("ADC conversions", _CROSSBAR, main=True),
+    "stalled_updates": Known("Stalled state updates", "Quantization"),
+    "latency": Known("Latency", _TIME),
+    "energy": Known("Energy", _TIME, main=True),
+}
+
+HOW: dict[str, str] = {
+    "measured": "by running on the thing itself: a counter of the board, or of the emulated core",
+    "compiled": "exact by construction: a linker map, a file's size, a shape",
+    "simulated": "from a model of a chip or of its physics",
+    "estimated": "a count times a constant from a named source",
+    "unknown": "no figure, and no checked source for one",
+}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """An accuracy metric: its title, unit, the factor from stored to shown value, and which way is better."""
+
+    title: str
+    unit: str = ""
+    factor: float = 1.0
+    higher_is_better: bool = False
+
+
+METRICS: dict[str, Metric] = {
+    "ClassificationAccuracy": Metric("Classification accuracy", "%", 100.0, True),
+    "MSE": Metric("Mean squared error"),
+    "RMSE": Metric("Root mean squared error"),
+    "NRMSE": Metric("Normalised root mean squared error"),
+    "MAE": Metric("Mean absolute error"),
+    "R2": Metric("Coefficient of determination R2", higher_is_better=True),
+    "SMAPE": Metric("Symmetric mean absolute percentage error", "%"),
+}
