@@ -105,11 +105,15 @@ class Memory(Sourced):
 
 
 class Uart(Sourced):
-    """A polled serial port. ``clock_hz`` is the clock that its divider divides."""
+    """A polled serial port. ``clock_hz`` is the clock that its divider divides.
+
+    ``rx_irq`` is the number of its receive interrupt, which wakes the sleeping core (it is never taken).
+    """
 
     driver: Literal["cmsdk"]
     base: Address
     clock_hz: Hz
+    rx_irq: Annotated[int, Field(ge=0, lt=496)]
     baud: Annotated[int, Field(gt=0)] = 115200
 
 
@@ -171,8 +175,8 @@ class Target(Description):
 class Board(Target):
     """A microcontroller board, its chip's tables merged in.
 
-    ``port`` is the folder ``firmware/ports/<port>``. ``resident``: our firmware lives on the board and takes models over
-    the serial line; it answers with ``target_id`` (32 bits). Without it the board is for libraries and fit checks.
+    ``port`` is the folder ``firmware/ports/<port>``. ``resident``: our firmware lives on the board and takes models
+    over the serial line; it answers with ``target_id`` (32 bits). Without it the board is for libraries and fit checks.
     """
 
     kind: Literal["board"]
@@ -500,7 +504,8 @@ def _unknown(path: Path, key: str, model: type[Table], dotted: str) -> TargetErr
 
 def _explain(path: Path, model: type[Table], error: ValidationError) -> TargetError:
     """One line for the first thing that is wrong: its dotted key, what was found, what was needed."""
-    first, *more = error.errors(include_url=False)
+    # A misspelt key is also a missing one: name the spelling, which leads to the other.
+    first, *more = sorted(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
     dotted = ".".join(str(part) for part in first["loc"])
     rest = f" (and {len(more)} more)" if more else ""
     if first["type"] == "extra_forbidden":
@@ -512,7 +517,9 @@ def _explain(path: Path, model: type[Table], error: ValidationError) -> TargetEr
             place=str(path),
             hint="Say where the numbers beside it come from." if is_source else "Add it.",
         )
-    reason = first["msg"].removeprefix("Value error, ").replace("Input should be", "needed:", 1)
+    reason = first["msg"].removeprefix("Value error, ")
+    for wording in ("Input should be", "Input should have", "String should have", "String should"):
+        reason = reason.replace(wording, "needed:", 1)
     if first["type"] == "value_error":
         text = f"'{dotted}': {reason}" if dotted else reason
     else:

@@ -1,0 +1,325 @@
+"""Targets as data: every shipped file is valid, and every broken one is refused with one exact line."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from neurodeploy import hardware
+from neurodeploy.errors import TargetError
+from neurodeploy.hardware import Board, Crossbar, Interpreter, Neuromorphic, Target
+
+FILES = hardware.files()
+RESIDENT = [name for name in hardware.names("board") if hardware.find(name, Board).resident]
+
+CHIP = """\
+kind = "chip"
+name = "m0"
+title = "A Cortex-M0"
+
+[core]
+cpu = "cortex-m0"
+isa = "armv6m"
+fpu = false
+dsp = false
+clock_hz = 48_000_000
+source = "a manual"
+"""
+
+BOARD = """\
+kind = "board"
+name = "mine"
+title = "My board"
+chip = "cortex-m4f-mps2"
+backend = "c"
+resident = true
+target_id = 0x1
+
+[memory]
+flash = { origin = 0x0, size_bytes = 0x1000 }
+ram = { origin = 0x20000000, size_bytes = 0x1000 }
+slot = { origin = 0x20001000, size_bytes = 0x1000 }
+io = { origin = 0x20002000, size_bytes = 0x1000 }
+source = "a manual"
+
+[emulators.qemu]
+machine = "mps2-an386"
+"""
+
+
+def refusal(path: Path, text: str | bytes) -> str:
+    """The message that a file with this text is refused with, its folder left out."""
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(TargetError) as caught:
+        hardware.validate(path)
+    return str(caught.value).replace(f"{path.parent}/", "")
+
+
+# ------------------------------------------------------------------------------------------------- what is shipped
+
+
+def test_there_are_shipped_files():
+    assert len(FILES) >= 15
+    assert set(hardware.names("board")) >= {"mps2-an385", "mps2-an386", "mps2-an500", "mps2-an505", "host"}
+    assert set(hardware.names("crossbar")) >= {"pcm-128", "ideal-128"}
+    assert set(hardware.names("neuromorphic")) >= {"brian2-lsm", "snntorch-sigma-delta"}
+    assert "tflm" in hardware.names("interpreter")
+    assert len(RESIDENT) >= 4
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_shipped_file(path: Path):
+    described = hardware.validate(path)
+    assert path.parent.name == hardware.FOLDERS[described.kind]
+    assert isinstance(described, Target) == (described.kind != "chip")
+    if isinstance(described, Target):
+        assert hardware.find(described.name) == described
+        assert described.name in hardware.names(described.kind)
+
+
+def test_names_and_target_ids_are_unique():
+    stems = [path.stem for path in FILES]
+    assert len(set(stems)) == len(stems)
+    ids = [hardware.find(name, Board).target_id for name in RESIDENT]
+    assert len(set(ids)) == len(ids)
+
+
+def test_every_chip_has_a_board():
+    used = {hardware.find(name, Board).chip for name in hardware.names("board")}
+    assert used == set(hardware.names("chip"))
+
+
+@pytest.mark.parametrize("name", RESIDENT)
+def test_unicorn_maps_what_the_firmware_uses(name: str):
+    board = hardware.find(name, Board)
+    assert board.memory and board.memory.slot and board.memory.io and board.uart and board.timer
+    assert board.emulators.unicorn and board.emulators.qemu
+    mapped = board.emulators.unicorn.regions
+    for region in (board.memory.flash, board.memory.ram, board.memory.slot, board.memory.io):
+        assert any(m.origin <= region.origin and region.end <= m.end for m in mapped)
+    for base in (board.uart.base, board.timer.base):
+        assert base % 4096 == 0
+        assert not any(m.origin <= base < m.end for m in mapped)
+    assert len({board.uart.base, board.timer.base}) == 2
+
+
+@pytest.mark.parametrize("name", hardware.names("board"))
+def test_a_boards_port_has_its_source(name: str):
+    board = hardware.find(name, Board)
+    if board.port is not None:
+        assert (hardware.data_folder("firmware") / "ports" / board.port).is_dir()
+
+
+def test_a_board_has_its_chips_tables():
+    board = hardware.find("mps2-an386", Board)
+    assert (board.core.cpu, board.core.isa, board.core.fpu, board.core.dsp) == ("cortex-m4", "armv7em", True, True)
+    assert board.timer is not None
+    assert board.timer.clock_hz == 25_000_000
+    assert board.flash_bytes == board.ram_bytes == 2 * 1024 * 1024
+    host = hardware.find("host", Board)
+    assert (host.core.isa, host.resident, host.flash_bytes, host.ram_bytes) == ("host", False, None, None)
+
+
+def test_pcm_constants_give_the_published_spread():
+    """aihwkit's PCM model at 12.5 uS: programming sd 0.953 uS, a mean of 9.70 uS after an hour."""
+    device = hardware.find("pcm-128", Crossbar).device
+    assert device.programming and device.drift and device.read_noise
+    r = 12.5e-6 / device.g_max_siemens
+    assert sum(c * r**k for k, c in enumerate(device.programming.sd_siemens)) == pytest.approx(0.953e-6, rel=1e-3)
+    drift = device.drift
+    nu = min(max(drift.nu_mean_slope * math.log(r) + drift.nu_mean_offset, drift.nu_mean_min), drift.nu_mean_max)
+    assert 12.5 * ((3600 + drift.t0_s) / drift.t0_s) ** -nu == pytest.approx(9.70, abs=0.02)
+
+
+def test_an_ideal_crossbar_has_no_noise_and_no_bits():
+    ideal = hardware.find("ideal-128", Crossbar)
+    assert (ideal.device.programming, ideal.device.drift, ideal.device.read_noise) == (None, None, None)
+    assert (ideal.adc.bits, ideal.dac.bits) == (None, None)
+
+
+def test_a_described_target_never_changes():
+    with pytest.raises(ValueError, match="frozen"):
+        hardware.find("tflm", Interpreter).backend = "c"  # pyright: ignore[reportAttributeAccessIssue]
+
+
+# --------------------------------------------------------------------------------------------------------- finding
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mps2-an368", "there is no target 'mps2-an368'. Did you mean 'mps2-an386'?"),
+        ("brian2", "there is no target 'brian2'. Did you mean 'brian2-lsm'?"),
+        ("../boards/host", "there is no target '../boards/host'. Known: " + ", ".join(sorted(hardware.names())) + "."),
+        (
+            "cortex-m4f-mps2",
+            "'cortex-m4f-mps2' is a chip, not a target. Boards that have it: mps2-an386.",
+        ),
+        ("no-such.toml", "no-such.toml: there is no such file. See: neurodeploy targets list"),
+    ],
+)
+def test_a_target_that_does_not_exist(name: str, message: str):
+    with pytest.raises(TargetError) as caught:
+        hardware.find(name)
+    assert str(caught.value) == message
+    assert caught.value.exit_status == 2
+
+
+def test_a_target_of_another_kind():
+    with pytest.raises(TargetError) as caught:
+        hardware.find("pcm-128", Neuromorphic)
+    assert str(caught.value) == (
+        "'pcm-128' is a target of kind 'crossbar'; needed: neuromorphic. There are: brian2-lsm, snntorch-sigma-delta."
+    )
+
+
+def test_a_kind_that_does_not_exist():
+    with pytest.raises(TargetError, match=r"there is no kind of target 'boards'\. Did you mean 'board'\?"):
+        hardware.names("boards")
+
+
+def test_all_targets_are_no_chips():
+    assert set(hardware.names()) == {p.stem for p in FILES} - set(hardware.names("chip"))
+
+
+def test_a_users_own_board(tmp_path: Path):
+    path = tmp_path / "mine.toml"
+    path.write_text(BOARD)
+    board = hardware.find(str(path), Board)
+    assert board.core == hardware.find("mps2-an386", Board).core
+    assert board.uart == hardware.find("mps2-an386", Board).uart
+    assert board.memory is not None
+    assert board.memory.flash.size_bytes == 0x1000
+
+
+def test_a_users_own_chip_lies_beside_the_board(tmp_path: Path):
+    (tmp_path / "m0.toml").write_text(CHIP)
+    path = tmp_path / "mine.toml"
+    path.write_text('kind = "board"\nname = "mine"\ntitle = "Mine"\nchip = "m0"\nbackend = "c"\nresident = false\n')
+    board = hardware.find(str(path), Board)
+    assert (board.core.isa, board.core.clock_hz, board.memory) == ("armv6m", 48_000_000, None)
+
+
+def test_a_boards_table_replaces_the_chips(tmp_path: Path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        BOARD
+        + '[uart]\ndriver = "cmsdk"\nbase = 0x40005000\nclock_hz = 1_000_000\nrx_irq = 2\nbaud = 9600\nsource = "x"\n'
+    )
+    uart = hardware.find(str(path), Board).uart
+    assert uart is not None
+    assert (uart.base, uart.clock_hz, uart.rx_irq, uart.baud) == (0x40005000, 1_000_000, 2, 9600)
+
+
+# ----------------------------------------------------------------------------------------------------- broken files
+
+BROKEN_BOARDS = [
+    ("kind", 'kind = "board"', 'kind = "bord"', "'kind' is 'bord'; needed: one of chip, board, crossbar, neuromorphic, interpreter. Did you mean 'board'?"),
+    ("no kind", 'kind = "board"\n', "", "lacks the key 'kind'. One of: chip, board, crossbar, neuromorphic, interpreter."),
+    ("top key", "resident = true", "residant = true", "has an unknown key 'residant'. Did you mean 'resident'?"),
+    ("nested key", "size_bytes = 0x1000 }\nram", "sizebytes = 0x1000 }\nram", "has an unknown key 'memory.flash.sizebytes'. Did you mean 'size_bytes'?"),
+    ("extra nested key", "machine =", 'cpus = "x"\nmachine =', "has an unknown key 'emulators.qemu.cpus'. Did you mean 'cpu'?"),
+    ("unit-less key", "flash = { origin = 0x0, ", "flash = { origin = 0x0, size = 1, ", "has an unknown key 'memory.flash.size'. Did you mean 'size_bytes'?"),
+    ("no source", 'source = "a manual"\n', "", "lacks the key 'memory.source'. Say where the numbers beside it come from."),
+    ("empty source", 'source = "a manual"', 'source = ""', "'memory.source' is ''; needed: at least 1 character."),
+    ("missing key", "0x0, size_bytes = 0x1000", "0x0", "lacks the key 'memory.flash.size_bytes'. Add it."),
+    ("text for a number", "0x0, size_bytes = 0x1000", '0x0, size_bytes = "4 KiB"', "'memory.flash.size_bytes' is '4 KiB'; needed: a valid integer."),
+    ("fraction of a byte", "0x0, size_bytes = 0x1000", "0x0, size_bytes = 0.5", "'memory.flash.size_bytes' is 0.5; needed: a valid integer."),
+    ("negative", "0x0, size_bytes = 0x1000", "0x0, size_bytes = -1", "'memory.flash.size_bytes' is -1; needed: greater than 0."),
+    ("text for a bool", "resident = true", 'resident = "yes"', "'resident' is 'yes'; needed: a valid boolean."),
+    ("no such chip", "cortex-m4f-mps2", "cortex-m4-mps", "'chip' is 'cortex-m4-mps', which doesn't exist. Did you mean 'cortex-m4f-mps2'?"),
+    ("chip is a number", '"cortex-m4f-mps2"', "4", "'chip' is 4; needed: a valid string. (and 1 more)"),
+    ("name is not the file's", '"mine"', '"yours"', "'name' is 'yours', but the file is called 'mine'. Make the two equal: a target is found by its file's name."),
+    ("overlap", "0x20002000", "0x20001800", "'memory': 'io' overlaps 'slot'."),
+    ("past 32 bits", "0x20002000", "0xfffffffc", "'memory.io': the region ends at 0x100000ffc, past the 32-bit address space."),
+    ("resident without id", "target_id = 0x1\n", "", "a resident board needs 'target_id'."),
+    ("resident without slot", "slot = { origin = 0x20001000, size_bytes = 0x1000 }\n", "", "a resident board needs 'memory.slot'."),
+    ("resident without emulator", '[emulators.qemu]\nmachine = "mps2-an386"\n', "", "a resident board needs 'emulators'."),
+    ("not TOML", "resident = true", "resident = ", "is not TOML: Invalid value (at line 6, column 12)."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"), [row[1:] for row in BROKEN_BOARDS], ids=[r[0] for r in BROKEN_BOARDS]
+)
+def test_a_broken_board(tmp_path: Path, old: str, new: str, message: str):
+    assert BOARD.count(old) >= 1
+    assert refusal(tmp_path / "mine.toml", BOARD.replace(old, new, 1)) == f"mine.toml: {message}"
+
+
+def test_bytes_that_are_no_text(tmp_path: Path):
+    assert refusal(tmp_path / "x.toml", b'kind = "\xff"') == "x.toml: is not UTF-8 text (byte 8)."
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path):
+    (tmp_path / "x.toml").mkdir()
+    with pytest.raises(TargetError, match=r"can't be read \(Is a directory\)\.$"):
+        hardware.validate(tmp_path / "x.toml")
+
+
+def test_a_broken_chip_is_named_itself(tmp_path: Path):
+    (tmp_path / "m0.toml").write_text(CHIP.replace("clock_hz", "clock_mhz"))
+    text = 'kind = "board"\nname = "mine"\ntitle = "Mine"\nchip = "m0"\nbackend = "c"\nresident = false\n'
+    assert refusal(tmp_path / "mine.toml", text) == (
+        "m0.toml: has an unknown key 'core.clock_mhz'. Did you mean 'clock_hz'?"
+    )
+
+
+def test_a_chip_that_is_no_chip(tmp_path: Path):
+    (tmp_path / "other.toml").write_text(BOARD.replace('"mine"', '"other"'))
+    message = refusal(tmp_path / "mine.toml", BOARD.replace("cortex-m4f-mps2", "other"))
+    assert message.startswith("mine.toml: 'chip' is 'other', which is a board.")
+
+
+def test_a_chip_is_no_target(tmp_path: Path):
+    path = tmp_path / "m0.toml"
+    path.write_text(CHIP)
+    with pytest.raises(TargetError, match="describes a chip, not a target"):
+        hardware.load(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("g_max_siemens = 25e-6", "g_max_siemens = -1.0", "'device.g_max_siemens' is -1.0; needed: greater than 0."),
+        ("g_max_siemens = 25e-6", "g_max_siemens = inf", "'device.g_max_siemens' is inf; needed: a finite number."),
+        ("g_max_siemens", "g_max_us", "has an unknown key 'device.g_max_us'. Did you mean 'g_max_siemens'?"),
+        ("t0_s = 20.0", "t0_s = 20.0\nt0_ms = 1", "has an unknown key 'device.drift.t0_ms'. Did you mean 't0_s'?"),
+        ("g_min_siemens = 0.0", "g_min_siemens = 1.0", "'device': g_min_siemens 1.0 is not below g_max_siemens 2.5e-05."),
+        ("bits = 8", "bits = 0", "'dac.bits' is 0; needed: greater than or equal to 1."),
+    ],
+)  # fmt: skip
+def test_a_broken_crossbar(tmp_path: Path, old: str, new: str, message: str):
+    text = (hardware.data_folder("targets") / "crossbars" / "pcm-128.toml").read_text()
+    assert old in text
+    assert refusal(tmp_path / "pcm-128.toml", text.replace(old, new, 1)) == f"pcm-128.toml: {message}"
+
+
+def test_a_wrong_energy_is_named_by_its_place(tmp_path: Path):
+    text = (hardware.data_folder("targets") / "neuromorphic" / "brian2-lsm.toml").read_text()
+    broken = text.replace("mac_joule", "mac_pj")
+    assert refusal(tmp_path / "brian2-lsm.toml", broken) == (
+        "brian2-lsm.toml: has an unknown key 'energy.1.mac_pj'. Did you mean 'mac_joule'?"
+    )
+
+
+def _tables_of_numbers(table: dict, place: str = ""):
+    """The tables that hold a float or a number whose key has a unit, with whether a source covers them."""
+    for key, value in table.items():
+        here = f"{place}.{key}" if place else key
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, dict):
+                yield from _tables_of_numbers(item, here)
+    physical = [k for k, v in table.items() if isinstance(v, float) or (isinstance(v, int) and k.endswith("_hz"))]
+    if physical:
+        yield place, "source" in table
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_physical_numbers_have_a_source(path: Path):
+    """Looks at the files themselves, not at the schema, so that a new table without a source is seen."""
+    for place, sourced in _tables_of_numbers(tomllib.loads(path.read_text())):
+        assert sourced, f"{path.name}: [{place}] has physical numbers and no source"
