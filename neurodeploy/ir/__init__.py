@@ -1,0 +1,1 @@
+"""The intermediate representation: types, ops, programs, their text form and their meaning."""
