@@ -33,7 +33,7 @@ def _hard_sigmoid(b: Builder, x: Sym, alpha: float, beta: float) -> Sym:
     return b("max", b("min", alpha * x + beta, 1.0), 0.0)
 
 
-#: name -> (function(builder, x, alpha, beta), default alpha, default beta); formulas as the ONNX operator spec has them.
+#: name -> (function(builder, x, alpha, beta), default alpha, default beta); formulas as in the ONNX operator spec.
 ACTIVATIONS: Mapping[str, tuple[Callable[..., Sym], float, float]] = {
     "tanh": (_plain("tanh"), 0.0, 0.0),
     "sigmoid": (_plain("sigmoid"), 0.0, 0.0),
@@ -177,7 +177,7 @@ def ctrnn_rate(tau: Any, dt: float, method: str = "euler") -> np.ndarray:
 
 
 def hopfield(b: Builder, s: Sym, W: Sym, theta: Sym) -> Results:
-    """One synchronous update ``s' = sign(W s - theta)``, a tie keeping the old value, and whether s is a fixed point."""
+    """One synchronous update ``s' = sign(W s - theta)``, a tie keeping the old value; whether s is a fixed point."""
     field = W @ s - theta
     up, down = 0.0 < field, field < 0.0
     new = b("select", up, b.const(1.0), b("select", down, b.const(-1.0), s))

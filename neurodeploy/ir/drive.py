@@ -13,6 +13,7 @@ from neurodeploy.errors import DataError, nearest
 from neurodeploy.ir.fixed import dequantize, quantize
 from neurodeploy.ir.graph import Graph, Program, Ref, Stage
 from neurodeploy.ir.op import Array
+from neurodeploy.ir.types import TensorType
 
 
 class Executor(Protocol):
@@ -32,8 +33,13 @@ class Series:
     lengths: Array
 
 
+Feed = Mapping[str, Series | Array]
+
+
 @dataclass
 class StageResult:
+    """What a stage gave; ``states`` only where they were asked for, ``[B, K, ...]``."""
+
     outputs: dict[str, Series]
     final: dict[str, Array]
     states: dict[str, Array]
@@ -95,7 +101,7 @@ def bind(program: Program, inputs: Mapping[str, Array], lengths: Array | None) -
     return bound, 1 if batch is None else batch
 
 
-def _convert(name: str, array: Array, type_) -> Array:  # noqa: ANN001
+def _convert(name: str, array: Array, type_: TensorType) -> Array:
     if array.dtype.kind not in "fiub":
         raise DataError(f"input '{name}' holds {array.dtype}, needed numbers.", place="data")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -121,9 +127,7 @@ def _lengths(lengths: Array | None, array: Array) -> Array:
     return lengths.astype(np.int64)
 
 
-def _resolve(
-    program: Program, ref: Ref, data: Mapping[str, Series | Array], results: Mapping[str, StageResult]
-) -> Series | Array:
+def _resolve(program: Program, ref: Ref, data: Feed, results: Mapping[str, StageResult]) -> Series | Array:
     if ref.stage is None:
         return data[ref.name]
     result = results[ref.stage]
@@ -136,18 +140,14 @@ def _resolve(
     return series.data[np.arange(len(last)), last]
 
 
-def _static(
-    program: Program, ref: Ref, data: Mapping[str, Series | Array], results: Mapping[str, StageResult]
-) -> Array:
+def _static(program: Program, ref: Ref, data: Feed, results: Mapping[str, StageResult]) -> Array:
     found = _resolve(program, ref, data, results)
     if isinstance(found, Series):
         raise DataError(f"{ref} is a series where one value is needed.", place=program.name)
     return found
 
 
-def _path(
-    stage: Stage, feed: Mapping[str, Series | Array], data: Mapping[str, Series | Array], batch: int
-) -> tuple[Array, Array, Array, int]:
+def _path(stage: Stage, feed: Feed, data: Feed, batch: int) -> tuple[Array, Array, Array, int]:
     """The time index of every step ``[B, K]``, whether the step runs ``[B, K]``, output lengths ``[B]`` and steps."""
     series = [s for s in feed.values() if isinstance(s, Series)]
     lengths = series[0].lengths if series else np.ones(batch, np.int64)
@@ -174,7 +174,7 @@ def _path(
     return index, active, lengths, span
 
 
-def _run_along(stage: Stage, feed: Mapping[str, Series | Array], data: Mapping[str, Series | Array], batch: int, engine: Executor, states: bool) -> StageResult:  # fmt: skip
+def _run_along(stage: Stage, feed: Feed, data: Feed, batch: int, engine: Executor, states: bool) -> StageResult:
     index, active, lengths, span = _path(stage, feed, data, batch)
     rows, count = np.arange(batch)[:, None], index.shape[1]
     fed: dict[str, Array] = {}
@@ -210,7 +210,7 @@ def _run_along(stage: Stage, feed: Mapping[str, Series | Array], data: Mapping[s
     return StageResult(outputs, engine.states(), stacked, active.sum(axis=1))
 
 
-def _run_iterated(stage: Stage, feed: Mapping[str, Series | Array], data: Mapping[str, Series | Array], batch: int, engine: Executor, states: bool) -> StageResult:  # fmt: skip
+def _run_iterated(stage: Stage, feed: Feed, data: Feed, batch: int, engine: Executor, states: bool) -> StageResult:
     drive_ = stage.drive
     stop = drive_.predicate if drive_.kind == "until" else drive_.stop
     now = {name: array for name, array in feed.items() if not isinstance(array, Series)}

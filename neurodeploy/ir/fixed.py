@@ -1,4 +1,4 @@
-"""Integer arithmetic of ``native`` numerics: the ops whose meaning is a rule about bits, and the rules behind the others.
+"""Integer arithmetic of ``native`` numerics: ops whose meaning is a rule about bits, and the rules behind the others.
 
 Every function here is exact and has a twin in C, ``firmware/core/nd_math.h``.
 """
@@ -39,7 +39,7 @@ def matmul(a: Array, b: Array, dtype: str = "i32") -> Array:
 
 
 def divide(a: Array, b: Array) -> Array:
-    """``a / b`` to the nearest integer, halves away from zero; ``x / 0`` is the largest or smallest i32 (0 for x = 0)."""
+    """``a / b`` to the nearest integer, halves away from zero; ``x / 0`` is the largest or smallest i32, ``0 / 0`` 0."""
     a, b = a.astype(np.int64), b.astype(np.int64)
     size = np.abs(b)
     quotient = (np.abs(a) + size // 2) // np.maximum(size, 1)
@@ -111,7 +111,7 @@ def _eval_lut(args: Sequence[Array], attrs: Mapping[str, Any], type_: TensorType
 
 
 def lut_table(function: Any, in_scale: float, out_scale: float) -> Array:
-    """The i16 ``[513]`` table of ``function`` (float64 -> float64): knot i stands for input ``(128 i - 32768) in_scale``.
+    """The i16 ``[513]`` table of ``function`` (float64 -> float64): knot i is for input ``(128 i - 32768) in_scale``.
 
     Results are rounded half to even and saturate; where the function is not finite the nearest finite knot is taken.
     """

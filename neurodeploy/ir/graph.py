@@ -265,7 +265,7 @@ def prune(graph: Graph) -> Graph:
 def guards(graph: Graph) -> dict[str, tuple[str, ...]]:
     """Value name -> the conditions under which it is needed (empty: always).
 
-    A value that is used only by states under one ``when``, only as the middle argument of ``select`` on that
+    A value used only by states under one ``when``, only as the middle argument of ``select`` on that
     condition, or only by values that are themselves so guarded, forms a *guarded region*: it need not be computed where
     the condition is false. Conditions of nested regions add up (AND); equal ones merge.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 
@@ -129,12 +130,7 @@ def run(
     """
 
     def executor(stage_name: str, graph: Graph) -> StepInterpreter:
-        watch = None
-        if observe is not None:
-
-            def watch(name: str, array: Array, active: Array) -> None:
-                observe(stage_name, name, array, active)
-
+        watch = None if observe is None else partial(observe, stage_name)
         return StepInterpreter(graph, observe=watch, overrides=(overrides or {}).get(stage_name))
 
     return drive(program, inputs, lengths, executor, states=states)
