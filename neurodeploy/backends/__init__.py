@@ -1,7 +1,7 @@
 """Backends: each turns a program into an :class:`~neurodeploy.artifact.Artifact` for one kind of hardware.
 
 A backend is a class with ``name``, ``accepts(target) -> Capability``, ``compile(program, target) -> Artifact`` (pure:
-it writes nothing) and ``resources(artifact) -> Resources``. A runner is a class with ``run(artifact, inputs) -> Trace``.
+it writes nothing), and ``resources(artifact) -> Resources``. A runner has ``run(artifact, inputs) -> Trace``.
 Registries are literal; a package may add its own under the entry-point groups ``neurodeploy.backends`` and
 ``neurodeploy.runners``.
 """
@@ -28,7 +28,7 @@ class Capability:
     """What a backend can do on a target.
 
     ``ops``: primitive ops that it runs; ``dtypes``; ``drives``: kinds of drive; ``native``: composites that it runs
-    without their body; ``equality`` against the golden model: ``"exact"``, ``"lsb(n)"`` or ``"statistical(tolerance)"``.
+    without their body; ``equality`` with the golden model: ``"exact"``, ``"lsb(n)"`` or ``"statistical(tolerance)"``.
     """
 
     ops: frozenset[str]

@@ -192,7 +192,7 @@ class Program:
     """A whole network.
 
     ``outputs``: name -> ref. ``numerics``: ``float``, or for an integer program ``native`` or ``tflite``.
-    ``meta``: JSON that travels with the network: ``labels``, ``normalisation`` {mean, std}, ``origin``, ``warnings`` ...
+    ``meta``: JSON that travels with the network: ``labels``, ``normalisation`` {mean, std}, ``warnings`` ...
     """
 
     name: str

@@ -63,7 +63,7 @@ def verify_graph(graph: Graph, place: str = "graph") -> Graph:
     return graph
 
 
-def _verify_value(value: Value, args: list[Type], place: str) -> None:  # noqa: ANN001
+def _verify_value(value: Value, args: list[Type], place: str) -> None:
     if value.body is None:
         try:
             found = infer(value.op, args, value.attrs)
@@ -92,7 +92,7 @@ def _verify_value(value: Value, args: list[Type], place: str) -> None:  # noqa: 
         )
 
 
-def _verify_state(graph: Graph, state: State, types: dict[str, Type], place: str) -> None:  # noqa: ANN001
+def _verify_state(graph: Graph, state: State, types: dict[str, Type], place: str) -> None:
     following = types.get(state.next)
     if following != state.type:
         raise IRError(f"is {state.type}, but its next, %{state.next}, is {following}.", place=place)
