@@ -433,12 +433,10 @@ def validate(path: str | Path) -> Description:
     path = Path(path)
     data = _read(path)
     kind = data.get("kind")
+    if "kind" not in data:
+        raise TargetError("lacks the key 'kind'.", place=str(path), hint=f"One of: {', '.join(KINDS)}.")
     if not isinstance(kind, str) or kind not in KINDS:
-        raise TargetError(
-            f"'kind' is {kind!r}; needed: one of {', '.join(KINDS)}." if "kind" in data else "lacks the key 'kind'.",
-            place=str(path),
-            hint=nearest(str(kind), KINDS) if "kind" in data else f"One of: {', '.join(KINDS)}.",
-        )
+        raise TargetError(f"'kind' is {kind!r}, which doesn't exist.", place=str(path), hint=nearest(str(kind), KINDS))
     _own_keys(path, KINDS[kind], data)
     if kind == "board":
         data = _with_chip(path, data)
@@ -466,6 +464,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise TargetError(f"is not UTF-8 text (byte {error.start}).", place=str(path)) from None
     except tomllib.TOMLDecodeError as error:
         raise TargetError(f"is not TOML: {error}.", place=str(path)) from None
+    except RecursionError:
+        raise TargetError("is nested too deeply to be a target.", place=str(path)) from None
 
 
 def _own_keys(path: Path, model: type[Table], data: dict[str, Any]) -> None:
@@ -518,8 +518,10 @@ def _explain(path: Path, model: type[Table], error: ValidationError) -> TargetEr
             hint="Say where the numbers beside it come from." if is_source else "Add it.",
         )
     reason = first["msg"].removeprefix("Value error, ")
-    for wording in ("Input should be", "Input should have", "String should have", "String should"):
+    for wording in ("Input should be", "Input should have", "String should have", "String should", "Tuple should have"):
         reason = reason.replace(wording, "needed:", 1)
+    if first["type"] in ("model_type", "tuple_type"):
+        reason = "needed: a table" if first["type"] == "model_type" else "needed: a list"
     if first["type"] == "value_error":
         text = f"'{dotted}': {reason}" if dotted else reason
     else:

@@ -7,6 +7,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from neurodeploy import hardware
 from neurodeploy.errors import TargetError
@@ -217,7 +219,7 @@ def test_a_boards_table_replaces_the_chips(tmp_path: Path):
 # ----------------------------------------------------------------------------------------------------- broken files
 
 BROKEN_BOARDS = [
-    ("kind", 'kind = "board"', 'kind = "bord"', "'kind' is 'bord'; needed: one of chip, board, crossbar, neuromorphic, interpreter. Did you mean 'board'?"),
+    ("kind", 'kind = "board"', 'kind = "bord"', "'kind' is 'bord', which doesn't exist. Did you mean 'board'?"),
     ("no kind", 'kind = "board"\n', "", "lacks the key 'kind'. One of: chip, board, crossbar, neuromorphic, interpreter."),
     ("top key", "resident = true", "residant = true", "has an unknown key 'residant'. Did you mean 'resident'?"),
     ("nested key", "size_bytes = 0x1000 }\nram", "sizebytes = 0x1000 }\nram", "has an unknown key 'memory.flash.sizebytes'. Did you mean 'size_bytes'?"),
@@ -233,6 +235,8 @@ BROKEN_BOARDS = [
     ("no such chip", "cortex-m4f-mps2", "cortex-m4-mps", "'chip' is 'cortex-m4-mps', which doesn't exist. Did you mean 'cortex-m4f-mps2'?"),
     ("chip is a number", '"cortex-m4f-mps2"', "4", "'chip' is 4; needed: a valid string. (and 1 more)"),
     ("name is not the file's", '"mine"', '"yours"', "'name' is 'yours', but the file is called 'mine'. Make the two equal: a target is found by its file's name."),
+    ("no table", '[emulators.qemu]\nmachine = "mps2-an386"', "[emulators]\nqemu = 3", "'emulators.qemu' is 3; needed: a table."),
+    ("no list", "[emulators.qemu]", '[emulators.unicorn]\ncpu = "CORTEX_M4"\nregions = 3\n[emulators.qemu]', "'emulators.unicorn.regions' is 3; needed: a list."),
     ("overlap", "0x20002000", "0x20001800", "'memory': 'io' overlaps 'slot'."),
     ("past 32 bits", "0x20002000", "0xfffffffc", "'memory.io': the region ends at 0x100000ffc, past the 32-bit address space."),
     ("resident without id", "target_id = 0x1\n", "", "a resident board needs 'target_id'."),
@@ -252,6 +256,30 @@ def test_a_broken_board(tmp_path: Path, old: str, new: str, message: str):
 
 def test_bytes_that_are_no_text(tmp_path: Path):
     assert refusal(tmp_path / "x.toml", b'kind = "\xff"') == "x.toml: is not UTF-8 text (byte 8)."
+
+
+def test_a_bottomless_file(tmp_path: Path):
+    assert refusal(tmp_path / "x.toml", "kind = " + "[" * 100_000).startswith("x.toml: is ")
+
+
+@given(data=st.data())
+def test_a_damaged_file_is_refused_or_valid_and_never_more(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+):
+    """Any cut or changed bytes of a shipped file: a TargetError that names the file, or a valid description."""
+    original = data.draw(st.sampled_from(FILES))
+    text = bytearray(original.read_bytes())
+    start = data.draw(st.integers(0, len(text)))
+    end = data.draw(st.integers(start, min(len(text), start + 40)))
+    text[start:end] = data.draw(st.binary(max_size=6))
+    path = tmp_path_factory.getbasetemp() / original.name
+    path.write_bytes(text)
+    try:
+        described = hardware.validate(path)
+    except TargetError as error:
+        assert str(path) in str(error) or original.stem in str(error)
+    else:
+        assert described.name == original.stem
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path):

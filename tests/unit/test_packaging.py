@@ -89,6 +89,7 @@ def test_required_extras_exist():
             if len(arguments) == 2:
                 module, extra = (str(a) for a in arguments)
                 seen += 1
+                assert extra in PROJECT["optional-dependencies"], f"{path}:{call.lineno} names an extra '{extra}'"
                 assert _distribution(module.partition(".")[0]) in _declared(extra), f"{path}:{call.lineno}"
     if not seen:
         pytest.skip("no module calls errors.require with literal names")
