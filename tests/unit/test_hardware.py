@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from neurodeploy import hardware
 from neurodeploy.errors import TargetError
-from neurodeploy.hardware import Board, Crossbar, Interpreter, Neuromorphic, Target
+from neurodeploy.hardware import Board, Crossbar, Interpreter, Neuromorphic, Sourced, Table, Target
 
 FILES = hardware.files()
 RESIDENT = [name for name in hardware.names("board") if hardware.find(name, Board).resident]
@@ -332,6 +333,34 @@ def test_a_wrong_energy_is_named_by_its_place(tmp_path: Path):
     assert refusal(tmp_path / "brian2-lsm.toml", broken) == (
         "brian2-lsm.toml: has an unknown key 'energy.1.mac_pj'. Did you mean 'mac_joule'?"
     )
+
+
+def _models(model: type[Table]) -> set[type[Table]]:
+    """A model and every table inside it."""
+
+    def inside(annotation: Any) -> set[type[Table]]:
+        if isinstance(annotation, type) and issubclass(annotation, Table):
+            return _models(annotation)
+        return set().union(*(inside(inner) for inner in get_args(annotation)))
+
+    return {model}.union(*(inside(field.annotation) for field in model.model_fields.values()))
+
+
+MODELS = sorted(set().union(*(_models(model) for model in hardware.KINDS.values())), key=lambda model: model.__name__)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_a_table_of_physical_numbers_demands_a_source(model: type[Table]):
+    units = ("_hz", "_siemens", "_joule", "_s")
+    numbers = [n for n, f in model.model_fields.items() if "float" in str(f.annotation) or n.endswith(units)]
+    if numbers:
+        assert issubclass(model, Sourced), f"{model.__name__} holds {numbers} and asks for no source"
+        assert model.model_fields["source"].is_required()
+    assert model.model_config.get("extra") == "forbid"
+
+
+def test_the_models_are_all_there():
+    assert {"Board", "Core", "Memory", "Region", "Device", "Drift", "EventEnergy"} <= {m.__name__ for m in MODELS}
 
 
 def _tables_of_numbers(table: dict, place: str = ""):

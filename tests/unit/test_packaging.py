@@ -144,7 +144,7 @@ def test_the_wheel_holds_the_data(wheel: Path, folder: str):
 
 def test_the_wheel_holds_no_tests(wheel: Path):
     names = {p.name for p in wheel.iterdir()}
-    assert "neurodeploy" in names
+    assert (wheel / "neurodeploy" / "py.typed").exists()
     assert {n for n in names if not n.endswith(".dist-info")} == {"neurodeploy"}
 
 
