@@ -1,0 +1,33 @@
+/* What a port gives to the resident firmware. One folder of ports/ is one family of boards; the numbers of the very
+ * board (addresses, clocks, ids) come from its TOML by way of the generated nd_board.h. */
+#ifndef ND_PORT_H
+#define ND_PORT_H
+
+#include <stdint.h>
+
+void nd_port_init(void);
+
+/* The next byte from the serial line; sleeps until there is one. */
+uint8_t nd_port_getc(void);
+void nd_port_putc(uint8_t byte);
+
+/* A free-running counter of 32 bits that counts up at ND_TIMER_HZ. */
+uint32_t nd_port_ticks(void);
+uint32_t nd_port_cpuid(void);
+
+/* Makes code that was just written to memory safe to run. */
+void nd_port_sync_code(void);
+
+/* The lowest address that the stack may use. */
+uint8_t *nd_port_stack_limit(void);
+
+/* Resets the processor; memory outside .bss and .data keeps what it holds. */
+void nd_port_restart(void) __attribute__((noreturn));
+
+/* The resident firmware, called once by the port's start-up code after nd_port_init. */
+void nd_resident_main(void) __attribute__((noreturn));
+
+/* What the port's fault handler calls, on a fresh stack. status and pc are the port's words for what went wrong. */
+void nd_resident_fault(uint32_t status, uint32_t pc) __attribute__((noreturn));
+
+#endif

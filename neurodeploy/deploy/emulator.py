@@ -1,0 +1,112 @@
+"""A board to run on: emulated here, or real on a port."""
+
+from __future__ import annotations
+
+import importlib.util
+import select
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from neurodeploy import hardware
+from neurodeploy.backends import c_build
+from neurodeploy.deploy import emulator_qemu, link
+from neurodeploy.errors import DeviceError, MissingExtraError, UsageError, nearest
+
+# Emulator -> the module that is run as a process of its own.
+EMULATORS = {"unicorn": "neurodeploy.deploy.emulator_unicorn", "qemu": "neurodeploy.deploy.emulator_qemu"}
+NS_PER_INSTRUCTION = 1 << emulator_qemu.ICOUNT_SHIFT  # in both
+START_S = 60.0
+
+
+def available(target: str | hardware.Board) -> list[str]:
+    """The emulators that are installed and run this board, the default one first."""
+    board = hardware.find(target, hardware.Board) if isinstance(target, str) else target
+    described = board.emulators
+    found = ["unicorn"] if described.unicorn and importlib.util.find_spec("unicorn") else []
+    return found + (["qemu"] if described.qemu and emulator_qemu.version() else [])
+
+
+def label(emulator: str) -> str:
+    """Name and version, and what its counts rest on; what a report prints."""
+    if emulator == "qemu":
+        return f"QEMU {emulator_qemu.version()} -icount shift={emulator_qemu.ICOUNT_SHIFT}"
+    from importlib.metadata import version
+
+    return f"unicorn {version('unicorn')}"
+
+
+@contextmanager
+def open_board(
+    target: str | hardware.Board, emulator: str = "auto", port: str | None = None, tool: str | None = None
+) -> Iterator[link.Board]:
+    """A board that has answered PING and runs the firmware of these sources, built with ``tool``.
+
+    With ``port`` it is the real board there; otherwise an emulated one (``"unicorn"``, ``"qemu"``, or ``"auto"``: the
+    first that is installed), which ends with the context. ``board.emulator`` says which one ran.
+    Raises :class:`UsageError` for an emulator that this board hasn't, :class:`MissingExtraError` if it isn't installed,
+    :class:`DeviceError` if the board doesn't answer or is not what it should be.
+    """
+    described = hardware.find(target, hardware.Board) if isinstance(target, str) else target
+    firmware = c_build.build_firmware(described, tool)
+    if port is not None:
+        with link.Board(port, baud=described.uart.baud if described.uart else 115200, name=described.name) as board:
+            yield _checked(board, described, firmware)
+        return
+    name = _choose(described, emulator)
+    with _process(name, described, firmware.path) as number:
+        with link.Board(
+            f"socket://127.0.0.1:{number}", ns_per_instruction=NS_PER_INSTRUCTION, name=described.name
+        ) as board:
+            board.emulator = label(name)
+            yield _checked(board, described, firmware)
+
+
+def _checked(board: link.Board, described: hardware.Board, firmware: c_build.Firmware) -> link.Board:
+    board.firmware = firmware
+    link.verify(board.ping(), described, firmware)
+    return board
+
+
+def _choose(board: hardware.Board, emulator: str) -> str:
+    if emulator not in ("auto", *EMULATORS):
+        raise UsageError(f"there is no emulator '{emulator}'.", hint=nearest(emulator, ("auto", *EMULATORS)))
+    installed = available(board)
+    if emulator == "auto" and installed:
+        return installed[0]
+    if emulator in installed:
+        return emulator
+    known = [name for name in EMULATORS if getattr(board.emulators, name)]
+    if emulator != "auto" and emulator not in known:
+        raise UsageError(f"'{board.name}' doesn't run in '{emulator}'.", hint=f"It runs in: {', '.join(known)}.")
+    raise MissingExtraError(
+        f"no emulator of '{board.name}' is installed." if emulator == "auto" else f"'{emulator}' isn't installed.",
+        hint="Install one: pip install unicorn, or (Debian) apt install qemu-system-arm",
+    )
+
+
+@contextmanager
+def _process(emulator: str, board: hardware.Board, firmware: Path) -> Iterator[int]:
+    """The emulator as a process that ends when its standard input closes, even if this one is killed."""
+    command = [sys.executable, "-m", EMULATORS[emulator], "--target", board.name, "--firmware", str(firmware)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdin and process.stdout and process.stderr  # they were opened as pipes
+    try:
+        ready, _, _ = select.select([process.stdout], [], [], START_S)
+        said = process.stdout.readline().split(maxsplit=1) if ready else []
+        if said[:1] != ["port"]:
+            process.kill()
+            told = said[1:] or process.stderr.read().splitlines()[-1:] or ["it said nothing"]
+            raise DeviceError(f"the emulator '{emulator}' didn't start ({told[0].strip()}).", place=board.name)
+        yield int(said[1])
+    finally:
+        process.stdin.close()
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+        process.stderr.close()

@@ -1,0 +1,96 @@
+"""A board in QEMU: the resident firmware's own binary, its serial line on a TCP port.
+
+A process of its own::
+
+    python -m neurodeploy.deploy.emulator_qemu --target mps2-an386 --firmware firmware.elf
+
+It prints ``port N``, and ends QEMU when its standard input closes. ``-icount shift=10`` lets every instruction take
+2^10 ns of the machine's time, which makes its timer an exact instruction counter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import re
+import select
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from neurodeploy import hardware
+from neurodeploy.errors import DeviceError, MissingExtraError, NeurodeployError, TargetError
+from neurodeploy.hardware import Board
+
+PROGRAM = "qemu-system-arm"
+ICOUNT_SHIFT = 10
+
+
+@functools.cache
+def version() -> str | None:
+    """QEMU's version, None if it isn't installed."""
+    if not shutil.which(PROGRAM):
+        return None
+    said = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, timeout=60, check=False).stdout
+    found = re.search(r"version (\S+)", said)
+    return found.group(1) if found else "unknown"
+
+
+def start(board: Board, firmware: Path, server: socket.socket) -> subprocess.Popen[bytes]:
+    """QEMU with the board's serial line on a listening socket that it takes over."""
+    described = board.emulators.qemu
+    if described is None:
+        raise TargetError("has no emulator 'qemu'.", place=board.name, hint="Choose --emulator unicorn.")
+    if version() is None:
+        raise MissingExtraError(
+            f"'{PROGRAM}' isn't installed.",
+            hint="Install it (Debian: apt install qemu-system-arm), or use --emulator unicorn.",
+        )
+    cpu = ("-cpu", described.cpu) if described.cpu else ()
+    line = f"socket,id=line,fd={server.fileno()},server=on,wait=off"
+    command = [
+        PROGRAM, "-M", described.machine, *cpu, "-kernel", str(firmware), "-icount", f"shift={ICOUNT_SHIFT}",
+        "-display", "none", "-monitor", "none", "-nodefaults", "-chardev", line, "-serial", "chardev:line",
+    ]  # fmt: skip
+    return subprocess.Popen(
+        command, pass_fds=[server.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m neurodeploy.deploy.emulator_qemu", description=__doc__)
+    parser.add_argument("--target", required=True)
+    parser.add_argument("--firmware", required=True, type=Path)
+    parser.add_argument("--port", type=int, default=0, help="TCP port; 0: any free one")
+    given = parser.parse_args(argv)
+    try:
+        with socket.create_server(("127.0.0.1", given.port)) as server:
+            qemu = start(hardware.find(given.target, Board), given.firmware, server)
+            print(f"port {server.getsockname()[1]}", flush=True)
+        try:
+            return _wait(qemu)
+        finally:
+            qemu.kill()
+            qemu.wait()
+    except NeurodeployError as error:
+        print(f"error {error}", flush=True)
+        return error.exit_status
+
+
+def _wait(qemu: subprocess.Popen[bytes]) -> int:
+    """Until standard input closes (0), or QEMU ends by itself."""
+    assert qemu.stderr is not None  # it was opened as a pipe
+    while True:
+        ready, _, _ = select.select([sys.stdin, qemu.stderr], [], [])
+        if sys.stdin in ready:
+            return 0
+        said = qemu.stderr.readline().decode(errors="replace").strip()
+        if not said:
+            raise DeviceError(f"QEMU ended with status {qemu.wait()}.")
+        print(f"qemu {said}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
