@@ -142,6 +142,12 @@ def test_the_wheel_holds_the_data(wheel: Path, folder: str):
         assert packed.read_bytes() == path.read_bytes()
 
 
+def test_the_wheel_holds_the_whole_package(wheel: Path):
+    """Templates and all: what is ignored by git would silently stay out of it."""
+    files = [p for p in (ROOT / "neurodeploy").rglob("*") if p.is_file() and p.suffix != ".pyc"]
+    assert [str(p.relative_to(ROOT)) for p in files if not (wheel / p.relative_to(ROOT)).exists()] == []
+
+
 def test_the_wheel_holds_no_tests(wheel: Path):
     names = {p.name for p in wheel.iterdir()}
     assert (wheel / "neurodeploy" / "py.typed").exists()
