@@ -9,7 +9,7 @@ import numpy as np
 
 from neurodeploy.artifact import Trace
 from neurodeploy.errors import DataError
-from neurodeploy.report.schema import Agreement, FirstDifference
+from neurodeploy.report.schema import Accuracy, Agreement, FirstDifference
 
 EQUALITY = re.compile(r"exact|lsb\(\d+\)|statistical\([0-9.eE+-]+\)")
 
@@ -56,6 +56,21 @@ def agreement(
         first_difference=min(firsts, key=lambda f: (f.sample, f.step or 0)) if firsts else None,
         tensors=[pair.name for pair in pairs],
     )
+
+
+def judged(agreement: Agreement, accuracy: Accuracy) -> Agreement:
+    """The agreement with ``holds`` set, if it promises ``statistical(tolerance)``.
+
+    It holds if the deployed accuracy is at most ``tolerance`` (in the metric's own unit) from the quantized one, or
+    from the float one where there is no quantized one. Raises :class:`DataError` if either side is missing.
+    """
+    if not agreement.equality.startswith("statistical"):
+        return agreement
+    reference = accuracy.quantized or accuracy.float_
+    if accuracy.deployed is None or reference is None:
+        raise DataError("needs a deployed accuracy and one to compare it with.", place=agreement.equality)
+    tolerance = float(agreement.equality[len("statistical(") : -1])
+    return agreement.model_copy(update={"holds": abs(accuracy.deployed.value - reference.value) <= tolerance})
 
 
 _OUTPUTS = ""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neurodeploy.errors import DataError
-from neurodeploy.report.agreement import agreement  # noqa: F401 - one of the metrics
+from neurodeploy.report.agreement import agreement, judged  # noqa: F401 - metrics too
 
 if TYPE_CHECKING:
     from neurodeploy.ir.graph import Param, Program
@@ -173,6 +173,22 @@ def membrane_updates(before: np.ndarray, after: np.ndarray) -> float:
     if before.ndim != 3:
         raise DataError(f"found shape {before.shape}; needed [batch, steps, neurons].", place="membrane_updates")
     return float(after[:, 0].size + np.count_nonzero(before[:, 1:] != after[:, 1:])) / before.shape[0]
+
+
+def worst_and_mean(counts: np.ndarray, executed: np.ndarray) -> tuple[int, float]:
+    """Largest and mean count of a step over all executed steps of all samples.
+
+    ``counts``: ``[batch, steps]``, of which sample i executed the first ``executed[i]``; the rest is padding.
+    """
+    counts, executed = np.asarray(counts), np.asarray(executed)
+    if counts.ndim != 2 or executed.shape != counts.shape[:1]:
+        raise DataError(
+            f"found {counts.shape} and {executed.shape}; needed [batch, steps] and [batch].", place="counts"
+        )
+    taken = counts[np.arange(counts.shape[1]) < executed[:, None]]
+    if not taken.size:
+        raise DataError("no step was executed.", place="worst_and_mean")
+    return int(taken.max()), float(taken.mean())
 
 
 def _params(program: Program) -> Iterator[Param]:

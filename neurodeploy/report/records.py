@@ -12,16 +12,29 @@ import io
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
-from neurodeploy.artifact import Artifact, Figure
-from neurodeploy.errors import UsageError
+from neurodeploy import hardware
+from neurodeploy.artifact import Artifact, Figure, Trace
+from neurodeploy.errors import TargetError, UsageError
 from neurodeploy.report.figures import KIND_OF_BACKEND, KINDS
-from neurodeploy.report.schema import Accuracy, Build, Model, Run, Target, digest
+from neurodeploy.report.schema import (
+    Accuracy,
+    Agreement,
+    Build,
+    Device,
+    Model,
+    NotRun,
+    Run,
+    Target,
+    Timing,
+    digest,
+)
 
 RUNS = "runs"
 PROGRAMS = ("program.nd", "program.npz", "source.nd", "source.npz")
@@ -39,6 +52,45 @@ def fingerprint(artifact: Artifact) -> dict[str, str]:
     return {MANIFEST_HASH: digest(artifact.manifest), **hashes}
 
 
+def run_record(
+    trace: Trace,
+    runner: str,
+    *,
+    where: str = "",
+    command: str = "",
+    accuracy: Accuracy | None = None,
+    agreement: Sequence[Agreement] = (),
+    figures: Sequence[Figure] = (),
+    not_run: Sequence[NotRun] = (),
+    timing: Timing | None = None,
+    warnings: Sequence[str] = (),
+) -> Run:
+    """A run record from what a runner's trace says of itself (``trace.record``) and what was made of it.
+
+    Reads ``where``, ``emulator``, ``port``, ``versions`` and, if ``target_id`` is among them, the device's own words.
+    """
+    said = trace.record
+    device = None
+    if said.get("target_id"):
+        device = Device(**{name: said[name] for name in Device.model_fields if said.get(name) is not None})
+    return Run(
+        runner=runner,
+        command=command,
+        when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        where=where or str(said.get("where") or runner),
+        emulator=said.get("emulator"),
+        port=said.get("port"),
+        device=device,
+        versions={name: str(version) for name, version in (said.get("versions") or {}).items()},
+        accuracy=accuracy,
+        agreement=list(agreement),
+        figures=list(figures),
+        not_run=list(not_run),
+        timing=timing,
+        warnings=list(warnings),
+    )
+
+
 def save_run(folder: str | Path, run: Run) -> Path:
     """Seal a run record and write it as ``runs/<runner>.json``; an earlier record of that runner is replaced.
 
@@ -48,7 +100,7 @@ def save_run(folder: str | Path, run: Run) -> Path:
     run = run if run.artifact else run.model_copy(update={"artifact": fingerprint(artifact)})
     path = Path(folder) / RUNS / f"{run.runner}.json"
     path.parent.mkdir(exist_ok=True)
-    write_whole(path, run.sealed().model_dump_json(indent=1) + "\n")
+    write_whole(path, run.sealed().model_dump_json(indent=1, by_alias=True) + "\n")
     return path
 
 
@@ -86,27 +138,26 @@ def check_run(artifact: Artifact, run: Run, where: str) -> None:
                 place=where,
                 hint=_SEAL_HINT,
             )
-    expected = artifact.manifest.get("device") or {}
-    for key in ("target_id", "firmware_sha256"):
-        if run.device and expected.get(key) not in (None, getattr(run.device, key)):
-            raise UsageError(
-                f"the board said {key} '{getattr(run.device, key)}'; this build is for '{expected[key]}'.",
-                place=where,
-                hint="Flash the board with this version's firmware and run it again.",
-            )
+    expected = _target_id(artifact)
+    if run.device and expected is not None and run.device.target_id != expected:
+        raise UsageError(
+            f"the board said that it is {run.device.target_id}; '{artifact.target}' is {expected}.",
+            place=where,
+            hint="Run it on the board that it was compiled for.",
+        )
 
 
 def build_of(artifact: Artifact, runs: Sequence[Run] | None = None, *, name: str = "", place: str = "") -> Build:
     """The report's record of an artifact; ``runs`` default to the records among its files.
 
-    Reads of the manifest, where present: ``title`` and ``kind`` in ``target_info``, ``model`` {name, parameters,
-    macs_per_step}, ``hashes.model``, ``numerics``, ``compiler`` (text, or name, version and flags), ``warnings``,
-    ``figures``. Raises :class:`UsageError` for figures or a kind that break the schema.
+    Reads of the manifest, where present: ``model`` {name, parameters, macs_per_step}, ``hashes.model``, ``numerics``,
+    ``compiler`` (text, or name, version and flags), ``warnings``, ``figures``, and ``target_info`` {title, kind} for a
+    target that isn't among the shipped ones. Raises :class:`UsageError` for what breaks the schema.
     """
     manifest = artifact.manifest
     if runs is None:
         runs = load_runs(artifact, place)
-    info, model = manifest.get("target_info") or {}, manifest.get("model") or {}
+    model = manifest.get("model") or {}
     figures = [Figure(**figure) if isinstance(figure, dict) else figure for figure in manifest.get("figures", [])]
     warnings = [str(warning) for warning in manifest.get("warnings", [])]
     accuracies, disagreements = merged(runs)
@@ -120,11 +171,7 @@ def build_of(artifact: Artifact, runs: Sequence[Run] | None = None, *, name: str
                 macs_per_step=model.get("macs_per_step", _value(figures, "macs")),
             ),
             backend=artifact.backend,
-            target=Target(
-                name=artifact.target,
-                title=info.get("title") or artifact.target,
-                kind=info.get("kind") or KIND_OF_BACKEND.get(artifact.backend, "other"),
-            ),
+            target=_target(artifact),
             numerics=str(manifest.get("numerics", "float")),
             compiler=_compiler(manifest.get("compiler")),
             warnings=warnings + disagreements,
@@ -213,6 +260,28 @@ def write_whole(path: Path, text: str) -> None:
 def _strength(run: Run) -> int:
     """How near to the hardware a run is."""
     return {"golden": 0, "host": 1, "board": 3}.get(run.runner, 2)
+
+
+def _target(artifact: Artifact) -> Target:
+    """The target's title and kind: as the manifest states them, or as its description does, or from the backend."""
+    stated = artifact.manifest.get("target_info") or {}
+    title = stated.get("title")
+    if not title:
+        try:
+            title = hardware.find(artifact.target).title
+        except TargetError:  # a user's own file, not at hand any more
+            title = artifact.target
+    kind = stated.get("kind") or KIND_OF_BACKEND.get(artifact.backend, "other")
+    return Target(name=artifact.target, title=title, kind=kind)
+
+
+def _target_id(artifact: Artifact) -> str | None:
+    """The id that the target's board must answer with, spelled as a run record spells it; None if it has none."""
+    try:
+        target = hardware.find(artifact.target)
+    except TargetError:
+        return None
+    return f"{target.target_id:#010x}" if isinstance(target, hardware.Board) and target.target_id else None
 
 
 def _compiler(value: Any) -> str | None:

@@ -9,7 +9,7 @@ from neurodeploy.report.schema import ReportData
 
 def render(data: ReportData) -> str:
     """The report's JSON text; :func:`neurodeploy.report.read_report` gets the same report back."""
-    return data.model_dump_json(indent=1) + "\n"
+    return data.model_dump_json(indent=1, by_alias=True) + "\n"
 
 
 def json_schema() -> str:

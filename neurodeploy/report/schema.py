@@ -22,7 +22,7 @@ import json
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from neurodeploy.artifact import Figure, How
 from neurodeploy.report.figures import METRICS, Kind
@@ -38,15 +38,14 @@ def _checked(figure: Figure) -> Figure:
     return figure
 
 
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 CheckedFigure = Annotated[Figure, AfterValidator(_checked)]
 
 
 class Record(BaseModel):
     """Common rules of every record: closed, frozen, finite numbers."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, validate_by_name=True, serialize_by_alias=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
 
 
 class Score(Record):
@@ -58,8 +57,8 @@ class Score(Record):
     value: float
     how: How
     where: str
-    sd: float | None = Field(None, ge=0)
-    n: int | None = Field(None, ge=1)
+    sd: float | None = Field(default=None, ge=0)
+    n: int | None = Field(default=None, ge=1)
     over: str | None = None
 
 
@@ -77,7 +76,7 @@ class DataSet(Record):
 
     name: str
     samples: int = Field(ge=1)
-    sha256: str
+    sha256: Sha256
 
 
 class Accuracy(Record):
@@ -86,7 +85,9 @@ class Accuracy(Record):
     metric: str
     data: DataSet
     seeds: list[int] = []
-    float_: Score | None = Field(None, alias="float")
+    float_: Score | None = Field(
+        default=None, validation_alias=AliasChoices("float", "float_"), serialization_alias="float"
+    )
     quantized: Score | None = None
     deployed: Score | None = None
     drift: list[DriftScore] = []
@@ -135,10 +136,17 @@ class Agreement(Record):
 
 
 class Device(Record):
-    """What the device said of itself over its link; never what the host believes."""
+    """What the device said of itself over its link; never what the host believes.
+
+    ``counter`` is the unit of its counter (``instructions`` or ``cycles``).
+    """
 
     target_id: str
-    firmware_sha256: str
+    firmware_hash: str
+    firmware_abi: int | None = None
+    firmware_toolchain: str | None = None
+    cpuid: str | None = None
+    counter: str | None = None
 
 
 class NotRun(Record):
@@ -169,6 +177,7 @@ class Run(Record):
     when: str
     where: str
     emulator: str | None = None
+    port: str | None = None
     device: Device | None = None
     versions: dict[str, str] = {}
     artifact: dict[str, str] = {}
@@ -190,14 +199,14 @@ class Run(Record):
         return self.seal == self._digest()
 
     def _digest(self) -> str:
-        return digest(self.model_dump(mode="json", exclude={"seal"}))
+        return digest(self.model_dump(mode="json", by_alias=True, exclude={"seal"}))
 
 
 class Model(Record):
     """The network that was compiled."""
 
     name: str
-    sha256: str | None = None
+    sha256: Sha256 | None = None
     parameters: int | None = None
     macs_per_step: float | None = None
 

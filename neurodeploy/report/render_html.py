@@ -1,0 +1,97 @@
+"""The report as one self-contained HTML page: no network, no external font, style or script."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from neurodeploy.report import plots, view, words
+from neurodeploy.report.figures import HOW, KINDS, METRICS
+from neurodeploy.report.schema import Accuracy, Build, ReportData
+
+PRINT_COLUMNS = 5
+
+
+def render(data: ReportData) -> str:
+    """The page's text. Everything that comes from models, files or devices is escaped."""
+    environment = Environment(
+        loader=FunctionLoader(_template),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    builds = data.builds
+    numbers = {build.name: i for i, build in enumerate(builds, 1)}
+    charts, alone = view.charts(builds)
+    return environment.get_template("report.html.j2").render(
+        data=data,
+        builds=builds,
+        numbers=numbers,
+        models=list(dict.fromkeys(build.model.name for build in builds)),
+        kinds=KINDS,
+        metrics=METRICS,
+        how=HOW,
+        used_how=_used_how(builds),
+        words=words,
+        view=view,
+        summaries=view.summaries(builds),
+        sections=[_accuracy_section(builds, key) for key in view.keys(builds)],
+        tables=[{"screen": True, "builds": builds, "groups": view.table(builds)}, *_print_tables(builds)],
+        charts=[(chart, plots.scatter(chart, numbers)) for chart in charts],
+        alone=alone,
+        drifts=_drifts(builds, numbers),
+        css=Markup(_resource("report.css")),
+        js=Markup(_resource("report.js")),
+    )
+
+
+def _template(name: str) -> str:
+    return _resource(name)
+
+
+def _resource(name: str) -> str:
+    return files("neurodeploy.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _used_how(builds: list[Build]) -> list[str]:
+    used = {figure.how for build in builds for figure in build.all_figures()}
+    return [how for how in HOW if how in used]
+
+
+def _accuracy_section(builds: list[Build], key: view.Key) -> dict:
+    """The rows of one metric and data set, each with its strip on the section's common scale."""
+    rows = [(build, accuracy) for build in builds if (accuracy := view.accuracy_of(build, key))]
+    factor = METRICS[key[0]].factor
+    values = [
+        (score.value + sign * (score.sd or 0)) * factor
+        for _, accuracy in rows
+        for score in (accuracy.float_, accuracy.quantized, accuracy.deployed)
+        for sign in (-1, 1)
+        if score
+    ]
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    return {
+        "accuracy": rows[0][1],
+        "low": low,
+        "high": high,
+        "rows": [(build, accuracy, plots.strip(accuracy, low, high)) for build, accuracy in rows],
+    }
+
+
+def _print_tables(builds: list[Build]) -> list[dict]:
+    """The table again in parts that fit on paper."""
+    parts = [builds[i : i + PRINT_COLUMNS] for i in range(0, len(builds), PRINT_COLUMNS)]
+    return [{"screen": False, "builds": part, "groups": view.table(part)} for part in parts]
+
+
+def _drifts(builds: list[Build], numbers: dict[str, int]) -> list[tuple[Accuracy, Markup]]:
+    """A chart over time for each metric and data set for which a crossbar has one."""
+    result = []
+    for key in view.keys(builds):
+        members = [(b, a) for b in builds if (a := view.accuracy_of(b, key)) and a.drift]
+        if members:
+            result.append((members[0][1], plots.drift(members, numbers)))
+    return result

@@ -1,0 +1,137 @@
+"""The report as Markdown (GitHub's tables), for a pull request or a log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from neurodeploy.report import view, words
+from neurodeploy.report.figures import HOW, KINDS, METRICS
+from neurodeploy.report.schema import Build, ReportData
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&])")
+
+
+def render(data: ReportData) -> str:
+    """The report's Markdown text: summary, accuracy, agreement, then the costs of each kind."""
+    builds = data.builds
+    models = ", ".join(dict.fromkeys(build.model.name for build in builds))
+    parts = [f"# {text(models)}: deployment report", f"{text(data.generator)}, {data.created}"]
+    parts += _summary(builds)
+    parts += _accuracy(builds)
+    parts += _agreement(builds)
+    parts += _costs(builds)
+    parts += _notes(builds)
+    parts += ["## How figures were got", "\n".join(f"- **{name}**: {meaning}" for name, meaning in HOW.items())]
+    return "\n\n".join(parts) + "\n"
+
+
+def text(value: object) -> str:
+    """Text on one line with Markdown's and HTML's special characters escaped."""
+    return _SPECIAL.sub(r"\\\1", " ".join(str(value).split()))
+
+
+def grid(head: Sequence[str], rows: Iterable[Sequence[str]], right: int = 0) -> str:
+    """A table; the last ``right`` columns are aligned right. Cells are Markdown already."""
+    marks = ["---"] * (len(head) - right) + ["---:"] * right
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, marks, *rows))
+
+
+def _summary(builds: list[Build]) -> list[str]:
+    parts = ["## Summary"]
+    for summary in view.summaries(builds):
+        rows = []
+        if summary.accuracy is None:
+            parts.append("No accuracy was recorded for:")
+        else:
+            accuracy = summary.accuracy
+            metric = METRICS[accuracy.metric]
+            better = "higher" if metric.higher_is_better else "lower"
+            data = f"{text(accuracy.data.name)}, {accuracy.data.samples:,} samples"
+            parts.append(f"{metric.title} on {data}; {better} is better.")
+            rows = [
+                ["Float baseline", text(name), words.score_text(score, accuracy.metric), "", ""]
+                for name, score in summary.floats
+            ] or [["Float baseline", "", words.UNKNOWN, "", ""]]
+        for best in summary.best:
+            a = best.accuracy
+            score = words.score_text(best.score, a.metric) if a else words.UNKNOWN
+            change = words.change_text(a, best.score) if a else ""
+            note = "" if best.deployed or not best.score else " (golden model, not deployed)"
+            costs = "; ".join(
+                f"{view.known(f.name).title} {words.quantity(f.value or 0, f.unit)} ({f.how})"
+                for f in view.main_figures(best.build)[:3]
+            )
+            rows.append([KINDS[best.kind], text(best.build.name), score + note, change, text(costs)])
+        parts.append(grid(["Best of each kind", "Build", "Accuracy", "Against float", "Main costs"], rows))
+    return parts
+
+
+def _accuracy(builds: list[Build]) -> list[str]:
+    parts = []
+    for key in view.keys(builds):
+        members = [(b, a) for b in builds if (a := view.accuracy_of(b, key))]
+        first = members[0][1]
+        rows = [
+            [
+                text(build.name),
+                *(words.score_text(score, a.metric) for score in (a.float_, a.quantized, a.deployed)),
+                words.change_text(a, a.deployed) or "–",
+            ]
+            for build, a in members
+        ]
+        seeds = f" Seeds: {', '.join(map(str, first.seeds))}." if first.seeds else ""
+        parts += [
+            f"## {METRICS[first.metric].title}, {text(first.data.name)}",
+            grid(["Build", "Float", "Quantized", "Deployed", "Change"], rows, right=4),
+            f"{first.data.samples:,} samples; data SHA-256 `{first.data.sha256[:16]}`.{seeds}",
+        ]
+    return parts
+
+
+def _agreement(builds: list[Build]) -> list[str]:
+    rows = [
+        [
+            text(build.name), text(run.runner), text(g.against), f"{g.equality}: {words.verdict(g)}",
+            f"{g.bit_exact:,} of {g.compared:,} {g.per}s", words.difference_text(g),
+            text(words.first_text(g.first_difference)),
+        ]
+        for build in builds
+        for run, g in view.agreements(build)
+    ]  # fmt: skip
+    if not rows:
+        return ["## Agreement", "No run was compared with another."]
+    head = ["Build", "Ran", "Against", "Promised", "Bit-exact", "Largest difference", "First difference"]
+    return ["## Agreement", grid(head, rows)]
+
+
+def _costs(builds: list[Build]) -> list[str]:
+    parts = ["## Costs"]
+    for kind, title in KINDS.items():
+        members = [build for build in builds if build.target.kind == kind]
+        rows = []
+        for group in view.table(members):
+            for row in group.rows:
+                cells = [
+                    " / ".join(words.UNKNOWN if f.value is None else f"{words.number(f.value)} ({f.how})" for f in cell)
+                    for cell in row.cells
+                ]
+                name = f"{row.title}, {row.unit}" if row.unit else row.title
+                rows.append([text(group.title), text(name), *(cell or "–" for cell in cells)])
+        if members:
+            head = ["", "Figure, unit", *(text(build.name) for build in members)]
+            rows.append(["", "Target", *(text(build.target.title) for build in members)])
+            rows.append(["", "Compiler", *(text(build.compiler or "–") for build in members)])
+            parts += [f"### {title}", grid(head, rows, right=len(members))]
+    return parts
+
+
+def _notes(builds: list[Build]) -> list[str]:
+    lines = [f"- {text(what)}: {text(why)} ({text(', '.join(where))})" for what, why, where in view.not_run(builds)]
+    parts = ["## What could not be run", "\n".join(lines)] if lines else []
+    warnings = [
+        f"- {text(build.name)}: {text(warning)}"
+        for build in builds
+        for warning in [*build.warnings, *(w for run in build.runs for w in run.warnings)]
+    ]
+    return parts + (["## Warnings", "\n".join(warnings)] if warnings else [])

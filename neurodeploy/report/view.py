@@ -1,0 +1,234 @@
+"""What a report shows, computed once for Markdown and HTML: the summary, the table of costs, the charts.
+
+Nothing is averaged or added here. Figures got in different ways never share a chart, nor do different metrics or data
+sets; where a build has one figure got in two ways, both are shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from neurodeploy.artifact import Figure
+from neurodeploy.report.figures import FIGURES, KINDS, METRICS, Known
+from neurodeploy.report.schema import Accuracy, Agreement, Build, Run, Score
+
+STRENGTH = ("measured", "compiled", "simulated", "estimated")
+Key = tuple[str, str, int]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of all builds: ``cells[i]`` are build i's, none or more."""
+
+    title: str
+    unit: str
+    main: bool
+    cells: tuple[tuple[Figure, ...], ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows of one kind of cost."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best build of a kind under one accuracy; ``accuracy`` is None where the kind has none."""
+
+    kind: str
+    build: Build
+    accuracy: Accuracy | None
+    of: int
+
+    @property
+    def score(self) -> Score | None:
+        """Its deployed accuracy, or the golden model's where it wasn't deployed."""
+        return (self.accuracy.deployed or self.accuracy.quantized) if self.accuracy else None
+
+    @property
+    def deployed(self) -> bool:
+        return bool(self.accuracy and self.accuracy.deployed)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One metric on one data set: the float networks first, then the best build of each kind."""
+
+    accuracy: Accuracy | None
+    floats: tuple[tuple[str, Score], ...]
+    best: tuple[Best, ...]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A build in a chart: cost ``x``, shown accuracy ``y`` (with ``sd``), and whether it is on the Pareto front."""
+
+    build: Build
+    x: float
+    y: float
+    sd: float
+    front: bool
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Deployed accuracy against one cost; every point has the same metric, data, unit and ``how``."""
+
+    title: str
+    unit: str
+    how: str
+    metric: str
+    data: str
+    points: tuple[Point, ...]
+    floats: tuple[tuple[str, float], ...]
+
+
+def known(name: str) -> Known:
+    """The known figure of that name, or a plain one for a name that isn't known."""
+    return FIGURES.get(name) or Known(name, "Other figures")
+
+
+def keys(builds: list[Build]) -> list[Key]:
+    """Every metric-and-data pair, in order of first appearance."""
+    return list(dict.fromkeys(a.key for build in builds for a in build.accuracies))
+
+
+def accuracy_of(build: Build, key: Key) -> Accuracy | None:
+    """The build's accuracy under that metric and data set."""
+    return next((a for a in build.accuracies if a.key == key), None)
+
+
+def pick(build: Build, name: str) -> Figure | None:
+    """The build's figure of that name that was got in the strongest way; None where it is unknown."""
+    found = [f for f in build.all_figures() if f.name == name and f.value is not None]
+    return min(found, key=lambda f: STRENGTH.index(f.how)) if found else None
+
+
+def main_figures(build: Build) -> list[Figure]:
+    """The build's main costs, in the table's order."""
+    return [figure for name, entry in FIGURES.items() if entry.main and (figure := pick(build, name))]
+
+
+def agreements(build: Build) -> list[tuple[Run, Agreement]]:
+    """Every comparison of the build, with the run that made it."""
+    return [(run, agreement) for run in build.runs for agreement in run.agreement]
+
+
+def not_run(builds: list[Build]) -> list[tuple[str, str, list[str]]]:
+    """What could not be run and why, with the builds and runners that it concerns."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for build in builds:
+        for run in build.runs:
+            for item in run.not_run:
+                found.setdefault((item.what, item.why), []).append(f"{build.name} ({run.runner})")
+    return [(what, why, where) for (what, why), where in found.items()]
+
+
+def table(builds: list[Build]) -> list[Group]:
+    """All figures of all builds as rows, grouped by kind of cost; known ones first, in their order."""
+    order = {name: i for i, name in enumerate(FIGURES)}
+    found = dict.fromkeys((f.name, f.unit) for build in builds for f in build.all_figures())
+    groups: dict[str, list[Row]] = {}
+    for name, unit in sorted(found, key=lambda pair: order.get(pair[0], len(order))):
+        entry = known(name)
+        cells = tuple(_cell(build, name, unit) for build in builds)
+        if any(cells):
+            groups.setdefault(entry.group, []).append(Row(entry.title, unit, entry.main, cells))
+    return [Group(title, tuple(rows)) for title, rows in groups.items()]
+
+
+def _cell(build: Build, name: str, unit: str) -> tuple[Figure, ...]:
+    """Distinct figures, strongest first; an unknown one only where nothing is known in whatever unit."""
+    found = [f for f in build.all_figures() if f.name == name]
+    stated = {(f.value, f.how): f for f in reversed(found) if f.value is not None and f.unit == unit}
+    if stated:
+        return tuple(sorted(stated.values(), key=lambda f: STRENGTH.index(f.how)))
+    if any(f.value is not None for f in found):
+        return ()
+    return tuple(f for f in found if f.unit == unit)[:1]
+
+
+def summaries(builds: list[Build]) -> list[Summary]:
+    """A summary per metric and data set; one without accuracies where there are none."""
+    result = []
+    for key in keys(builds):
+        with_it = [(b, a) for b in builds if (a := accuracy_of(b, key))]
+        floats: dict[tuple[str, float], tuple[str, Score]] = {}
+        for build, accuracy in with_it:
+            if accuracy.float_:
+                floats.setdefault((build.model.name, accuracy.float_.value), (build.model.name, accuracy.float_))
+        best = []
+        for kind in KINDS:
+            of_kind = [(b, a) for b, a in with_it if b.target.kind == kind and (a.deployed or a.quantized)]
+            if of_kind:
+                best.append(Best(kind, *_best(of_kind), of=len(of_kind)))
+        result.append(Summary(with_it[0][1], tuple(floats.values()), tuple(best)))
+    rest = [b for b in builds if not any(a.deployed or a.quantized for a in b.accuracies)]
+    if rest:
+        best = [Best(kind, b, None, 1) for kind in KINDS for b in rest if b.target.kind == kind]
+        result.append(Summary(None, (), tuple(best)))
+    return result
+
+
+def _best(candidates: list[tuple[Build, Accuracy]]) -> tuple[Build, Accuracy]:
+    """Deployed before golden only, then by accuracy; equals by their first common main cost, then in order given."""
+    deployed = [(b, a) for b, a in candidates if a.deployed]
+    pool = deployed or candidates
+    sign = -1 if METRICS[pool[0][1].metric].higher_is_better else 1
+
+    def value(pair: tuple[Build, Accuracy]) -> float:
+        score = pair[1].deployed or pair[1].quantized
+        return sign * score.value if score else float("inf")
+
+    top = min(value(pair) for pair in pool)
+    equal = [pair for pair in pool if value(pair) == top]
+    costs = [{(f.name, f.unit, f.how): f.value for f in main_figures(build)} for build, _ in equal]
+    common = next((name for name in costs[0] if all(name in cost for cost in costs)), None)
+    if common is None:
+        return equal[0]
+    return equal[min(range(len(equal)), key=lambda i: costs[i][common] or 0)]
+
+
+def charts(builds: list[Build]) -> tuple[list[Chart], list[str]]:
+    """Charts of deployed accuracy against every main cost that two or more builds share; and the titles of the rest."""
+    made: list[Chart] = []
+    alone: list[str] = []
+    for key in keys(builds):
+        for name, entry in FIGURES.items():
+            if not entry.main:
+                continue
+            sets: dict[tuple[str, str], list[tuple[Build, Accuracy, Figure]]] = {}
+            for build in builds:
+                accuracy, figure = accuracy_of(build, key), pick(build, name)
+                if accuracy and accuracy.deployed and figure:
+                    sets.setdefault((figure.unit, figure.how), []).append((build, accuracy, figure))
+            for (unit, how), members in sets.items():
+                if len(members) > 1:
+                    made.append(_chart(entry, unit, how, members))
+                else:
+                    alone.append(f"{entry.title} ({how})")
+    return made, list(dict.fromkeys(alone))
+
+
+def _chart(entry: Known, unit: str, how: str, members: list[tuple[Build, Accuracy, Figure]]) -> Chart:
+    accuracy = members[0][1]
+    metric = METRICS[accuracy.metric]
+    xs = [float(figure.value or 0) for _, _, figure in members]
+    scores = [a.deployed for _, a, _ in members if a.deployed]
+    ys = [score.value * metric.factor for score in scores]
+    front = pareto(xs, ys, entry.lower_is_better, metric.higher_is_better)
+    points = tuple(
+        Point(build, x, y, (score.sd or 0) * metric.factor, on)
+        for (build, _, _), x, y, score, on in zip(members, xs, ys, scores, front, strict=True)
+    )
+    floats = {(b.model.name, a.float_.value * metric.factor): None for b, a, _ in members if a.float_}
+    return Chart(entry.title, unit, how, accuracy.metric, accuracy.data.name, points, tuple(floats))
+
+
+def pareto(xs: list[float], ys: list[float], low_x: bool = True, high_y: bool = True) -> list[bool]:
+    """Which points no other beats: none is at least as good in both and better in one."""
+    costs = [(x if low_x else -x, -y if high_y else y) for x, y in zip(xs, ys, strict=True)]
+    return [not any(other[0] <= own[0] and other[1] <= own[1] and other != own for other in costs) for own in costs]
