@@ -1,0 +1,322 @@
+"""Writing ``.tflite`` flatbuffers with the official schema module, and one stage's step graph as a stateful model.
+
+The model is what TensorFlow's converter makes of variables: subgraph 0 is one step at batch 1 (CALL_ONCE, then
+VAR_HANDLE and READ_VARIABLE of every state, the ops, ASSIGN_VARIABLE), subgraph 1 assigns the initial values.
+Schema: tensorflow/tflite-micro, ``tensorflow/lite/schema/schema.fbs``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from neurodeploy.errors import MissingExtraError, UnsupportedError, require
+from neurodeploy.ir.graph import Graph, Value
+from neurodeploy.ir.ops_shape import slice_bounds
+from neurodeploy.ir.types import Quant, TensorType
+
+SCHEMA_MODULES = ("ai_edge_litert.schema_py_generated", "tflite_micro.tensorflow.lite.micro.python.schema_py_generated")
+TENSOR_TYPES = {"f32": "FLOAT32", "i8": "INT8", "i16": "INT16", "i32": "INT32", "i64": "INT64", "bool": "BOOL"}
+MAX_CONCAT = 10
+
+
+def schema() -> Any:
+    """The schema module of one of the wheels that carry it. Raises :class:`MissingExtraError`."""
+    for name in SCHEMA_MODULES[:-1]:
+        try:
+            return require(name, "tflite", "writing .tflite")
+        except MissingExtraError:
+            continue
+    return require(SCHEMA_MODULES[-1], "tflite", "writing .tflite")
+
+
+class Model:
+    """A flatbuffer under construction: its operator codes and buffers, shared by its subgraphs."""
+
+    def __init__(self) -> None:
+        self.fb = schema()
+        self.codes: list[str] = []
+        self.buffers: list[bytes] = [b""]
+        self.subgraphs: list[Subgraph] = []
+
+    def subgraph(self, name: str) -> Subgraph:
+        """A new, empty subgraph."""
+        self.subgraphs.append(Subgraph(self, name))
+        return self.subgraphs[-1]
+
+    def code(self, name: str) -> int:
+        """The index of a builtin operator's code."""
+        if name not in self.codes:
+            self.codes.append(name)
+        return self.codes.index(name)
+
+    def buffer(self, data: bytes) -> int:
+        """The index of a constant's buffer; equal constants share one."""
+        if data not in self.buffers:
+            self.buffers.append(data)
+        return self.buffers.index(data)
+
+    def finish(self, description: str) -> bytes:
+        """The file's bytes."""
+        import flatbuffers
+
+        fb = self.fb
+        model = fb.ModelT()
+        model.version, model.description = 3, description
+        model.operatorCodes = []
+        for name in self.codes:
+            number = getattr(fb.BuiltinOperator, name)
+            code = fb.OperatorCodeT()
+            code.builtinCode, code.deprecatedBuiltinCode, code.version = number, min(number, 127), 1
+            model.operatorCodes.append(code)
+        model.buffers = []
+        for data in self.buffers:
+            buffer = fb.BufferT()
+            buffer.data = np.frombuffer(data, np.uint8) if data else None
+            model.buffers.append(buffer)
+        model.subgraphs = [s.finish() for s in self.subgraphs]
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+
+class Subgraph:
+    """One subgraph: tensors and operators in order. Methods give and take tensor indices."""
+
+    def __init__(self, model: Model, name: str) -> None:
+        self.model, self.name = model, name
+        self.tensors: list[Any] = []
+        self.operators: list[Any] = []
+        self.inputs: list[int] = []
+        self.outputs: list[int] = []
+
+    def tensor(
+        self, name: str, shape: tuple[int, ...], kind: str, quant: Quant | None = None, data: np.ndarray | None = None
+    ) -> int:
+        """A tensor; ``kind`` is an IR dtype or ``"resource"``. With ``data`` it is a constant."""
+        fb = self.model.fb
+        tensor = fb.TensorT()
+        tensor.name, tensor.shape, tensor.hasRank = name, list(shape), True
+        tensor.type = getattr(fb.TensorType, TENSOR_TYPES.get(kind, kind.upper()))
+        tensor.buffer = 0 if data is None else self.model.buffer(np.ascontiguousarray(data).tobytes())
+        if quant is not None:
+            tensor.quantization = fb.QuantizationParametersT()
+            scales = quant.array.reshape(-1).astype(np.float32)
+            tensor.quantization.scale = scales
+            tensor.quantization.zeroPoint = np.full(scales.shape, quant.zero_point, np.int64)
+            tensor.quantization.quantizedDimension = quant.axis or 0
+        self.tensors.append(tensor)
+        return len(self.tensors) - 1
+
+    def ints(self, name: str, values: Collection[int]) -> int:
+        """A constant vector of int32: a shape, a permutation, bounds."""
+        return self.tensor(name, (len(values),), "i32", data=np.array(list(values), np.int32))
+
+    def op(
+        self, code: str, inputs: Collection[int], outputs: Collection[int], table: str | None = None, **options: Any
+    ) -> None:
+        """An operator; ``table`` names the schema's options table, ``options`` are its fields."""
+        fb = self.model.fb
+        operator = fb.OperatorT()
+        operator.opcodeIndex = self.model.code(code)
+        operator.inputs, operator.outputs = list(inputs), list(outputs)
+        if table is not None:
+            operator.builtinOptionsType = getattr(fb.BuiltinOptions, table)
+            operator.builtinOptions = getattr(fb, f"{table}T")()
+            for key, value in options.items():
+                setattr(operator.builtinOptions, key, value)
+        self.operators.append(operator)
+
+    def finish(self) -> Any:
+        """The schema's object."""
+        made = self.model.fb.SubGraphT()
+        made.name, made.tensors, made.operators = self.name, self.tensors, self.operators
+        made.inputs, made.outputs = self.inputs, self.outputs
+        return made
+
+
+# -- a step graph ------------------------------------------------------------------------------------------------------
+
+
+class StageWriter:
+    """Writes the step of one graph into a :class:`Model`. Every per-sample shape gets a leading batch axis of 1."""
+
+    def __init__(self, graph: Graph, name: str, expose: Collection[str] = ()) -> None:
+        self.graph, self.name = graph, name
+        self.expose = [state.name for state in graph.states if state.name in expose]
+        self.types: Mapping[str, Any] = graph.types()
+        self.model = Model()
+        self.main = self.model.subgraph("main")
+        self.index: dict[str, int] = {}
+
+    def write(self) -> bytes:
+        """The file's bytes. Raises :class:`UnsupportedError` naming op and value where there is no such operator."""
+        graph, main = self.graph, self.main
+        for name, type_ in graph.inputs.items():
+            self.index[name] = main.tensor(name, (1, *type_.shape), type_.dtype, type_.quant)
+            main.inputs.append(self.index[name])
+        handles = self._read_states()
+        for value in graph.values:
+            rule = RULES.get(value.op)
+            if rule is None:
+                raise UnsupportedError(
+                    f"{value.op} has no operator in a tflite program.", place=f"{self.name}: %{value.name}"
+                )
+            rule(self, value)
+        outputs = [self._result(name) for name in graph.outputs.values()]
+        outputs += [self._result(state.next) for state in graph.states if state.name in self.expose]
+        main.outputs = outputs
+        for state in graph.states:
+            main.op("ASSIGN_VARIABLE", [handles[state.name], self.at(state.next)], [], "AssignVariableOptions")
+        return self.model.finish(f"{self.name}: one step a call")
+
+    def _read_states(self) -> dict[str, int]:
+        if not self.graph.states:
+            return {}
+        init = self.model.subgraph("init")
+        self.main.op("CALL_ONCE", [], [], "CallOnceOptions", initSubgraphIndex=1)
+        handles = {}
+        for state in self.graph.states:
+            shape = (1, *state.type.shape)
+            start = np.zeros(shape, state.type.numpy)
+            if state.init is not None:
+                start = self.graph.params[state.init].data.reshape(shape)
+            value = init.tensor(f"{state.name}_init", shape, state.type.dtype, state.type.quant, start)
+            init.op("ASSIGN_VARIABLE", [self._handle(init, state.name), value], [], "AssignVariableOptions")
+            handles[state.name] = self._handle(self.main, state.name)
+            self.index[state.name] = self.main.tensor(state.name, shape, state.type.dtype, state.type.quant)
+            self.main.op("READ_VARIABLE", [handles[state.name]], [self.index[state.name]], "ReadVariableOptions")
+        return handles
+
+    def _handle(self, subgraph: Subgraph, state: str) -> int:
+        handle = subgraph.tensor(f"{state}_handle", (1,), "resource")
+        subgraph.op("VAR_HANDLE", [], [handle], "VarHandleOptions", container="", sharedName=state)
+        return handle
+
+    def _result(self, name: str) -> int:
+        """The tensor of an output; what no operator made is copied first."""
+        if name not in self.graph.inputs and name not in self.graph.params:
+            return self.at(name)
+        type_ = self.types[name]
+        copy = self.main.tensor(f"{name}_out", (1, *type_.shape), type_.dtype, type_.quant)
+        shape = self.main.ints(f"{name}_out_shape", (1, *type_.shape))
+        self.main.op("RESHAPE", [self.at(name), shape], [copy], "ReshapeOptions", newShape=[1, *type_.shape])
+        return copy
+
+    def at(self, name: str, rank: int | None = None) -> int:
+        """The tensor of a value, or of a param as an elementwise operand of that rank (per sample)."""
+        if name in self.graph.params and name not in self.index:
+            param = self.graph.params[name]
+            shape = (1,) * (1 + (rank or len(param.type.shape)) - len(param.type.shape)) + param.type.shape
+            self.index[name] = self.main.tensor(name, shape, param.type.dtype, param.type.quant, param.data)
+        return self.index[name]
+
+    def weights(self, name: str) -> int:
+        """The tensor of a param in its own shape."""
+        param = self.graph.params[name]
+        if name not in self.index:
+            self.index[name] = self.main.tensor(
+                name, param.type.shape, param.type.dtype, param.type.quant, param.data
+            )
+        return self.index[name]
+
+    def out(self, value: Value) -> int:
+        """A new tensor for a value."""
+        type_ = value.tensor
+        self.index[value.name] = self.main.tensor(value.name, (1, *type_.shape), type_.dtype, type_.quant)
+        return self.index[value.name]
+
+    def same_scale(self, value: Value) -> None:
+        """Refuse a move between scales: these operators don't rescale."""
+        tensors = [self.types[a] for a in value.args if isinstance(self.types[a], TensorType)]
+        if any(t.quant != value.tensor.quant for t in tensors if t.dtype != "bool"):
+            raise UnsupportedError(
+                f"{value.op} joins {', '.join(map(str, tensors))} into {value.tensor}; needed one scale.",
+                place=f"{self.name}: %{value.name}",
+            )
+
+
+Rule = Callable[[StageWriter, Value], None]
+
+
+def _elementwise(code: str, table: str | None = None, **options: Any) -> Rule:
+    def write(writer: StageWriter, value: Value) -> None:
+        rank = len(value.tensor.shape)
+        inputs = [writer.at(a, rank) for a in value.args]
+        writer.main.op(code, inputs, [writer.out(value)], table, **options)
+
+    return write
+
+
+def _moves(code: str, table: str | None = None) -> Rule:
+    rule = _elementwise(code, table)
+
+    def write(writer: StageWriter, value: Value) -> None:
+        writer.same_scale(value)
+        rule(writer, value)
+
+    return write
+
+
+def _fully_connected(writer: StageWriter, value: Value) -> None:
+    x, *constants = value.args
+    inputs = [writer.at(x), *(writer.weights(c) for c in constants)]
+    keep = len(value.tensor.shape) > 1
+    writer.main.op("FULLY_CONNECTED", inputs, [writer.out(value)], "FullyConnectedOptions", keepNumDims=keep)
+
+
+def _slice(writer: StageWriter, value: Value) -> None:
+    writer.same_scale(value)
+    shape = writer.types[value.args[0]].shape
+    axis, start, stop, step = slice_bounds(value.attrs, shape)
+    begin, end, strides = [0] * (1 + len(shape)), [1, *shape], [1] * (1 + len(shape))
+    begin[1 + axis], end[1 + axis], strides[1 + axis] = start, stop, step
+    bounds = [writer.main.ints(f"{value.name}_{n}", v) for n, v in (("begin", begin), ("end", end), ("by", strides))]
+    writer.main.op("STRIDED_SLICE", [writer.at(value.args[0]), *bounds], [writer.out(value)], "StridedSliceOptions")
+
+
+def _concat(writer: StageWriter, value: Value) -> None:
+    writer.same_scale(value)
+    if len(value.args) > MAX_CONCAT:
+        raise UnsupportedError(
+            f"concat joins {len(value.args)} values; TFLM joins {MAX_CONCAT} at most.",
+            place=f"{writer.name}: %{value.name}",
+        )
+    axis = value.attrs.get("axis", 0) % len(value.tensor.shape) + 1
+    inputs = [writer.at(a) for a in value.args]
+    writer.main.op("CONCATENATION", inputs, [writer.out(value)], "ConcatenationOptions", axis=axis)
+
+
+def _reshape(writer: StageWriter, value: Value) -> None:
+    writer.same_scale(value)
+    shape = [1, *value.tensor.shape]
+    inputs = [writer.at(value.args[0]), writer.main.ints(f"{value.name}_shape", shape)]
+    writer.main.op("RESHAPE", inputs, [writer.out(value)], "ReshapeOptions", newShape=shape)
+
+
+RULES: Mapping[str, Rule] = {
+    "tfl_fully_connected": _fully_connected,
+    "tfl_add": _elementwise("ADD", "AddOptions", potScaleInt16=False),
+    "tfl_sub": _elementwise("SUB", "SubOptions", potScaleInt16=False),
+    "tfl_mul": _elementwise("MUL", "MulOptions"),
+    "tfl_relu": _elementwise("RELU"),
+    "tfl_quantize": _elementwise("QUANTIZE", "QuantizeOptions"),
+    "tfl_logistic": _elementwise("LOGISTIC"),
+    "tfl_tanh": _elementwise("TANH"),
+    "min": _moves("MINIMUM", "MaximumMinimumOptions"),
+    "max": _moves("MAXIMUM", "MaximumMinimumOptions"),
+    "slice": _slice,
+    "concat": _concat,
+    "reshape": _reshape,
+}
+
+
+def stage_model(graph: Graph, name: str, expose: Collection[str] = ()) -> bytes:
+    """A stage's step graph as a ``.tflite`` file.
+
+    Inputs and outputs stand in the graph's order; behind the outputs come the new values of the states in ``expose``.
+    Raises :class:`UnsupportedError` naming what has no operator, :class:`MissingExtraError` without a schema module.
+    """
+    return StageWriter(graph, name, expose).write()
