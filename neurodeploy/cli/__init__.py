@@ -1,0 +1,179 @@
+"""The command line. Each command's work is imported when it is called, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Model = Annotated[Path, typer.Argument(help="Model file: .onnx, .nd, or .npz of an echo state network.")]
+Build = Annotated[Path, typer.Argument(help="Build folder that 'compile' made.")]
+DataFile = Annotated[Path, typer.Option("--data", "-d", help=".npz with the inputs, 'lengths' and labels 'y'.")]
+MaybeData = Annotated[Path | None, typer.Option("--data", "-d", help=".npz with the inputs, 'lengths', 'y'.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Port = Annotated[str | None, typer.Option(help="A real board's port: /dev/ttyACM0, COM3, socket://HOST:PORT.")]
+Emulator = Annotated[str, typer.Option(help="Emulated board: auto, unicorn or qemu.")]
+Samples = Annotated[int | None, typer.Option(min=1, help="Use the first N samples only.")]
+Method = Annotated[str, typer.Option(help="How ranges are chosen: minmax, percentile or mse.")]
+
+_app = typer.Typer(
+    name="neurodeploy",
+    help="Compile trained recurrent networks to microcontrollers, TFLite Micro, spikes and memristor crossbars.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+# Some versions of typer carry their own click, so its root error is found through typer.
+_CLICK_ERROR = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
+targets_app = typer.Typer(
+    help="Hardware that networks can be compiled for.", no_args_is_help=True, rich_markup_mode=None
+)
+_app.add_typer(targets_app, name="targets")
+
+
+def app(arguments: Sequence[str]) -> int:
+    """Run the command line; misuse that typer finds is printed by it and gives 2."""
+    command = typer.main.get_command(_app)
+    try:
+        result = command.main(args=list(arguments), prog_name="neurodeploy", standalone_mode=False)
+    except _CLICK_ERROR as error:
+        error.show()  # type: ignore[attr-defined]
+        return 2
+    except typer.Abort:
+        return 130
+    return result if isinstance(result, int) else 0
+
+
+def _do(module: str, **arguments: Any) -> None:
+    name = f"neurodeploy.cli.{module}"
+    importlib.import_module(name).main(**arguments)
+
+
+@_app.callback(invoke_without_command=True)
+def options(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"neurodeploy {installed('neurodeploy')}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        raise typer.Exit(2)
+
+
+@_app.command()
+def doctor(json: Json = False) -> None:
+    """What is installed, what that makes available, how to get the rest."""
+    _do("doctor", json=json)
+
+
+@_app.command()
+def inspect(model: Model, json: Json = False) -> None:
+    """Layers, states, parameters, MACs per step, targets it fits."""
+    _do("inspect", model=model, json=json)
+
+
+@_app.command()
+def compile(
+    model: Model,
+    target: Annotated[str, typer.Option("--target", "-t", help="Target's name or .toml file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    data: MaybeData = None,
+    numerics: Annotated[str | None, typer.Option(help="native, float or tflite; by default the target's own.")] = None,
+    method: Method = "minmax",
+    toolchain: Annotated[
+        str | None, typer.Option(help="zig, gcc or clang; by default the first that is there.")
+    ] = None,
+    samples: Samples = None,
+    json: Json = False,
+) -> None:
+    """Compile a model for a target into a folder."""
+    arguments = {k: v for k, v in locals().items()}
+    _do("compile", **arguments)
+
+
+@_app.command()
+def run(
+    build: Build,
+    data: DataFile,
+    port: Port = None,
+    emulator: Emulator = "auto",
+    on: Annotated[str | None, typer.Option(help="golden, host, board ...; by default the target itself.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Write the outputs, as real numbers, to this .npz.")] = None,
+    samples: Samples = None,
+    json: Json = False,
+) -> None:
+    """Run a build on its target, real or emulated."""
+    _do("run", build=build, data=data, port=port, emulator=emulator, on=on, save=save, samples=samples, json=json)
+
+
+@_app.command()
+def validate(
+    build: Build,
+    data: DataFile,
+    on: Annotated[str | None, typer.Option(help="golden, host, board ...; by default the target itself.")] = None,
+    port: Port = None,
+    emulator: Emulator = "auto",
+    samples: Samples = None,
+    json: Json = False,
+) -> None:
+    """Accuracy, and the first step and tensor that differs."""
+    _do("run", build=build, data=data, port=port, emulator=emulator, on=on, samples=samples, json=json, strict=True)
+
+
+@_app.command()
+def report(
+    builds: Annotated[list[Path], typer.Argument(help="Build folders.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="report.html, .md or .json.")] = Path("report.html"),
+    json: Json = False,
+) -> None:
+    """Builds side by side: accuracy kept, and what each costs."""
+    _do("report", builds=builds, output=output, json=json)
+
+
+@_app.command()
+def quantize(
+    model: Model,
+    data: DataFile,
+    sensitivity: Annotated[bool, typer.Option("--sensitivity", help="Which tensor costs how much accuracy.")] = False,
+    method: Method = "minmax",
+    samples: Samples = None,
+    json: Json = False,
+) -> None:
+    """Quantize a model; which tensor costs how much accuracy."""
+    _do("quantize", model=model, data=data, sensitivity=sensitivity, method=method, samples=samples, json=json)
+
+
+@_app.command()
+def opt(
+    model: Model,
+    passes: Annotated[str, typer.Option(help="Passes, like simplify,calibrate{method=mse},quantize.")] = "simplify",
+    data: MaybeData = None,
+    show: Annotated[bool, typer.Option("--print", help="Print the program after the last pass.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write PROGRAM.nd and .npz.")] = None,
+) -> None:
+    """Run passes on a model; print what the compiler sees."""
+    _do("opt", model=model, spec=passes, data=data, show=show, output=output)
+
+
+@targets_app.command("list")
+def targets_list(json: Json = False) -> None:
+    """List every target."""
+    _do("targets", action="list", json=json)
+
+
+@targets_app.command("show")
+def targets_show(name: Annotated[str, typer.Argument(help="Target's name.")], json: Json = False) -> None:
+    """Show one target's numbers and their sources."""
+    _do("targets", action="show", name=name, json=json)
+
+
+@targets_app.command("check")
+def targets_check(file: Annotated[Path, typer.Argument(help="A target's .toml file.")], json: Json = False) -> None:
+    """Check a target's file."""
+    _do("targets", action="check", name=str(file), json=json)

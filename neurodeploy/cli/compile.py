@@ -1,0 +1,46 @@
+"""``neurodeploy compile``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from neurodeploy import compiler, hardware
+from neurodeploy import data as data_files
+from neurodeploy.cli.output import number, out, print_json, progress, table
+
+
+def main(
+    model: Path,
+    target: str,
+    output: Path,
+    data: Path | None,
+    numerics: str | None,
+    method: str,
+    toolchain: str | None,
+    samples: int | None,
+    json: bool,
+) -> None:
+    """Compile, save, and print what it costs."""
+    described = hardware.find(target)
+    options = {"toolchain": toolchain} if toolchain else {}
+    with progress(f"compiling {model.name} for {described.name}", quiet=json) as say:
+        say("importing")
+        source = compiler.load(model)
+        calibration = data_files.load(data, source).first(samples) if data else None
+        built = compiler.compile(
+            source, described, calibration, numerics=numerics, method=method, progress=say, **options
+        ).save(output)
+    manifest = built.artifact.manifest
+    if json:
+        print_json({"folder": str(output), **manifest})
+        return
+    check = source.meta.get("import_check")
+    if check and check.get("max_abs_difference") is not None:
+        out.print(f"imported {model}: largest difference from {check['against']} {check['max_abs_difference']:.2g}")
+    rows = [(f["name"], number(f["value"]), f["unit"], f["how"]) for f in manifest["figures"]]
+    table(f"{manifest['name']} on {described.title}", ("figure", "value", "unit", "how"), rows, right=("value",))
+    for warning in manifest.get("warnings", []):
+        out.print(f"warning: {warning}", markup=False)
+    out.print(f"wrote {output}/", markup=False)
+    if data:
+        out.print(f"next: neurodeploy run {output} --data TEST.npz", markup=False)

@@ -1,0 +1,89 @@
+"""``neurodeploy run`` and ``neurodeploy validate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from neurodeploy import data as data_files
+from neurodeploy import validate as validation
+from neurodeploy.artifact import Artifact
+from neurodeploy.cli.output import number, out, print_json, progress, table
+from neurodeploy.compiler import Built
+from neurodeploy.report.figures import METRICS
+from neurodeploy.report.records import save_run
+from neurodeploy.report.schema import Accuracy
+
+
+def main(
+    build: Path,
+    data: Path,
+    port: str | None,
+    emulator: str,
+    on: str | None,
+    samples: int | None,
+    json: bool,
+    save: Path | None = None,
+    strict: bool = False,
+) -> None:
+    """Run, print, and leave ``runs/<runner>.json`` in the build folder; ``strict`` fails where a promise is broken."""
+    built = Built(Artifact.load(build), build)
+    name = on or built.runner
+    found = data_files.load(data, built.program).first(samples)
+    options: dict[str, Any] = {}
+    if name == "board":
+        options = {"emulator": emulator, "port": port}
+    with progress(f"running {build.name} on {name}", quiet=json) as say:
+        say(f"{found.samples} samples")
+        command = f"neurodeploy {'validate' if strict else 'run'} {build.name} --data {data.name} --on {name}"
+        result = validation.validate(built, found, on=name, command=command, **options)
+    record = save_run(build, result.run)
+    if save is not None:
+        _save(save, result.outputs)
+    if json:
+        print_json(result.run.model_dump(mode="json", by_alias=True))
+    else:
+        _print(result.run, record)
+    if strict:
+        validation.require_held(result.run)
+
+
+def _print(run: Any, record: Path) -> None:
+    out.print(f"ran on {run.where}", markup=False)
+    if run.device:
+        out.print(f"the board says: target {run.device.target_id}, firmware {run.device.firmware_sha256}", markup=False)
+    if run.accuracy:
+        out.print(_accuracy_line(run.accuracy), markup=False)
+    if line := validation.first_difference(run):
+        out.print(line, markup=False)
+    if run.figures:
+        rows = [(f.name, number(f.value), f.unit, f.how) for f in run.figures]
+        table("", ("figure", "value", "unit", "how"), rows, right=("value",))
+    for entry in run.not_run:
+        out.print(f"not run: {entry.what}: {entry.why}", markup=False)
+    for warning in run.warnings:
+        out.print(f"warning: {warning}", markup=False)
+    out.print(f"recorded in {record}", markup=False)
+
+
+def _accuracy_line(found: Accuracy) -> str:
+    metric = METRICS[found.metric]
+    parts = []
+    for word, score in (("float", found.float_), ("quantized", found.quantized), ("deployed", found.deployed)):
+        if score is not None:
+            spread = "" if score.sd is None else f" +- {metric.factor * score.sd:.2f}"
+            parts.append(f"{word} {metric.factor * score.value:.2f}{spread} {metric.unit}".rstrip())
+    return f"{metric.title} on {found.data.samples} samples: {', '.join(parts)}"
+
+
+def _save(path: Path, outputs: dict[str, Any]) -> None:
+    import io
+    import os
+
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.savez(buffer, **outputs)
+    scratch = path.with_name(f".{path.name}.part")
+    scratch.write_bytes(buffer.getvalue())
+    os.replace(scratch, path)

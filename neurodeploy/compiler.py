@@ -1,0 +1,238 @@
+"""From a model to a built artifact: load, run the passes of the target's backend, compile."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neurodeploy.artifact import SCHEMA_VERSION, Artifact
+from neurodeploy.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from neurodeploy.data import Data
+    from neurodeploy.hardware import Target
+    from neurodeploy.ir.graph import Program
+
+#: backend -> the numerics that it takes, its default first.
+NUMERICS: Mapping[str, tuple[str, ...]] = {
+    "c": ("native", "float"),
+    "tflite": ("tflite",),
+    "brian2": ("float",),
+    "snntorch": ("float",),
+    "crossbar": ("float", "native"),
+}
+#: backend -> the runner that runs on the target itself.
+RUNNER_OF: Mapping[str, str] = {
+    "c": "board",
+    "tflite": "tflm",
+    "brian2": "brian2",
+    "snntorch": "snntorch",
+    "crossbar": "crossbar",
+}
+Progress = Callable[[str], None]
+
+
+def load(source: Any, example: Any = None, **options: Any) -> Program:
+    """A network as a program of the IR.
+
+    ``source``: a path (``.onnx``, ``.nd``, ``.npz`` of an echo state network) or a ``torch.nn.Module``, which needs an
+    ``example`` input. Raises :class:`ModelError`, and :class:`UnsupportedError` naming the node that isn't supported.
+    """
+    from neurodeploy.importers import load as import_model
+
+    return import_model(source, example, **options)
+
+
+@dataclass(frozen=True)
+class Built:
+    """A compiled network: its artifact, and the folder that it was saved to (if it was)."""
+
+    artifact: Artifact
+    folder: Path | None = None
+
+    @property
+    def program(self) -> Program:
+        """What runs on the target, as the golden model knows it."""
+        from neurodeploy.ir import text
+
+        return text.from_files(self.artifact.files, "program")
+
+    @property
+    def source(self) -> Program:
+        """The float program that it was made of."""
+        from neurodeploy.ir import text
+
+        return text.from_files(self.artifact.files, "source")
+
+    @property
+    def runner(self) -> str:
+        """The runner for the target itself."""
+        return runner_of(self.artifact)
+
+    def save(self, folder: str | Path) -> Built:
+        """Write the artifact as a folder. Raises :class:`UsageError` if something else is there."""
+        return Built(self.artifact, self.artifact.save(folder))
+
+    def run(self, inputs: Any, lengths: Any = None, *, on: str | None = None, **options: Any) -> Any:
+        """Run it and return its outputs as real numbers: one array, or a dict if there are several.
+
+        ``inputs``: an array ``[batch, steps, ...]``, or a dict by input name. ``on``: ``golden``, ``host``, ``board``
+        or another runner; by default the target itself, emulated where no ``port=`` names a real one.
+        """
+        from neurodeploy.backends import runner
+        from neurodeploy.data import arrange
+        from neurodeploy.ir.drive import real_outputs
+
+        program = self.program
+        data = arrange(inputs, program)
+        trace = runner(on or self.runner).run(
+            self.artifact, dict(data.inputs), data.lengths if lengths is None else lengths, **options
+        )
+        outputs = real_outputs(program, trace)
+        return next(iter(outputs.values())) if len(outputs) == 1 else outputs
+
+    def validate(self, data: Any, *, on: str | None = None, **options: Any) -> Any:
+        """Accuracy and agreement with the golden model: see :func:`neurodeploy.validate.validate`."""
+        from neurodeploy.validate import validate
+
+        return validate(self, data, on=on, **options)
+
+
+def runner_of(artifact: Artifact) -> str:
+    """The runner for the artifact's target itself (``host`` for the host's C)."""
+    return "host" if artifact.target == "host" else RUNNER_OF.get(artifact.backend, artifact.backend)
+
+
+def compile(
+    model: Any,
+    target: str | Target,
+    calibration: Any = None,
+    *,
+    lengths: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+    numerics: str | None = None,
+    method: str = "minmax",
+    name: str | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Built:
+    """Compile a network for a target.
+
+    ``model``: a program, or anything that :func:`load` takes. ``target``: a target's name, ``.toml`` path or
+    description. ``calibration``: sample inputs ``[n, steps, ...]`` (or a dict, or :class:`~neurodeploy.data.Data`),
+    from which ranges are taken; needed for all but float programs. ``labels`` ``[n]``: for the spiking backends, which
+    refit a readout. ``numerics``: ``native``, ``float`` or ``tflite``; the backend's own by default. ``method``: how
+    ranges are chosen, ``minmax``, ``percentile`` or ``mse``. Further options go to the backend.
+    Raises :class:`UsageError` and its kin; writes nothing.
+    """
+    from neurodeploy import hardware
+    from neurodeploy.backends import backend as find_backend
+    from neurodeploy.ir import text
+    from neurodeploy.ir.graph import Program
+
+    source = model if isinstance(model, Program) else load(model)
+    described = hardware.find(target) if isinstance(target, str) else target
+    engine = find_backend(described.backend)
+    kind = _numerics(described.backend, numerics)
+    data = _calibration(calibration, lengths, labels, source)
+    say = progress or (lambda _: None)
+    program = prepare(source, described.backend, kind, data, method=method, progress=say)
+    say(f"emitting for {described.name}")
+    artifact = engine.compile(program, described, source=source, data=data, name=name or source.name, **options)
+    files = {**text.to_files(program, "program"), **text.to_files(source, "source"), **artifact.files}
+    manifest = {**_manifest(source, program, described, data, method if data else None), **artifact.manifest}
+    manifest["name"] = name or artifact.name
+    figures = [*manifest.get("figures", []), *(vars(f) for f in engine.resources(artifact))]
+    manifest["figures"] = list({f["name"]: f for f in figures}.values())
+    return Built(Artifact(manifest["name"], artifact.backend, artifact.target, files, manifest))
+
+
+def _numerics(backend: str, wanted: str | None) -> str:
+    known = NUMERICS.get(backend, ("float",))
+    if wanted is not None and wanted not in known:
+        raise UsageError(
+            f"the backend '{backend}' has no numerics '{wanted}'; needed: {' or '.join(known)}.",
+            hint=nearest(wanted, known),
+        )
+    return wanted or known[0]
+
+
+def _calibration(calibration: Any, lengths: Any, labels: Any, source: Program) -> Data | None:
+    from dataclasses import replace
+
+    import numpy as np
+
+    from neurodeploy.data import Data, arrange
+
+    if calibration is None:
+        return None
+    data = calibration if isinstance(calibration, Data) else arrange(calibration, source)
+    if lengths is not None:
+        data = replace(data, lengths=np.asarray(lengths))
+    return data if labels is None else replace(data, labels=np.asarray(labels))
+
+
+def prepare(
+    source: Program, backend: str, numerics: str, data: Data | None, *, method: str = "minmax", progress: Progress
+) -> Program:
+    """The program as the backend takes it: its pipeline of passes run on the float program."""
+    from neurodeploy import passes
+
+    needs_data = numerics != "float"
+    if needs_data and data is None:
+        raise UsageError(
+            f"'{numerics}' numerics needs calibration data.",
+            place=source.name,
+            hint="Give sample inputs (--data FILE.npz), or compile with --numerics float.",
+        )
+    pipeline = passes.pipeline(backend, numerics, data=data, method=method)
+    return passes.run(source, pipeline, progress=progress)
+
+
+def _manifest(
+    source: Program, program: Program, target: Target, data: Data | None, method: str | None
+) -> dict[str, Any]:
+    """What every artifact's manifest says, whatever the backend."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from neurodeploy.ir.text import to_files
+
+    try:
+        release = version("neurodeploy")
+    except PackageNotFoundError:
+        release = "0 (not installed)"
+    model = hashlib.sha256()
+    for content in to_files(source, "source").values():
+        model.update(content)
+    parameters = sum(p.type.size for s in source.stages for p in s.graph.params.values())
+    return {
+        "schema": SCHEMA_VERSION,
+        "name": source.name,
+        "backend": target.backend,
+        "target": target.name,
+        "numerics": program.numerics,
+        "neurodeploy": release,
+        "model": {"name": source.name, "parameters": parameters, "origin": source.meta.get("origin")},
+        "inputs": [
+            {"name": n, "kind": i.kind, "shape": list(i.type.shape), "dtype": i.type.dtype, **_scale(i.type)}
+            for n, i in program.inputs.items()
+        ],
+        "outputs": [
+            {"name": n, "from": str(program.outputs[n]), "shape": list(t.shape), "dtype": t.dtype, **_scale(t)}
+            for n, t in program.output_types().items()
+        ],
+        "labels": source.meta.get("labels"),
+        "normalisation": source.meta.get("normalisation"),
+        "hashes": {"model": model.hexdigest(), "calibration": data.sha256 if data else None},
+        "calibration": {"method": method, "samples": data.samples, "data": data.name} if data else None,
+        "warnings": list(program.meta.get("warnings", [])),
+    }
+
+
+def _scale(type_: Any) -> dict[str, Any]:
+    return {} if type_.quant is None else {"scale": type_.quant.scale, "zero_point": type_.quant.zero_point}

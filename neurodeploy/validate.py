@@ -1,0 +1,193 @@
+"""Running a build on data and judging it: accuracy float, quantized and deployed; agreement with the golden model."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neurodeploy.artifact import Figure, Trace
+from neurodeploy.backends import backend, runner
+from neurodeploy.errors import DataError, NeurodeployError
+from neurodeploy.ir import interpret
+from neurodeploy.ir.drive import real_outputs
+from neurodeploy.report.agreement import agreement
+from neurodeploy.report.metrics import accuracy, nrmse
+from neurodeploy.report.schema import Accuracy, Agreement, DataSet, Device, DriftScore, NotRun, Run, Score, Timing
+
+if TYPE_CHECKING:
+    from neurodeploy.compiler import Built
+    from neurodeploy.data import Data
+    from neurodeploy.ir.graph import Program
+
+
+@dataclass(frozen=True)
+class Validation:
+    """A run with its record: ``outputs`` are real-valued, ``trace`` is raw."""
+
+    run: Run
+    trace: Trace
+    outputs: dict[str, np.ndarray]
+
+
+def validate(built: Built, data: Data, *, on: str | None = None, command: str = "", **options: Any) -> Validation:
+    """Run a build on data and compare it with the golden model; with labels, state its accuracy too.
+
+    ``on``: a runner's name; by default the target itself. Options go to the runner (``port=``, ``emulator=``). The
+    record is not saved: :func:`neurodeploy.report.records.save_run` does. Raises :class:`NeurodeployError`.
+    """
+    name = on or built.runner
+    engine = runner(name)
+    program, source = built.program, built.source
+    equality = _equality(built)
+    start = time.perf_counter()
+    trace = engine.run(built.artifact, dict(data.inputs), data.lengths, **options)
+    seconds = time.perf_counter() - start
+    golden = trace if name == "golden" else interpret.run(program, data.inputs, data.lengths)
+    outputs = real_outputs(program, trace)
+    agreements: list[Agreement] = []
+    if name != "golden":
+        agreements.append(agreement(trace, golden, against="golden", equality=equality, states=False))
+    if name == "board":
+        host = runner("host").run(built.artifact, dict(data.inputs), data.lengths)
+        agreements.append(agreement(trace, host, against="host", equality="exact", states=False))
+    score = None
+    if data.labels is not None:
+        plain = interpret.run(source, data.inputs, data.lengths)
+        score = _accuracy(built, data, name, trace, outputs, real_outputs(program, golden), real_outputs(source, plain))
+    record = trace.record
+    device = record.get("device")
+    run = Run(
+        runner=name,
+        command=command,
+        when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        where=str(record.get("where", name)),
+        emulator=record.get("emulator"),
+        device=Device(**device) if device else None,
+        versions={"python": sys.version.split()[0], **record.get("versions", {})},
+        accuracy=score,
+        agreement=agreements,
+        figures=[*_counted(trace, record), *record.get("figures", [])],
+        not_run=[NotRun(**entry) for entry in record.get("not_run", [])],
+        timing=Timing(
+            wall_seconds=seconds, samples=data.samples, steps=int(sum(s.sum() for s in trace.steps.values()))
+        ),
+        warnings=[str(w) for w in record.get("warnings", [])],
+    )
+    return Validation(run, trace, outputs)
+
+
+def _equality(built: Built) -> str:
+    """What the backend promises on this target for this program's numerics."""
+    from neurodeploy import hardware
+
+    artifact = built.artifact
+    stated = artifact.manifest.get("equality")
+    return stated or backend(artifact.backend).accepts(hardware.find(artifact.target)).equality
+
+
+def _counted(trace: Trace, record: dict[str, Any]) -> list[Figure]:
+    """Worst and mean of every counter that the runner kept per step: ``instructions`` becomes two figures."""
+    figures = []
+    source = str(record.get("counter_source", record.get("where", "")))
+    for name in ("instructions", "cycles"):
+        counts = trace.counters.get(name)
+        if counts is not None and counts.size:
+            per_step = counts[counts > 0]
+            unit = f"{name}/step"
+            figures.append(Figure(f"{name}_worst", int(per_step.max()), unit, "measured", source))
+            figures.append(Figure(f"{name}_mean", float(np.round(per_step.mean(), 1)), unit, "measured", source))
+    return figures
+
+
+def scores_of(
+    program: Program, outputs: dict[str, np.ndarray], lengths: np.ndarray | None, labels: np.ndarray
+) -> np.ndarray:
+    """The output that the labels judge: the first one; of a series the last step where there is one label a sample."""
+    name, ref = next(iter(program.outputs.items()))
+    array = outputs[name]
+    if program.is_series(ref) and labels.ndim == 1:
+        ends = np.full(len(array), array.shape[1]) if lengths is None else lengths
+        array = array[np.arange(len(array)), np.maximum(ends - 1, 0)]
+    return array
+
+
+def judge(program: Program, outputs: dict[str, np.ndarray], data: Data) -> tuple[str, float]:
+    """Metric and value: classification for whole-number labels ``[n]``, NRMSE for targets shaped like the output."""
+    labels = data.labels
+    if labels is None:
+        raise DataError("holds no labels 'y'.", place=data.name)
+    array = scores_of(program, outputs, data.lengths, labels)
+    if labels.ndim == 1 and labels.dtype.kind in "iu" and array.ndim == 2:
+        return "ClassificationAccuracy", accuracy(array, labels)
+    if array.shape == labels.shape:
+        return "NRMSE", nrmse(array, labels)
+    raise DataError(
+        f"labels of shape {list(labels.shape)} don't fit the output's {list(array.shape)}.",
+        place=data.name,
+        hint="Give whole-number classes [n], or targets shaped like the output.",
+    )
+
+
+def _accuracy(
+    built: Built,
+    data: Data,
+    name: str,
+    trace: Trace,
+    outputs: dict[str, np.ndarray],
+    golden: dict[str, np.ndarray],
+    plain: dict[str, np.ndarray],
+) -> Accuracy:
+    program, source = built.program, built.source
+    metric, float_value = judge(source, plain, data)
+    quantized = judge(program, golden, data)[1]
+    record = trace.record
+    deployed = record.get("score") or {"value": judge(program, outputs, data)[1]}
+    how = "measured" if name in ("board", "host", "tflm") else "simulated"
+    stated = Score(value=deployed["value"], how=how, where=str(record.get("where", name)), **_spread(deployed))
+    integer = program.numerics != "float"
+    return Accuracy(
+        metric=metric,
+        data=DataSet(name=data.name, samples=data.samples, sha256=data.sha256),
+        seeds=list(record.get("seeds", [])),
+        float=Score(value=float_value, how="measured", where="float32 program in the interpreter"),
+        quantized=Score(value=quantized, how="measured", where="golden model in the interpreter") if integer else None,
+        deployed=stated if name != "golden" else None,
+        drift=[DriftScore(**entry) for entry in record.get("drift", [])],
+    )
+
+
+def _spread(deployed: dict[str, Any]) -> dict[str, Any]:
+    return {key: deployed[key] for key in ("sd", "n", "over") if deployed.get(key) is not None}
+
+
+def first_difference(run: Run) -> str:
+    """One line about where a run first left what it was compared with, or that it did not."""
+    lines = []
+    for found in run.agreement:
+        exact = f"{found.bit_exact} of {found.compared} {found.per}s bit-exact against {found.against}"
+        if found.first_difference is None:
+            lines.append(exact)
+        else:
+            d = found.first_difference
+            step = "" if d.step is None else f", step {d.step}"
+            lines.append(
+                f"{exact}; first difference: sample {d.sample}{step}, tensor {d.tensor}[{d.index}]: "
+                f"{d.value} instead of {d.reference}"
+            )
+    return "\n".join(lines)
+
+
+def held(run: Run) -> bool:
+    """Whether every promised equality holds."""
+    return all(found.holds is not False for found in run.agreement)
+
+
+def require_held(run: Run) -> None:
+    """Raise :class:`NeurodeployError` naming the first difference if a promised equality does not hold."""
+    if not held(run):
+        raise NeurodeployError("leaves the golden model. " + first_difference(run), place=run.runner)
