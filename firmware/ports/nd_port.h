@@ -21,6 +21,8 @@ void nd_port_sync_code(void);
 /* The lowest address that the stack may use. */
 uint8_t *nd_port_stack_limit(void);
 
+#define ND_PORT_STACK_POINTER(to) __asm volatile("mov %0, sp" : "=r"(to))
+
 /* Resets the processor; memory outside .bss and .data keeps what it holds. */
 void nd_port_restart(void) __attribute__((noreturn));
 

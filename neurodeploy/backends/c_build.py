@@ -1,16 +1,12 @@
 """From C sources to machine code: a shared library for this host, an image for a board's slot, the board's firmware.
 
-Compilers: ``zig`` (the ``ziglang`` wheel; builds for every target), ``gcc`` (``arm-none-eabi-gcc`` for boards, the
-host's own for ``host``) and ``clang`` (host only). What is built is kept in the user's cache, under a hash of
-everything that went in: sources, flags, and the compiler's version.
-
-A core source is compiled along when a generated file includes its header; ``kernels/<isa>/X.c`` then stands in for
-``core/X.c``. Code isn't built ``-ffreestanding``: that would turn a ``memcpy`` of four bytes into a call.
+What is built is kept in the user's cache, under a hash of everything that went in: sources, flags, and the compiler's
+version. A core source is compiled along when a generated file includes its header; ``kernels/<isa>/X.c`` then stands
+in for ``core/X.c``.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import re
@@ -25,40 +21,22 @@ from pathlib import Path
 from typing import Any
 
 from neurodeploy import hardware
-from neurodeploy.errors import BuildError, MissingExtraError, TargetError, UsageError, nearest
+from neurodeploy.backends.c_toolchain import Toolchain, as_board, compile_flags, toolchain, toolchains
+from neurodeploy.errors import BuildError, TargetError, UsageError, require
 from neurodeploy.hardware import Board
 
+__all__ = [
+    "Firmware", "Image", "Sizes", "Toolchain", "build_firmware", "build_image", "cache_folder", "compile_shared",
+    "image_table", "section_sizes", "toolchain", "toolchains",
+]  # fmt: skip
+
 Files = Mapping[str, bytes]
-WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wstrict-prototypes", "-Werror")
-CODE = (
-    "-ffp-contract=off",  # a fused multiply-add rounds once where the golden model rounds twice
-    "-fno-math-errno",
-    "-ffunction-sections",
-    "-fdata-sections",
-    "-fomit-frame-pointer",
-    "-fno-strict-aliasing",
-)
-ZIG_ONLY = ("-fno-sanitize=all", "-Wno-unused-command-line-argument")
-BOARD_ONLY = ("-fno-unwind-tables", "-fno-asynchronous-unwind-tables")
 KERNEL_FOLDERS = {"armv8m": ("armv8m", "armv7em"), "armv7em": ("armv7em",), "armv7m": ("armv7m",),
                   "armv6m": ("armv6m",), "host": ("host",)}  # fmt: skip
 LINK = ("-Wl,--gc-sections",)
 IMAGE_HEAD = ".nd_image"
 IMAGE_LENGTH_AT, IMAGE_CRC_AT, IMAGE_CRC_FROM = 8, 12, 16  # offsets in nd_image_t
 MAX_STAGES = 8
-
-
-@dataclass(frozen=True)
-class Toolchain:
-    """A C compiler for one target; ``label`` is what stands beside a figure that it made."""
-
-    name: str
-    command: tuple[str, ...]
-    version: str
-
-    @property
-    def label(self) -> str:
-        return f"{self.name} {self.version}"
 
 
 @dataclass(frozen=True)
@@ -103,81 +81,6 @@ class Firmware:
     @property
     def elf(self) -> bytes:
         return self.path.read_bytes()
-
-
-# ----------------------------------------------------------------------------------------------------- toolchains
-
-
-def toolchains(target: str | Board) -> list[str]:
-    """Names of the compilers that are installed for a target, the one that is used by default first."""
-    return [name for name in _names(_board(target)) if _command(name, _board(target))]
-
-
-def toolchain(target: str | Board, name: str | None = None) -> Toolchain:
-    """The compiler of that name, or the default one. Raises :class:`MissingExtraError` if it isn't installed."""
-    board = _board(target)
-    known = _names(board)
-    if name is not None and name not in known:
-        raise UsageError(f"there is no toolchain '{name}' for '{board.name}'.", hint=nearest(name, known))
-    for candidate in [name] if name else known:
-        command = _command(candidate, board)
-        if command:
-            return Toolchain(candidate, command, _version(command))
-    if name == "gcc" and board.core.isa != "host":
-        hint = "Install it (Debian: apt install gcc-arm-none-eabi), or use --toolchain zig."
-    elif name in ("gcc", "clang"):
-        hint = f"Install {name}, or use --toolchain zig."
-    else:
-        hint = "Install it: pip install ziglang"
-    raise MissingExtraError(f"the compiler '{name or 'zig'}' for '{board.name}' isn't installed.", hint=hint)
-
-
-def _board(target: str | Board) -> Board:
-    return hardware.find(target, Board) if isinstance(target, str) else target
-
-
-def _names(board: Board) -> list[str]:
-    if board.core.isa == "host":
-        return ["gcc", "clang", "zig"]
-    return (["zig"] if board.core.zig_cpu else []) + ["gcc"]
-
-
-def _command(name: str, board: Board) -> tuple[str, ...] | None:
-    if name == "zig":
-        return _zig()
-    program = "arm-none-eabi-gcc" if board.core.isa != "host" else name
-    path = shutil.which(program)
-    return (path,) if path else None
-
-
-@functools.cache
-def _zig() -> tuple[str, ...] | None:
-    try:
-        import ziglang  # type: ignore[import-untyped]
-    except ImportError:
-        path = shutil.which("zig")
-        return (path, "cc") if path else None
-    return (str(Path(ziglang.__file__).parent / "zig"), "cc")
-
-
-@functools.cache
-def _version(command: tuple[str, ...]) -> str:
-    asked = (command[0], "version") if command[-1] == "cc" else (*command, "--version")
-    try:
-        said = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=True).stdout
-    except (OSError, subprocess.SubprocessError) as error:
-        raise BuildError(f"'{command[0]}' doesn't run ({error}).", hint="Install it again.") from error
-    found = re.search(r"\d+\.\d+(\.\d+)?\S*", said.splitlines()[0].rsplit(")", 1)[-1]) or re.search(r"\d[\d.]+", said)
-    return found.group() if found else said.strip()
-
-
-def _flags(tool: Toolchain, board: Board, opt: str) -> tuple[str, ...]:
-    flags = (*WARNINGS, *CODE, opt)
-    if board.core.isa == "host":
-        return (*flags, "-fPIC", *(ZIG_ONLY if tool.name == "zig" else ()))
-    if tool.name == "zig":
-        return ("-target", str(board.core.zig_target), f"-mcpu={board.core.zig_cpu}", *flags, *BOARD_ONLY, *ZIG_ONLY)
-    return (*board.core.gcc_flags, *flags, *BOARD_ONLY)
 
 
 # -------------------------------------------------------------------------------------------------------- sources
@@ -261,10 +164,10 @@ def compile_shared(
 
     Raises :class:`BuildError` with the compiler's first words, :class:`MissingExtraError` without a compiler.
     """
-    host = _board("host")
+    host = as_board("host")
     compiler = toolchain(host, tool)
     sources = _with_core(files, host)
-    used = (*_flags(compiler, host, opt), *flags)
+    used = (*compile_flags(compiler, host, opt), *flags)
     name = f"{_digest('shared', sorted(sources.items()), used, compiler.label, compiler.command)}.so"
     kept = cache_folder() / name
     if kept.exists():
@@ -280,9 +183,9 @@ def compile_shared(
 
 def section_sizes(files: Files, target: str | Board, tool: str | None = None, opt: str = "-O2") -> Sizes:
     """What the sources (and the core that they include) take on a target, compiled but not linked."""
-    board = _board(target)
+    board = as_board(target)
     compiler = toolchain(board, tool)
-    flags = _flags(compiler, board, opt)
+    flags = compile_flags(compiler, board, opt)
     with tempfile.TemporaryDirectory(prefix="neurodeploy-") as scratch:
         sources = _with_board_headers(_with_core(files, board), board)
         return _measure(_objects(sources, compiler, flags, Path(scratch), board.name))
@@ -304,7 +207,7 @@ def build_image(files: Files, target: str | Board, tool: str | None = None, opt:
     """
     board = _resident(target)
     compiler = toolchain(board, tool)
-    flags = _flags(compiler, board, opt)
+    flags = compile_flags(compiler, board, opt)
     ports = hardware.data_folder("firmware") / "ports"
     sources = _with_board_headers(_with_core(files, board), board) | {
         "nd_mem.c": (ports / "nd_mem.c").read_bytes(),
@@ -320,7 +223,7 @@ def build_image(files: Files, target: str | Board, tool: str | None = None, opt:
 def image_table(stages: Sequence[str], headers: Sequence[str], model_hash: bytes) -> bytes:
     """The C file that makes an image of a model: its header, with one row for each stage's prefix.
 
-    ``headers`` declare ``<prefix>_state_t``, ``_in_t``, ``_out_t``, ``_reset`` and ``_step``; ``model_hash`` is 16 bytes.
+    ``headers`` declare ``<prefix>_state_t``, ``_in_t``, ``_out_t``, ``_reset``, ``_step``; ``model_hash`` is 16 bytes.
     """
     if not 1 <= len(stages) <= MAX_STAGES:
         raise UsageError(f"the model has {len(stages)} stages; needed: 1 to {MAX_STAGES} for a board.")
@@ -349,7 +252,7 @@ def build_firmware(target: str | Board, tool: str | None = None, opt: str = "-O2
     """The resident firmware of a board, from the cache if these very sources were built before."""
     board = _resident(target)
     compiler = toolchain(board, tool)
-    flags = _flags(compiler, board, opt)
+    flags = compile_flags(compiler, board, opt)
     root = hardware.data_folder("firmware")
     port = root / "ports" / str(board.port)
     paths = [*(root / "ports").glob("*.[ch]"), *(root / "ports" / "resident").glob("*.[ch]"), *port.glob("*.[ch]")]
@@ -366,7 +269,7 @@ def build_firmware(target: str | Board, tool: str | None = None, opt: str = "-O2
 
 
 def _resident(target: str | Board) -> Board:
-    board = _board(target)
+    board = as_board(target)
     if not board.resident:
         raise TargetError(
             f"'{board.name}' has no resident firmware.",
@@ -433,12 +336,10 @@ def _knows_rwx(tool: Toolchain) -> bool:
 
 
 def _open_elf(path: Path) -> Any:
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
-
+    elf = require("elftools.elf.elffile", "board", "reading machine code")
     try:
-        return ELFFile.load_from_path(str(path))
-    except ELFError as error:
+        return elf.ELFFile.load_from_path(str(path))
+    except elf.ELFError as error:
         raise BuildError(f"is not an ELF file ({error}).", place=path.name) from error
 
 
@@ -453,7 +354,7 @@ def _kind(section: Any) -> str | None:
 
 
 def _measure(paths: Iterable[Path]) -> Sizes:
-    totals = dict.fromkeys(("text", "rodata", "data", "bss"), 0)
+    totals: dict[str, int] = dict.fromkeys(("text", "rodata", "data", "bss"), 0)
     symbols: dict[str, tuple[str, int]] = {}
     defined: set[str] = set()
     wanted: set[str] = set()

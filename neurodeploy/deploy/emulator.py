@@ -56,12 +56,12 @@ def open_board(
             yield _checked(board, described, firmware)
         return
     name = _choose(described, emulator)
-    with _process(name, described, firmware.path) as number:
-        with link.Board(
-            f"socket://127.0.0.1:{number}", ns_per_instruction=NS_PER_INSTRUCTION, name=described.name
-        ) as board:
-            board.emulator = label(name)
-            yield _checked(board, described, firmware)
+    with (
+        _process(name, described, firmware.path) as url,
+        link.Board(url, ns_per_instruction=NS_PER_INSTRUCTION, name=described.name) as board,
+    ):
+        board.emulator = label(name)
+        yield _checked(board, described, firmware)
 
 
 def _checked(board: link.Board, described: hardware.Board, firmware: c_build.Firmware) -> link.Board:
@@ -88,25 +88,29 @@ def _choose(board: hardware.Board, emulator: str) -> str:
 
 
 @contextmanager
-def _process(emulator: str, board: hardware.Board, firmware: Path) -> Iterator[int]:
-    """The emulator as a process that ends when its standard input closes, even if this one is killed."""
+def _process(emulator: str, board: hardware.Board, firmware: Path) -> Iterator[str]:
+    """The URL of an emulator in a process that ends when its standard input closes, even if this one is killed."""
     command = [sys.executable, "-m", EMULATORS[emulator], "--target", board.name, "--firmware", str(firmware)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdin and process.stdout and process.stderr  # they were opened as pipes
-    try:
-        ready, _, _ = select.select([process.stdout], [], [], START_S)
-        said = process.stdout.readline().split(maxsplit=1) if ready else []
-        if said[:1] != ["port"]:
-            process.kill()
-            told = said[1:] or process.stderr.read().splitlines()[-1:] or ["it said nothing"]
-            raise DeviceError(f"the emulator '{emulator}' didn't start ({told[0].strip()}).", place=board.name)
-        yield int(said[1])
-    finally:
-        process.stdin.close()
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
         try:
-            process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
-        process.stderr.close()
+            yield f"socket://127.0.0.1:{_port(process, emulator)}"
+        finally:
+            if process.stdin:
+                process.stdin.close()
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _port(process: subprocess.Popen[str], emulator: str) -> int:
+    """The TCP port that the process says it serves."""
+    out = process.stdout
+    said = out.readline().split(maxsplit=1) if out and select.select([out], [], [], START_S)[0] else []
+    if said[:1] == ["port"]:
+        return int(said[1])
+    process.kill()
+    errors = process.stderr.read().splitlines() if process.stderr else []
+    told = said[1:] or errors[-1:] or ["it said nothing"]
+    raise DeviceError(f"the emulator '{emulator}' didn't start ({told[0].strip()}).")

@@ -49,7 +49,7 @@ def start(board: Board, firmware: Path, server: socket.socket) -> subprocess.Pop
             hint="Install it (Debian: apt install qemu-system-arm), or use --emulator unicorn.",
         )
     cpu = ("-cpu", described.cpu) if described.cpu else ()
-    line = f"socket,id=line,fd={server.fileno()},server=on,wait=off"
+    line = f"socket,id=line,fd={server.fileno()},server=on,wait=off,nodelay=on"
     command = [
         PROGRAM, "-M", described.machine, *cpu, "-kernel", str(firmware), "-icount", f"shift={ICOUNT_SHIFT}",
         "-display", "none", "-monitor", "none", "-nodefaults", "-chardev", line, "-serial", "chardev:line",
@@ -81,15 +81,15 @@ def main(argv: list[str] | None = None) -> int:
 
 def _wait(qemu: subprocess.Popen[bytes]) -> int:
     """Until standard input closes (0), or QEMU ends by itself."""
-    assert qemu.stderr is not None  # it was opened as a pipe
-    while True:
+    while qemu.stderr:
         ready, _, _ = select.select([sys.stdin, qemu.stderr], [], [])
         if sys.stdin in ready:
             return 0
         said = qemu.stderr.readline().decode(errors="replace").strip()
         if not said:
             raise DeviceError(f"QEMU ended with status {qemu.wait()}.")
-        print(f"qemu {said}", file=sys.stderr, flush=True)
+        print(f"qemu: {said}", file=sys.stderr, flush=True)
+    return 0
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ It prints ``port N``, serves one client at a time, and ends when its standard in
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import select
 import socket
@@ -64,7 +65,7 @@ class UnicornBoard:
         self._vectors = board.memory.flash.origin
         _load(self._uc, firmware)
         self._reset()
-        self._go()
+        self.exchange(b"")
 
     def _device(self, base: int, name: str) -> None:
         read, write = (ctypes.cast(self._lib[f"{name}_{way}"], ctypes.c_void_p) for way in ("read", "write"))
@@ -100,25 +101,27 @@ class UnicornBoard:
         sp = (self._uc.reg_read(regs.UC_ARM_REG_SP) - 32) & ~7 & 0xFFFFFFFF
         names = ("R0", "R1", "R2", "R3", "R12", "LR", "PC", "XPSR")
         words = [self._uc.reg_read(getattr(regs, f"UC_ARM_REG_{name}")) & 0xFFFFFFFF for name in names]
-        try:
+        with contextlib.suppress(self._c.UcError):  # no room: the handler sees that this stack isn't readable
             self._uc.mem_write(sp, b"".join(word.to_bytes(4, "little") for word in words))
-        except self._c.UcError:
-            pass  # a stack that ran out of memory: the handler starts a new one, and sees that this one isn't readable
         fetch = error.errno in (self._c.UC_ERR_FETCH_UNMAPPED, self._c.UC_ERR_FETCH_PROT)
         data = error.errno in (self._c.UC_ERR_READ_UNMAPPED, self._c.UC_ERR_WRITE_UNMAPPED)
         self._lib.nd_emulated_fault(self._state, CFSR_FETCH if fetch else CFSR_DATA if data else CFSR_UNDEFINED)
         self._uc.reg_write(regs.UC_ARM_REG_SP, sp)
         self._pc = self._word(self._vectors + 12)
 
-    def _go(self) -> None:
-        """Run until the firmware sleeps, or somebody has to take its bytes."""
+    def _go(self) -> bool:
+        """Run until the firmware sleeps (True), or it was reset or has more to send than there is room for (False)."""
+        asleep = True
         try:
             self._uc.emu_start(self._pc | 1, NEVER)
             self._pc = self._uc.reg_read(self._c.arm_const.UC_ARM_REG_PC)
         except self._c.UcError as error:
             self._fault(error)
+            asleep = False
         if self._lib.nd_emulated_restart(self._state):
             self._reset()
+            asleep = False
+        return asleep and not self._lib.nd_emulated_is_full(self._state)
 
     @property
     def instructions(self) -> int:
@@ -135,14 +138,13 @@ class UnicornBoard:
     def exchange(self, data: bytes) -> bytes:
         """Give the board some bytes, let it run until it sleeps with nothing left to read, return what it sent."""
         sent = []
-        for at in range(0, len(data), len(self._buffer)):
+        for at in range(0, max(len(data), 1), len(self._buffer)):
             piece = data[at : at + len(self._buffer)]
             self._lib.nd_emulated_push(self._state, piece, len(piece))
-            while True:
-                self._go()
+            asleep = False
+            while not asleep:
+                asleep = self._go()
                 sent.append(self.pull())
-                if not self._lib.nd_emulated_waiting(self._state) and not sent[-1]:
-                    break
         return b"".join(sent)
 
 
@@ -160,7 +162,7 @@ def _raw_unicorn(unicorn: Any) -> ctypes.CDLL:
     folder = Path(unicorn.__file__).parent
     found = sorted(p for p in folder.rglob("*unicorn*") if p.name.split(".", 1)[-1].startswith(("so", "dylib", "dll")))
     if not found:
-        raise DeviceError(f"the package 'unicorn' in {folder} holds no library.", hint="pip install --force-reinstall unicorn")
+        raise DeviceError(f"the package in {folder} holds no library.", hint="pip install --force-reinstall unicorn")
     raw = ctypes.CDLL(str(found[0]))
     pointer = ctypes.c_void_p
     raw.uc_mmio_map.argtypes = [pointer, ctypes.c_uint64, ctypes.c_size_t, pointer, pointer, pointer, pointer]
@@ -169,15 +171,13 @@ def _raw_unicorn(unicorn: Any) -> ctypes.CDLL:
 
 
 def _load(uc: Any, path: Path) -> None:
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
-
+    elf = require("elftools.elf.elffile", "board", "reading machine code")
     try:
         with path.open("rb") as stream:
-            for segment in ELFFile(stream).iter_segments("PT_LOAD"):
+            for segment in elf.ELFFile(stream).iter_segments("PT_LOAD"):
                 if segment["p_filesz"]:
                     uc.mem_write(segment["p_paddr"], segment.data())
-    except (OSError, ELFError) as error:
+    except (OSError, elf.ELFError) as error:
         raise DeviceError(f"can't be loaded as firmware ({error}).", place=str(path)) from error
 
 

@@ -123,7 +123,7 @@ class Board:
     # ------------------------------------------------------------------------------------------------- requests
 
     def ping(self, retries: int = 20, timeout_s: float = 0.25) -> Identity:
-        """Ask until answered (bytes sent before a board's UART is up are lost). Raises :class:`LinkError` on silence."""
+        """Ask until answered: bytes sent before a board's UART is up are lost. Raises :class:`LinkError` on silence."""
         start = time.monotonic()
         answer = self._ask(Request.PING, b"", tries=retries + 1, timeout_s=timeout_s)
         if answer is None:
@@ -145,15 +145,15 @@ class Board:
         """What is loaded. Raises :class:`LinkError` if nothing is."""
         answer = self._request(Request.INFO)
         try:
-            *head, n_stages = INFO.unpack_from(answer)
+            image_bytes, crc32, model_hash, bss_bytes, empty_ticks, n_stages = INFO.unpack_from(answer)
             stages = tuple(StageInfo(*STAGE.unpack_from(answer, INFO.size + i * STAGE.size)) for i in range(n_stages))
         except struct.error as error:
             raise LinkError("its INFO is cut short.", place=self.port) from error
-        self._info = ImageInfo(*head, stages)
+        self._info = ImageInfo(image_bytes, crc32, model_hash, bss_bytes, empty_ticks, stages)
         return self._info
 
     def load(self, image: Image | bytes) -> ImageInfo:
-        """Put an image into the board's slot; every stage is reset. Raises :class:`LinkError` if the board refuses it."""
+        """Put an image into the board's slot; every stage is reset. Raises :class:`LinkError` if it is refused."""
         data = image if isinstance(image, bytes) else image.data
         self._info = None
         self._request(Request.LOAD_BEGIN, struct.pack("<I", len(data)))

@@ -29,7 +29,15 @@
 #define SCB_CPUID REG(0xE000ED00u)
 #define SCB_AIRCR REG(0xE000ED0Cu)
 #define SCB_CFSR REG(0xE000ED28u)
+#define SCB_HFSR REG(0xE000ED2Cu)
+#define HFSR_FORCED 0x40000000u
 #define SCB_CPACR REG(0xE000ED88u)
+#define MPU_CTRL REG(0xE000ED94u)
+#define MPU_RNR REG(0xE000ED98u)
+#define MPU_RBAR REG(0xE000ED9Cu)
+#define MPU_RASR REG(0xE000EDA0u)
+#define MPU_ON_DEFAULT_MAP 5u
+#define MPU_NO_ACCESS_64K (1u << 28 | 15u << 1 | 1u) /* never execute; 2^(15 + 1) bytes; on */
 #define AIRCR_SYSRESETREQ 0x05FA0004u
 #define UART_IRQ_BIT (1u << (ND_UART_RX_IRQ % 32u))
 
@@ -76,12 +84,27 @@ void nd_fault_on_fresh_stack(const uint32_t *stack)
     /* The processor pushed r0-r3, r12, lr, pc, xpsr; unless a runaway stack is what went wrong. */
     const uint8_t *at = (const uint8_t *)stack;
     const int is_readable = at >= nd_stack_limit && at + 32 <= nd_stack_top;
-    nd_resident_fault(SCB_CFSR, is_readable ? stack[6] : 0u);
+    nd_resident_fault(SCB_CFSR | (SCB_HFSR & HFSR_FORCED), is_readable ? stack[6] : 0u);
+}
+
+/* A stack that grows without end must fault, or it would overwrite the firmware: not every address below it does. */
+static void guard_stack(void)
+{
+#ifdef __ARM_ARCH_8M_MAIN__
+    __asm volatile("msr msplim, %0" : : "r"(nd_stack_limit));
+#else
+    MPU_RNR = 0;
+    MPU_RBAR = ND_RAM_ORIGIN; /* the first 64 KiB, see firmware.ld */
+    MPU_RASR = MPU_NO_ACCESS_64K;
+    MPU_CTRL = MPU_ON_DEFAULT_MAP;
+    nd_port_sync_code();
+#endif
 }
 
 void nd_port_init(void)
 {
     __asm volatile("cpsid i");
+    guard_stack();
 #ifdef __ARM_FP
     SCB_CPACR |= 0xFu << 20;
     nd_port_sync_code();

@@ -9,7 +9,6 @@
 #define NOINIT __attribute__((section(".noinit")))
 #define FAULT_MAGIC 0xFA017EDDu
 #define STACK_PAINT 0xA5A5A5A5u
-#define STACK_MARGIN 64u /* painting leaves the frames of the painter itself alone */
 #define PING_BYTES 52u
 #define INFO_BYTES 36u
 
@@ -258,21 +257,20 @@ static uint32_t reset_stage(const uint8_t *payload, uint32_t length)
     return ack(ND_RESET, 0);
 }
 
-/* Bytes of stack below this function's own that a step reaches. */
-static __attribute__((noinline)) uint32_t stack_used(nd_step_fn step, const buffers_t *b, uint32_t *ticks)
+/* Paints the stack below this function's own, times a step, and finds how deep it went. Interrupts are masked, so
+ * nothing else writes there; the loops call nothing. */
+static __attribute__((noinline)) uint32_t stack_reached(nd_step_fn step, const buffers_t *b, uint32_t *ticks)
 {
-    uint32_t here;
     volatile uint32_t *const limit = (volatile uint32_t *)(void *)nd_port_stack_limit();
-    volatile uint32_t *const top = (volatile uint32_t *)(((uintptr_t)&here - STACK_MARGIN) & ~(uintptr_t)7u);
-    for (volatile uint32_t *at = limit; at < top; ++at) {
+    volatile uint32_t *top, *at;
+    ND_PORT_STACK_POINTER(top);
+    for (at = limit; at < top; ++at) {
         *at = STACK_PAINT;
     }
     *ticks = timed(step, b->at[ND_REGION_STATE], b->at[ND_REGION_IN], b->at[ND_REGION_OUT]);
-    volatile uint32_t *at = limit;
-    while (at < top && *at == STACK_PAINT) {
-        ++at;
+    for (at = limit; at < top && *at == STACK_PAINT; ++at) {
     }
-    return (uint32_t)((uintptr_t)&here - (uintptr_t)at);
+    return (uint32_t)((uintptr_t)top - (uintptr_t)at);
 }
 
 static uint32_t step_stage(const uint8_t *payload, uint32_t length)
@@ -302,7 +300,8 @@ static uint32_t step_stage(const uint8_t *payload, uint32_t length)
     }
     uint8_t *const out = reply + ND_LINK_HEADER_BYTES;
     uint8_t *ticks_at = out + 8, *out_at = ticks_at + 4u * n, *state_at = out_at + n * out_bytes;
-    uint32_t deepest = 0;
+    uint32_t deepest = 0, ignored;
+    const uint32_t empty_stack = flags & ND_STEP_STACK ? stack_reached(empty_step, b, &ignored) : 0u;
     payload += 8;
     if (flags & ND_STEP_RESET_FIRST) {
         s->reset(b->at[ND_REGION_STATE]);
@@ -312,7 +311,7 @@ static uint32_t step_stage(const uint8_t *payload, uint32_t length)
         memcpy(b->at[ND_REGION_IN], payload, in_bytes);
         payload += in_bytes;
         if (flags & ND_STEP_STACK) {
-            const uint32_t used = stack_used(s->step, b, &ticks);
+            const uint32_t used = stack_reached(s->step, b, &ticks) - empty_stack;
             deepest = used > deepest ? used : deepest;
         } else {
             ticks = timed(s->step, b->at[ND_REGION_STATE], b->at[ND_REGION_IN], b->at[ND_REGION_OUT]);

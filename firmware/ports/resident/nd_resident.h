@@ -28,7 +28,7 @@ enum {
 /* Flags of ND_STEP. */
 enum {
     ND_STEP_RESET_FIRST = 1,  /* reset the stage before the first of these steps */
-    ND_STEP_STACK = 2,        /* find the deepest stack use of these steps (paints the stack: slow) */
+    ND_STEP_STACK = 2,        /* find the deepest stack use of a step, its own frames only (paints the stack: slow) */
     ND_STEP_STATES = 4,       /* append the state after each step */
     ND_STEP_IN_PLACE = 8      /* one step on what ND_WRITE put there; neither inputs nor outputs are in the frames */
 };

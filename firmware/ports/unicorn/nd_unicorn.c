@@ -105,9 +105,10 @@ uint32_t nd_emulated_pull(nd_emulated_t *board, uint8_t *bytes, uint32_t n)
     return i;
 }
 
-uint32_t nd_emulated_waiting(const nd_emulated_t *board)
+/* Whether the board waits for somebody to take its bytes. */
+uint32_t nd_emulated_is_full(const nd_emulated_t *board)
 {
-    return waiting(&board->to_board);
+    return waiting(&board->from_board) >= RING;
 }
 
 /* Called as a block of straight code begins: counts the instructions in it. A Thumb instruction whose first five bits
@@ -142,7 +143,7 @@ uint64_t nd_uart_read(void *uc, uint64_t offset, unsigned size, void *user)
     case 0x0:
         return waiting(ring) && (board->uart_ctrl & 2u) ? ring->bytes[ring->tail++ % RING] : 0;
     case 0x4:
-        if (waiting(&board->from_board) >= RING) {
+        if (nd_emulated_is_full(board)) {
             (void)board->stop(uc); /* someone must take the bytes before the firmware can go on */
             return 1;
         }
