@@ -293,6 +293,12 @@ class Converter(Sourced):
     energy: ConversionEnergy | None = None
 
 
+class Cell(Sourced):
+    """Area of one device with its selector."""
+
+    area_m2: Positive
+
+
 class Crossbar(Target):
     """Analog tiles of memristive devices behind converters, simulated."""
 
@@ -302,6 +308,7 @@ class Crossbar(Target):
     device: Device
     dac: Converter
     adc: Converter
+    cell: Cell | None = None
 
 
 # ------------------------------------------------------------------------------------ spiking, interpreters
