@@ -38,13 +38,20 @@ class Known:
     main: bool = False
     lower_is_better: bool = True
 
+    @property
+    def full_title(self) -> str:
+        """The title where it stands without its group: ``RAM: State``."""
+        led = self.title.startswith(self.group) or self.group not in (_FLASH, _RAM, _SYNOPS)
+        return self.title if led else f"{self.group}: {self.title}"
+
 
 _NETWORK = "Network"
 _FLASH = "Flash"
 _RAM = "RAM"
 _WORK = "Work per step"
 _TFLITE = "TensorFlow Lite"
-_SPIKES = "Spikes and synaptic operations"
+_SPIKES = "Spikes and neurons"
+_SYNOPS = "SynapticOperations"
 _CROSSBAR = "Crossbar"
 _TIME = "Time and energy"
 
@@ -69,9 +76,9 @@ FIGURES: dict[str, Known] = {
     "tflite_bytes": Known("Model file (.tflite)", _TFLITE, main=True),
     "arena_bytes": Known("Tensor arena", _TFLITE, main=True),
     "spikes": Known("Spikes", _SPIKES, main=True),
-    "SynapticOperations.Effective_ACs": Known("SynapticOperations: Effective_ACs", _SPIKES, main=True),
-    "SynapticOperations.Effective_MACs": Known("SynapticOperations: Effective_MACs", _SPIKES),
-    "SynapticOperations.Dense": Known("SynapticOperations: Dense", _SPIKES),
+    "SynapticOperations.Effective_ACs": Known("Effective_ACs", _SYNOPS, main=True),
+    "SynapticOperations.Effective_MACs": Known("Effective_MACs", _SYNOPS),
+    "SynapticOperations.Dense": Known("Dense", _SYNOPS),
     "MembraneUpdates": Known("MembraneUpdates", _SPIKES),
     "NeuronOperations": Known("NeuronOperations", _SPIKES),
     "ActivationSparsity": Known("ActivationSparsity", _SPIKES, lower_is_better=False),

@@ -78,16 +78,17 @@ def drift(builds: Sequence[tuple[Build, Accuracy]], numbers: dict[str, int]) -> 
     """Accuracy of crossbars over the time since programming: mean, and one standard deviation either way."""
     metric = METRICS[builds[0][1].metric]
     scores = [s for _, accuracy in builds for s in accuracy.drift]
-    base = list(dict.fromkeys(a.float_.value * metric.factor for _, a in builds if a.float_))
+    base = list(dict.fromkeys((b.model.name, a.float_.value * metric.factor) for b, a in builds if a.float_))
     ys = [(s.mean + sign * s.sd) * metric.factor for s in scores for sign in (-1, 1)]
+    levels = ys + [value for _, value in base]
     times = sorted({max(s.seconds, 1.0) for s in scores})
     low, high = (times[0], times[-1]) if len(times) > 1 else (times[0] / 2, times[0] * 2)
     x = Axis(low, high, LEFT + 12, WIDTH - RIGHT - 12, _spread(times), log=True)
-    y = linear_axis(min(ys + base), max(ys + base), HEIGHT - BOTTOM, TOP, pad=0.12)
+    y = linear_axis(min(levels), max(levels), HEIGHT - BOTTOM, TOP, pad=0.12)
     label = "Time since programming, logarithmic"
     parts = [_grid(x, y, [duration(t) for t in x.ticks], [tick(t) for t in y.ticks], label)]
     taken: list[Box] = []
-    parts += [_baseline("float", y(value), taken) for value in base[:3]]
+    parts += [_baseline(f"float {name}", y(value), taken) for name, value in base[:3]]
     for build, accuracy in builds:
         points = sorted(accuracy.drift, key=lambda s: s.seconds)
         line = " ".join(f"{x(max(s.seconds, 1.0))},{y(s.mean * metric.factor)}" for s in points)
@@ -143,7 +144,7 @@ def linear_axis(low: float, high: float, start: float, end: float, pad: float = 
     low, high = low - room, high + room
     step = nice((high - low) / 4)
     first = math.ceil(low / step - 1e-9)
-    ticks = tuple(round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1))
+    ticks = tuple(float(f"{i * step:.12g}") for i in range(first, math.floor(high / step + 1e-9) + 1))
     return Axis(low, high, start, end, ticks)
 
 
@@ -154,13 +155,14 @@ def cost_axis(xs: Sequence[float]) -> Axis:
     if low > 0 and high / low >= 20:
         low, high = low / 1.6, high * 1.6
         decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        ticks = [10.0**d for d in decades if low <= 10.0**d <= high]
-        if len(ticks) < 3:
-            ticks = [m * 10.0**d for d in decades for m in (1, 3) if low <= m * 10.0**d <= high]
-        return Axis(low, high, start, end, tuple(ticks[:: max(1, len(ticks) // 6)]), log=True)
+        marks = [10.0**d for d in decades if low <= 10.0**d <= high]
+        if len(marks) < 3:
+            marks = [m * 10.0**d for d in decades for m in (1, 3) if low <= m * 10.0**d <= high]
+        return Axis(low, high, start, end, tuple(marks[:: math.ceil(len(marks) / 7)]), log=True)
     high = high * 1.08 or 1.0
     step = nice(high / 4)
-    return Axis(0, high, start, end, tuple(round(i * step, 12) for i in range(math.floor(high / step + 1e-9) + 1)))
+    ticks = tuple(float(f"{i * step:.12g}") for i in range(math.floor(high / step + 1e-9) + 1))
+    return Axis(0, high, start, end, ticks)
 
 
 def nice(step: float) -> float:

@@ -12,7 +12,6 @@ import io
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +19,10 @@ import numpy as np
 from pydantic import ValidationError
 
 from neurodeploy import hardware
-from neurodeploy.artifact import Artifact, Figure, Trace
+from neurodeploy.artifact import Artifact, Figure
 from neurodeploy.errors import TargetError, UsageError
 from neurodeploy.report.figures import KIND_OF_BACKEND, KINDS
-from neurodeploy.report.schema import (
-    Accuracy,
-    Agreement,
-    Build,
-    Device,
-    Model,
-    NotRun,
-    Run,
-    Target,
-    Timing,
-    digest,
-)
+from neurodeploy.report.schema import Accuracy, Build, Model, Run, Target, digest
 
 RUNS = "runs"
 PROGRAMS = ("program.nd", "program.npz", "source.nd", "source.npz")
@@ -50,45 +38,6 @@ def fingerprint(artifact: Artifact) -> dict[str, str]:
     names = [*PROGRAMS, *artifact.manifest.get("pinned", [])]
     hashes = {n: hashlib.sha256(artifact.files[n]).hexdigest() for n in names if n in artifact.files}
     return {MANIFEST_HASH: digest(artifact.manifest), **hashes}
-
-
-def run_record(
-    trace: Trace,
-    runner: str,
-    *,
-    where: str = "",
-    command: str = "",
-    accuracy: Accuracy | None = None,
-    agreement: Sequence[Agreement] = (),
-    figures: Sequence[Figure] = (),
-    not_run: Sequence[NotRun] = (),
-    timing: Timing | None = None,
-    warnings: Sequence[str] = (),
-) -> Run:
-    """A run record from what a runner's trace says of itself (``trace.record``) and what was made of it.
-
-    Reads ``where``, ``emulator``, ``port``, ``versions`` and, if ``target_id`` is among them, the device's own words.
-    """
-    said = trace.record
-    device = None
-    if said.get("target_id"):
-        device = Device(**{name: said[name] for name in Device.model_fields if said.get(name) is not None})
-    return Run(
-        runner=runner,
-        command=command,
-        when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
-        where=where or str(said.get("where") or runner),
-        emulator=said.get("emulator"),
-        port=said.get("port"),
-        device=device,
-        versions={name: str(version) for name, version in (said.get("versions") or {}).items()},
-        accuracy=accuracy,
-        agreement=list(agreement),
-        figures=list(figures),
-        not_run=list(not_run),
-        timing=timing,
-        warnings=list(warnings),
-    )
 
 
 def save_run(folder: str | Path, run: Run) -> Path:
@@ -158,10 +107,10 @@ def build_of(artifact: Artifact, runs: Sequence[Run] | None = None, *, name: str
     if runs is None:
         runs = load_runs(artifact, place)
     model = manifest.get("model") or {}
-    figures = [Figure(**figure) if isinstance(figure, dict) else figure for figure in manifest.get("figures", [])]
     warnings = [str(warning) for warning in manifest.get("warnings", [])]
     accuracies, disagreements = merged(runs)
     try:
+        figures = [Figure(**figure) for figure in manifest.get("figures", [])]
         return Build(
             name=name or f"{artifact.name}-{artifact.target}",
             model=Model(

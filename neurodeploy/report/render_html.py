@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from neurodeploy.report import plots, view, words
 from neurodeploy.report.figures import HOW, KINDS, METRICS
 from neurodeploy.report.schema import Accuracy, Build, ReportData
 
 PRINT_COLUMNS = 5
+_BREAKS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[/_])")
 
 
 def render(data: ReportData) -> str:
@@ -23,6 +25,7 @@ def render(data: ReportData) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = breakable
     builds = data.builds
     numbers = {build.name: i for i, build in enumerate(builds, 1)}
     charts, alone = view.charts(builds)
@@ -37,6 +40,7 @@ def render(data: ReportData) -> str:
         used_how=_used_how(builds),
         words=words,
         view=view,
+        compared=any(view.agreements(build) for build in builds),
         summaries=view.summaries(builds),
         sections=[_accuracy_section(builds, key) for key in view.keys(builds)],
         tables=[{"screen": True, "builds": builds, "groups": view.table(builds)}, *_print_tables(builds)],
@@ -46,6 +50,11 @@ def render(data: ReportData) -> str:
         css=Markup(_resource("report.css")),
         js=Markup(_resource("report.js")),
     )
+
+
+def breakable(text: str) -> Markup:
+    """The text escaped, with places at which a long name or unit may break: at ``/``, ``_`` and inner capitals."""
+    return Markup("<wbr>").join(escape(part) for part in _BREAKS.split(text))
 
 
 def _template(name: str) -> str:
@@ -73,6 +82,8 @@ def _accuracy_section(builds: list[Build], key: view.Key) -> dict:
         if score
     ]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    if low == high:
+        low, high = low - (abs(low) * 0.01 or 1), high + (abs(high) * 0.01 or 1)
     return {
         "accuracy": rows[0][1],
         "low": low,

@@ -59,7 +59,7 @@ def _summary(builds: list[Build]) -> list[str]:
             change = words.change_text(a, best.score) if a else ""
             note = "" if best.deployed or not best.score else " (golden model, not deployed)"
             costs = "; ".join(
-                f"{view.known(f.name).title} {words.quantity(f.value or 0, f.unit)} ({f.how})"
+                f"{view.known(f.name).full_title} {words.quantity(f.value or 0, f.unit)} ({f.how})"
                 for f in view.main_figures(best.build)[:3]
             )
             rows.append([KINDS[best.kind], text(best.build.name), score + note, change, text(costs)])

@@ -22,12 +22,33 @@ import json
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
+import numpy as np
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from neurodeploy.artifact import Figure, How
 from neurodeploy.report.figures import METRICS, Kind
 
 SCHEMA_VERSION = 1
+
+
+def _as_fields(figure: Any) -> Any:
+    # pydantic takes an instance of a dataclass as it is; its fields are to be checked like those read from JSON.
+    fields = vars(figure) if isinstance(figure, Figure) else figure
+    if isinstance(fields, dict):
+        if more := set(fields) - set(Figure.__dataclass_fields__):
+            raise ValueError(f"a figure has no '{min(more)}'")
+        if isinstance(value := fields.get("value"), np.generic):
+            fields = {**fields, "value": value.item()}
+    return fields
 
 
 def _checked(figure: Figure) -> Figure:
@@ -39,7 +60,7 @@ def _checked(figure: Figure) -> Figure:
 
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-CheckedFigure = Annotated[Figure, AfterValidator(_checked)]
+CheckedFigure = Annotated[Figure, BeforeValidator(_as_fields), AfterValidator(_checked)]
 
 
 class Record(BaseModel):

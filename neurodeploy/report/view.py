@@ -209,7 +209,7 @@ def charts(builds: list[Build]) -> tuple[list[Chart], list[str]]:
                 if len(members) > 1:
                     made.append(_chart(entry, unit, how, members))
                 else:
-                    alone.append(f"{entry.title} ({how})")
+                    alone.append(f"{entry.full_title} ({how})")
     return made, list(dict.fromkeys(alone))
 
 
@@ -225,7 +225,7 @@ def _chart(entry: Known, unit: str, how: str, members: list[tuple[Build, Accurac
         for (build, _, _), x, y, score, on in zip(members, xs, ys, scores, front, strict=True)
     )
     floats = {(b.model.name, a.float_.value * metric.factor): None for b, a, _ in members if a.float_}
-    return Chart(entry.title, unit, how, accuracy.metric, accuracy.data.name, points, tuple(floats))
+    return Chart(entry.full_title, unit, how, accuracy.metric, accuracy.data.name, points, tuple(floats))
 
 
 def pareto(xs: list[float], ys: list[float], low_x: bool = True, high_y: bool = True) -> list[bool]:

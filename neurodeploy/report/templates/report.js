@@ -17,7 +17,10 @@
     for (const event of ["mouseenter", "focus", "click"]) point.addEventListener(event, () => show(point));
     for (const event of ["mouseleave", "blur"]) point.addEventListener(event, hide);
   }
-  addEventListener("scroll", hide, { passive: true });
+  addEventListener("scroll", () => { // focus by keyboard scrolls too: the tip stays with its point
+    const point = document.activeElement;
+    if (!tip.hidden && point?.dataset.tip) show(point); else hide();
+  }, { passive: true });
   addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
   const open = (hash) => {
     const target = hash.startsWith("#build-") && document.getElementById(hash.slice(1));
