@@ -143,8 +143,8 @@ class Subgraph:
 class StageWriter:
     """Writes the step of one graph into a :class:`Model`. Every per-sample shape gets a leading batch axis of 1."""
 
-    def __init__(self, graph: Graph, name: str, expose: Collection[str] = ()) -> None:
-        self.graph, self.name = graph, name
+    def __init__(self, graph: Graph, name: str, expose: Collection[str] = (), start: Collection[str] = ()) -> None:
+        self.graph, self.name, self.start = graph, name, tuple(start)
         self.expose = [state.name for state in graph.states if state.name in expose]
         self.types: Mapping[str, Any] = graph.types()
         self.model = Model()
@@ -158,6 +158,7 @@ class StageWriter:
             self.index[name] = main.tensor(name, (1, *type_.shape), type_.dtype, type_.quant)
             main.inputs.append(self.index[name])
         handles = self._read_states()
+        self._start_states()
         for value in graph.values:
             rule = RULES.get(value.op)
             if rule is None:
@@ -190,6 +191,22 @@ class StageWriter:
             self.main.op("READ_VARIABLE", [handles[state.name]], [self.index[state.name]], "ReadVariableOptions")
         return handles
 
+    def _start_states(self) -> None:
+        """Inputs for the first values of states in ``start``, and at last a bool that says that it is the first step."""
+        main, begun = self.main, []
+        for name in self.start:
+            type_ = self.types[name]
+            begun.append(main.tensor(f"start.{name}", (1, *type_.shape), type_.dtype, type_.quant))
+        if not begun:
+            return
+        first = main.tensor("first", (1,), "bool")
+        main.inputs += [*begun, first]
+        for name, given in zip(self.start, begun, strict=True):
+            type_ = self.types[name]
+            chosen = main.tensor(f"{name}_now", (1, *type_.shape), type_.dtype, type_.quant)
+            main.op("SELECT_V2", [first, given, self.index[name]], [chosen], "SelectV2Options")
+            self.index[name] = chosen
+
     def _handle(self, subgraph: Subgraph, state: str) -> int:
         handle = subgraph.tensor(f"{state}_handle", (1,), "resource")
         subgraph.op("VAR_HANDLE", [], [handle], "VarHandleOptions", container="", sharedName=state)
@@ -217,9 +234,7 @@ class StageWriter:
         """The tensor of a param in its own shape."""
         param = self.graph.params[name]
         if name not in self.index:
-            self.index[name] = self.main.tensor(
-                name, param.type.shape, param.type.dtype, param.type.quant, param.data
-            )
+            self.index[name] = self.main.tensor(name, param.type.shape, param.type.dtype, param.type.quant, param.data)
         return self.index[name]
 
     def out(self, value: Value) -> int:
@@ -313,10 +328,12 @@ RULES: Mapping[str, Rule] = {
 }
 
 
-def stage_model(graph: Graph, name: str, expose: Collection[str] = ()) -> bytes:
+def stage_model(graph: Graph, name: str, expose: Collection[str] = (), start: Collection[str] = ()) -> bytes:
     """A stage's step graph as a ``.tflite`` file.
 
-    Inputs and outputs stand in the graph's order; behind the outputs come the new values of the states in ``expose``.
+    Inputs and outputs stand in the graph's order. Behind the outputs come the new values of the states in ``expose``,
+    in the order of the states; behind the inputs the first values of the states in ``start`` and a bool that is true on
+    the first step.
     Raises :class:`UnsupportedError` naming what has no operator, :class:`MissingExtraError` without a schema module.
     """
-    return StageWriter(graph, name, expose).write()
+    return StageWriter(graph, name, expose, start).write()

@@ -1,0 +1,533 @@
+"""Quantization for TFLite Micro: a calibrated float program becomes one of TFLite's int16x8 ops.
+
+int8 weights with a scale per row, int16 values and states with zero point 0, int64 biases. Values that must share one
+scale (a state and what it becomes, a slice and its source, a stage's input and what feeds it) form a class; each class
+gets one scale from its calibrated range:
+
+- ``2^-15`` where it holds a result of tanh or sigmoid, as TFLM's kernels prescribe;
+- a power of two where it feeds tanh or sigmoid (no rounding of the table's input), between 2^-14 (finer than the
+  table) and 2^-11 (beyond which both are flat) if it feeds nothing else;
+- else ``headroom * max|x| / 32767``.
+
+A sum of products and constants becomes FULLY_CONNECTED ops, one with the constants as its bias, and ADDs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from neurodeploy.errors import IRError, UnsupportedError, UsageError
+from neurodeploy.ir.fixed import saturate
+from neurodeploy.ir.graph import Graph, Param, Program, ProgramInput, Ref, Stage, State, Value, prune
+from neurodeploy.ir.ops import OPS, infer
+from neurodeploy.ir.tflite_ops import add_factors, fully_connected_factor, mul_factor
+from neurodeploy.ir.types import Quant, TensorType
+from neurodeploy.ir.verify import verify
+
+TABLES = {"sigmoid": "tfl_logistic", "tanh": "tfl_tanh"}
+TABLE_SCALE = 2.0**-15
+FINEST, COARSEST = -14, -11
+MOVES = ("slice", "reshape", "transpose", "broadcast", "shift")
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class QuantizeTFLite:
+    """Quantize a calibrated, expanded float program for TFLite Micro.
+
+    ``headroom``: how far beyond its calibrated range a value may go before it saturates. Needs
+    ``meta["ranges"][stage][value] = [lo, hi]``. Raises :class:`UnsupportedError` naming an op and value without an
+    int16 kernel, :class:`UsageError` for a value that was not calibrated.
+    """
+
+    headroom: float = 1.1
+
+    def __call__(self, program: Program) -> Program:
+        """The program with ``numerics="tflite"``."""
+        if program.numerics != "float":
+            raise UsageError(f"is {program.numerics} already; needed a float program.", place=program.name)
+        scales = Scales(program, self.headroom)
+        inputs = {
+            name: ProgramInput(scales.typed(("", name), spec.type), spec.kind) for name, spec in program.inputs.items()
+        }
+        stages = tuple(replace(s, graph=StageQuantizer(s, program.name, scales).graph()) for s in program.stages)
+        meta = {key: value for key, value in program.meta.items() if key != "ranges"}
+        return verify(replace(program, inputs=inputs, stages=stages, numerics="tflite", meta=meta))
+
+
+def _f32(x: float) -> float:
+    """The float32 next to it, as a flatbuffer will hold it."""
+    return float(np.float32(x))
+
+
+# -- constants ---------------------------------------------------------------------------------------------------------
+
+
+def constants(graph: Graph) -> dict[str, np.ndarray]:
+    """Every value that depends on params alone, params included, in float64."""
+    known: dict[str, np.ndarray] = {name: param.data for name, param in graph.params.items()}
+    types = graph.types()
+    for value in graph.values:
+        if value.body is None and value.op != "get" and all(a in known for a in value.args):
+            args = [known[a][None] for a in value.args]
+            arg_types: list[Any] = [types[a] for a in value.args]
+            known[value.name] = OPS[value.op].eval(args, value.attrs, value.tensor, arg_types)[0]
+    return known
+
+
+# -- scales ------------------------------------------------------------------------------------------------------------
+
+
+class Scales:
+    """The classes of one program's values, and each class's scale. Keys are ``(stage, value)``, ``("", input)``."""
+
+    def __init__(self, program: Program, headroom: float) -> None:
+        self.program, self.headroom = program, headroom
+        self._parent: dict[Key, Key] = {}
+        self._range: dict[Key, float] = {}
+        self._from_table: set[Key] = set()
+        self._to_table: set[Key] = set()
+        self._elsewhere: set[Key] = set()
+        self.constant = {stage.name: constants(stage.graph) for stage in program.stages}
+        for stage in program.stages:
+            self._link(stage)
+        for stage in program.stages:
+            self._collect(stage)
+
+    def find(self, key: Key) -> Key:
+        """The class of a key."""
+        while (parent := self._parent.get(key, key)) != key:
+            key = parent
+        return key
+
+    def _join(self, a: Key, b: Key) -> None:
+        first, second = self.find(a), self.find(b)
+        if first != second:
+            self._parent[first] = second
+
+    def _source(self, ref: Ref) -> Key:
+        if ref.stage is None:
+            return "", ref.name
+        if ref.at == "final":
+            return ref.stage, ref.name
+        return ref.stage, self.program.stage(ref.stage).graph.outputs[ref.name]
+
+    def _link(self, stage: Stage) -> None:
+        graph, known = stage.graph, self.constant[stage.name]
+        for name, ref in {**stage.inputs_from, **stage.state_from}.items():
+            self._join((stage.name, name), self._source(ref))
+        for name, output in stage.drive.feedback.items():
+            self._join((stage.name, name), (stage.name, graph.outputs[output]))
+        for state in graph.states:
+            self._join((stage.name, state.name), (stage.name, state.next))
+        for value in graph.values:
+            if value.op in MOVES and value.name not in known:
+                self._join((stage.name, value.name), (stage.name, value.args[0]))
+
+    def _collect(self, stage: Stage) -> None:
+        graph, known = stage.graph, self.constant[stage.name]
+        ranges = self.program.meta.get("ranges", {}).get(stage.name, {})
+        for name, type_ in graph.types().items():
+            if name in known or not isinstance(type_, TensorType) or type_.dtype != "f32":
+                continue
+            if name not in ranges:
+                raise UsageError(
+                    "has no calibrated range.", place=f"{stage.name}: %{name}", hint="Calibrate the expanded program."
+                )
+            root = self.find((stage.name, name))
+            self._range[root] = max(self._range.get(root, 0.0), *(abs(float(v)) for v in ranges[name]))
+        for state in graph.states:
+            if state.init is not None:
+                root = self.find((stage.name, state.name))
+                self._range[root] = max(self._range.get(root, 0.0), float(np.abs(known[state.init]).max(initial=0)))
+        self._elsewhere.update(self.find((stage.name, name)) for name in graph.outputs.values())
+        for value in graph.values:
+            if value.op in TABLES:
+                self._from_table.add(self.find((stage.name, value.name)))
+                self._to_table.add(self.find((stage.name, value.args[0])))
+            elif value.op not in MOVES:
+                self._elsewhere.update(self.find((stage.name, a)) for a in value.args)
+
+    def scale(self, key: Key) -> float:
+        """The scale of a key's class."""
+        root = self.find(key)
+        top = self._range.get(root, 0.0)
+        if root in self._from_table and top <= 1:
+            return TABLE_SCALE
+        top = top * self.headroom or 1.0
+        if root not in self._to_table:
+            return _f32(top / 32767)
+        exponent = math.ceil(math.log2(top / 32767))
+        if root not in self._elsewhere:
+            exponent = min(max(exponent, FINEST), COARSEST)
+        return 2.0**exponent
+
+    def typed(self, key: Key, type_: TensorType) -> TensorType:
+        """A float type as int16 on its class's scale; others stay."""
+        return TensorType(type_.shape, "i16", Quant(self.scale(key))) if type_.dtype == "f32" else type_
+
+
+# -- one stage ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class StageQuantizer:
+    """Rewrites one stage's graph, value by value."""
+
+    stage: Stage
+    program: str
+    scales: Scales
+    values: list[Value] = field(default_factory=list)
+    params: dict[str, Param] = field(default_factory=dict)
+    types: dict[str, TensorType] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        graph = self.stage.graph
+        self.known = self.scales.constant[self.stage.name]
+        self.made = {value.name: value for value in graph.values}
+        self.taken = set(graph.types())
+        self.uses = {name: len(users) for name, users in graph.uses().items()}
+        for name in [*graph.outputs.values(), *(s.next for s in graph.states)]:
+            self.uses[name] = self.uses.get(name, 0) + 1
+        self.ranges = self.scales.program.meta.get("ranges", {}).get(self.stage.name, {})
+
+    def graph(self) -> Graph:
+        """The quantized graph."""
+        old = self.stage.graph
+        inputs = {name: self._leaf(name, type_) for name, type_ in old.inputs.items()}
+        states = tuple(self._state(state) for state in old.states)
+        absorbed = self._absorbed()
+        for value in old.values:
+            if value.name in self.known or value.name in absorbed:
+                continue
+            rule = RULES.get(value.op)
+            if rule is None:
+                raise UnsupportedError(
+                    f"{value.op} has no int16 kernel in TFLite Micro.",
+                    place=self.place(value.name),
+                    hint="Choose a C target, or keep that part off the device.",
+                )
+            rule(self, value)
+        for name in [*old.outputs.values(), *(s.next for s in old.states)]:
+            if name in self.known:
+                self._param(name, self.known[name], self.target(name), name)
+        return prune(Graph(inputs, self.params, states, tuple(self.values), old.outputs))
+
+    def place(self, name: str) -> str:
+        """Where a value stands, for messages."""
+        return f"{self.program}/{self.stage.name}: %{name}"
+
+    def target(self, name: str) -> Quant:
+        """The scale of a value's class."""
+        return Quant(self.scales.scale((self.stage.name, name)))
+
+    def _leaf(self, name: str, type_: TensorType) -> TensorType:
+        if type_.dtype != "f32":
+            raise UnsupportedError(f"is {type_}; needed f32.", place=self.place(name))
+        self.types[name] = self.scales.typed((self.stage.name, name), type_)
+        return self.types[name]
+
+    def _state(self, state: State) -> State:
+        if state.when is not None:
+            raise UnsupportedError(
+                "is held by a condition, which has no int16 kernels in TFLite Micro.",
+                place=self.place(state.name),
+                hint="Choose a C target.",
+            )
+        type_ = self._leaf(state.name, state.type)
+        init = None
+        if state.init is not None and np.any(self.known[state.init]):
+            init = self._param(state.init, self.known[state.init], self.target(state.name), state.init)
+        return replace(state, type=type_, init=init)
+
+    def fresh(self, stem: str) -> str:
+        """A name that is not taken."""
+        name, count = stem, 1
+        while name in self.taken:
+            name, count = f"{stem}_{count}", count + 1
+        self.taken.add(name)
+        return name
+
+    def emit(self, op: str, args: list[str], quant: Quant, name: str, **attrs: Any) -> str:
+        """Append a value of the dialect."""
+        type_ = infer(op, [self.types[a] for a in args], attrs)
+        if not isinstance(type_, TensorType):
+            raise IRError(f"{op} has several results.", place=self.place(name))
+        self.types[name] = type_.with_(quant=quant)
+        self.values.append(Value(name, op, tuple(args), attrs, self.types[name]))
+        return name
+
+    def finish(self, op: str, args: list[str], made_at: Quant, name: str, **attrs: Any) -> str:
+        """Append a value whose kernel can give ``made_at``, and bring it to the scale of its class if that differs."""
+        target = self.target(name)
+        if made_at == target:
+            return self.emit(op, args, target, name, **attrs)
+        raw = self.emit(op, args, made_at, self.fresh(f"{name}_raw"), **attrs)
+        return self.emit("tfl_quantize", [raw], target, name)
+
+    def at(self, name: str, quant: Quant) -> str:
+        """A value or constant on that scale."""
+        if name in self.known:
+            return self._param(self.fresh(name), self.known[name], quant)
+        if self.types[name].quant == quant:
+            return name
+        return self.emit("tfl_quantize", [name], quant, self.fresh(f"{name}_q"))
+
+    def operand(self, name: str) -> str:
+        """An elementwise operand: a value as it is, a constant on a scale of its own."""
+        if name not in self.known:
+            return name
+        data = np.asarray(self.known[name], np.float64)
+        top = float(np.abs(data).max(initial=0)) or 1.0
+        return self._param(name, data, Quant(_f32(top / (32767 if data.size > 1 else 16384))))
+
+    def _param(self, stem: str, data: np.ndarray, quant: Quant, name: str | None = None, dtype: str = "i16") -> str:
+        name = name or self.fresh(stem)
+        whole = np.rint(np.asarray(data, np.float64) / quant.shaped(np.ndim(data))).astype(np.int64)
+        type_ = TensorType(tuple(np.shape(data)), dtype, quant)
+        self.params[name] = Param(type_, np.array(saturate(whole, dtype)))
+        self.types[name] = type_
+        return name
+
+    # sums of products
+
+    def terms(self, name: str) -> list[str]:
+        """The leaves of a tree of adds whose inner sums nobody else uses."""
+        value = self.made.get(name)
+        if value is None or name in self.known or value.op != "add":
+            return [name]
+        leaves = []
+        for arg in value.args:
+            inner = self.uses.get(arg) == 1 and value.args[0] != value.args[1]
+            leaves += self.terms(arg) if inner and self.same_shape(arg, name) else [arg]
+        return leaves
+
+    def same_shape(self, a: str, b: str) -> bool:
+        """Whether two values of the float graph have one shape."""
+        types = self.stage.graph.types()
+        return types[a].same_data(types[b])  # type: ignore[union-attr]
+
+    def product(self, name: str) -> bool:
+        """Whether a value is a product with a constant that only one value uses."""
+        value = self.made.get(name)
+        if value is None or name in self.known or value.op != "matmul":
+            return False
+        return self.uses.get(name) == 1 and any(a in self.known for a in value.args)
+
+    def _absorbed(self) -> set[str]:
+        """Values that a sum takes into itself: its inner sums, and products that only it uses."""
+        taken: set[str] = set()
+        for value in reversed(self.stage.graph.values):
+            if value.op != "add" or value.name in self.known or value.name in taken:
+                continue
+            leaves = self.terms(value.name)
+            taken.update(leaf for leaf in leaves if self.product(leaf))
+            stack = [arg for arg in value.args if arg not in leaves]
+            while stack:
+                taken.add(inner := stack.pop())
+                stack += [arg for arg in self.made[inner].args if arg not in leaves]
+        return taken
+
+    def span(self, name: str) -> float:
+        """The calibrated size of a value, or of a constant."""
+        if name in self.known:
+            return float(np.abs(self.known[name]).max(initial=0))
+        return max(abs(float(v)) for v in self.ranges[name])
+
+    def span_quant(self, span: float) -> Quant:
+        """A scale for values up to ``span``."""
+        return Quant(_f32((span * self.scales.headroom or 1.0) / 32767))
+
+
+def _fully_connected(q: StageQuantizer, value: Value, bias: np.ndarray | None, name: str, quant: Quant) -> str:
+    """``W @ x`` or ``x @ W`` plus a bias, made at ``quant`` or (where the kernel can't) coarser and then rescaled."""
+    first, second = value.args
+    if second in q.known:
+        x, weights, stem = first, q.known[second].reshape(len(q.known[second]), -1).T, second
+    elif first in q.known and len(q.stage.graph.tensor(second).shape) == 1:
+        x, weights, stem = second, q.known[first].reshape(-1, q.known[first].shape[-1]), first
+    else:
+        raise UnsupportedError(
+            "multiplies two computed values; TFLite Micro has FULLY_CONNECTED with constant weights.",
+            place=q.place(value.name),
+            hint="Choose a C target.",
+        )
+    weights = weights.astype(np.float64)
+    tops = np.abs(weights).max(axis=1, initial=0)
+    tops = np.where(tops > 0, tops, tops.max(initial=0) or 1.0)
+    scales = tuple(_f32(t / 127) for t in tops)
+    args = [x, q._param(stem, weights, Quant(scales, 0, 0), dtype="i8")]
+    into = _f32(q.types[x].quant.scale)  # type: ignore[union-attr,arg-type]
+    if bias is not None:
+        steps = tuple(_f32(into * s) for s in scales)
+        full = np.broadcast_to(bias, (len(weights),))
+        args.append(q._param(f"{name}_bias", full, Quant(steps, 0, 0), dtype="i64"))
+    result = TensorType((*q.types[x].shape[:-1], len(weights)), "i16", quant)
+    worst = float(np.max(fully_connected_factor(q.types[x], q.types[args[1]], result)))
+    made_at = quant if worst < 64 else Quant(_f32(float(quant.scale) * worst / 32))  # type: ignore[arg-type]
+    shape = q.stage.graph.tensor(value.name).shape
+    steps_left = [("tfl_fully_connected", args, made_at, {})]
+    if result.shape != shape:
+        steps_left.append(("reshape", [], made_at, {"shape": list(shape)}))
+    if made_at != quant:
+        steps_left.append(("tfl_quantize", [], quant, {}))
+    last = ""
+    for i, (op, given, scale, attrs) in enumerate(steps_left):
+        made = name if i == len(steps_left) - 1 else q.fresh(f"{name}_raw")
+        last = q.emit(op, given or [last], scale, made, **attrs)
+    return last
+
+
+def _matmul(q: StageQuantizer, value: Value) -> None:
+    _fully_connected(q, value, None, value.name, q.target(value.name))
+
+
+def _add(q: StageQuantizer, value: Value) -> None:
+    """A sum: its constants become the bias of its last product, or one operand."""
+    leaves = q.terms(value.name)
+    fixed = [leaf for leaf in leaves if leaf in q.known]
+    moving = [leaf for leaf in leaves if leaf not in q.known]
+    products = [leaf for leaf in moving if q.product(leaf)]
+    total = sum((np.asarray(q.known[leaf], np.float64) for leaf in fixed), np.zeros(()))
+    shape = q.stage.graph.tensor(value.name).shape
+    takes = (
+        products[-1]
+        if fixed
+        and products
+        and total.shape in ((), shape[-1:])
+        and q.same_shape(products[-1], value.name)
+        and len(shape) >= 1
+        else None
+    )
+    parts: list[tuple[str, float]] = []
+    alone = len(moving) == 1 and (not fixed or takes is not None)
+    for leaf in moving:
+        span = q.span(leaf)
+        if leaf not in products:
+            parts.append((leaf, span))
+            continue
+        bias = total if leaf == takes else None
+        span += float(np.abs(total).max()) if bias is not None else 0.0
+        name = value.name if alone else q.fresh(f"{leaf}_biased") if bias is not None else leaf
+        quant = q.target(value.name) if alone else q.span_quant(span)
+        parts.append((_fully_connected(q, q.made[leaf], bias, name, quant), span))
+    if alone:
+        return
+    if fixed and takes is None:
+        name = q.fresh(f"{value.name}_const")
+        q.known[name] = total
+        parts.append((q.operand(name), float(np.abs(total).max(initial=0))))
+    (left, reach), *rest = parts
+    for i, (right, span) in enumerate(rest):
+        reach += span
+        if i == len(rest) - 1:
+            _sum(q, "tfl_add", left, right, value.name, q.target(value.name))
+        else:
+            left = _sum(q, "tfl_add", left, right, q.fresh(f"{value.name}_part"), q.span_quant(reach))
+
+
+def _sum(q: StageQuantizer, op: str, left: str, right: str, name: str, quant: Quant) -> str:
+    """An ADD or SUB; its kernel can't make a result finer than 1/16384 of its coarser argument."""
+    out = TensorType((), "i16", quant)
+    worst = add_factors(q.types[left], q.types[right], out)[2]
+    if worst < 0.999:
+        return q.emit(op, [left, right], quant, name)
+    raw = q.emit(op, [left, right], Quant(_f32(float(quant.scale) * worst * 1.01)), q.fresh(f"{name}_raw"))  # type: ignore[arg-type]
+    return q.emit("tfl_quantize", [raw], quant, name)
+
+
+def _sub(q: StageQuantizer, value: Value) -> None:
+    left, right = (q.operand(a) for a in value.args)
+    _sum(q, "tfl_sub", left, right, value.name, q.target(value.name))
+
+
+def _product(q: StageQuantizer, left: str, right: str, name: str) -> None:
+    """A MUL; its result is no finer than the product of its arguments' scales."""
+    target = q.target(name)
+    worst = mul_factor(q.types[left], q.types[right], TensorType((), "i16", target))
+    made_at = target if worst < 0.999 else Quant(_f32(float(target.scale) * worst * 1.01))  # type: ignore[arg-type]
+    q.finish("tfl_mul", [left, right], made_at, name)
+
+
+def _mul(q: StageQuantizer, value: Value) -> None:
+    left, right = (q.operand(a) for a in value.args)
+    _product(q, left, right, value.name)
+
+
+def _constant(q: StageQuantizer, stem: str, data: Any) -> str:
+    name = q.fresh(stem)
+    q.known[name] = np.asarray(data, np.float64)
+    return q.operand(name)
+
+
+def _div(q: StageQuantizer, value: Value) -> None:
+    x, divisor = value.args
+    if divisor not in q.known or not np.all(q.known[divisor]):
+        raise UnsupportedError(
+            "divides by a computed value (or by 0); DIV has no int16 kernel in TFLite Micro.",
+            place=q.place(value.name),
+            hint="Choose a C target.",
+        )
+    _product(q, x, _constant(q, f"{divisor}_inverse", 1 / q.known[divisor].astype(np.float64)), value.name)
+
+
+def _neg(q: StageQuantizer, value: Value) -> None:
+    _product(q, value.args[0], _constant(q, "minus_one", -1.0), value.name)
+
+
+def _abs(q: StageQuantizer, value: Value) -> None:
+    target = q.target(value.name)
+    x = q.at(value.args[0], target)
+    minus = q.emit("tfl_mul", [x, _constant(q, "minus_one", -1.0)], target, q.fresh(f"{value.name}_minus"))
+    q.emit("max", [x, minus], target, value.name)
+
+
+def _table(q: StageQuantizer, value: Value) -> None:
+    q.finish(TABLES[value.op], [value.args[0]], Quant(TABLE_SCALE), value.name)
+
+
+def _relu(q: StageQuantizer, value: Value) -> None:
+    q.emit("tfl_relu", [value.args[0]], q.target(value.name), value.name)
+
+
+def _move(q: StageQuantizer, value: Value) -> None:
+    """The same op: its arguments (the first is in its class) on its own scale."""
+    target = q.target(value.name)
+    q.emit(value.op, [q.at(a, target) for a in value.args], target, value.name, **value.attrs)
+
+
+def _sum_axis(q: StageQuantizer, value: Value) -> None:
+    """A sum over the last axis: a product with ones."""
+    source = q.stage.graph.tensor(value.args[0])
+    axis = value.attrs.get("axis", 0) % len(source.shape)
+    if axis != len(source.shape) - 1:
+        raise UnsupportedError(
+            f"sums over axis {axis} of {source.shape}; only the last one is supported.", place=q.place(value.name)
+        )
+    ones = q.fresh(f"{value.name}_ones")
+    q.known[ones] = np.ones((source.shape[-1], 1))
+    _fully_connected(q, replace(value, args=(value.args[0], ones)), None, value.name, q.target(value.name))
+
+
+RULES: Mapping[str, Callable[[StageQuantizer, Value], None]] = {
+    "matmul": _matmul,
+    "add": _add,
+    "sub": _sub,
+    "mul": _mul,
+    "div": _div,
+    "neg": _neg,
+    "abs": _abs,
+    "tanh": _table,
+    "sigmoid": _table,
+    "relu": _relu,
+    "min": _move,
+    "max": _move,
+    "concat": _move,
+    "sum": _sum_axis,
+    **dict.fromkeys(MOVES, _move),
+}
