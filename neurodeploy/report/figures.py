@@ -75,6 +75,7 @@ FIGURES: dict[str, Known] = {
     "cycles_mean": Known("Cycles, mean", _WORK, main=True),
     "tflite_bytes": Known("Model file (.tflite)", _TFLITE, main=True),
     "arena_bytes": Known("Tensor arena", _TFLITE, main=True),
+    "operators": Known("Operators", _TFLITE),
     "spikes": Known("Spikes", _SPIKES, main=True),
     "SynapticOperations.Effective_ACs": Known("Effective_ACs", _SYNOPS, main=True),
     "SynapticOperations.Effective_MACs": Known("Effective_MACs", _SYNOPS),
@@ -89,9 +90,14 @@ FIGURES: dict[str, Known] = {
     "utilisation": Known("Utilisation of the tiles", _CROSSBAR, lower_is_better=False),
     "dac_conversions": Known("DAC conversions", _CROSSBAR),
     "adc_conversions": Known("ADC conversions", _CROSSBAR, main=True),
+    "dac_saturation": Known("DAC conversions out of range", _CROSSBAR),
+    "adc_saturation": Known("ADC conversions out of range", _CROSSBAR),
+    "cell_area": Known("Area of the cells", _CROSSBAR),
     "stalled_updates": Known("Stalled state updates", "Quantization"),
     "latency": Known("Latency", _TIME),
     "energy": Known("Energy", _TIME, main=True),
+    "dac_energy": Known("Energy of the DACs", _TIME),
+    "adc_energy": Known("Energy of the ADCs", _TIME),
 }
 
 HOW: dict[str, str] = {

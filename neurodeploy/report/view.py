@@ -101,9 +101,9 @@ def accuracy_of(build: Build, key: Key) -> Accuracy | None:
     return next((a for a in build.accuracies if a.key == key), None)
 
 
-def pick(build: Build, name: str) -> Figure | None:
-    """The build's figure of that name that was got in the strongest way; None where it is unknown."""
-    found = [f for f in build.all_figures() if f.name == name and f.value is not None]
+def pick(build: Build, name: str, unit: str | None = None) -> Figure | None:
+    """The build's figure of that name (and unit) that was got in the strongest way; None where it is unknown."""
+    found = [f for f in build.all_figures() if f.name == name and f.value is not None and unit in (None, f.unit)]
     return min(found, key=lambda f: STRENGTH.index(f.how)) if found else None
 
 
@@ -202,9 +202,11 @@ def charts(builds: list[Build]) -> tuple[list[Chart], list[str]]:
                 continue
             sets: dict[tuple[str, str], list[tuple[Build, Accuracy, Figure]]] = {}
             for build in builds:
-                accuracy, figure = accuracy_of(build, key), pick(build, name)
-                if accuracy and accuracy.deployed and figure:
-                    sets.setdefault((figure.unit, figure.how), []).append((build, accuracy, figure))
+                accuracy = accuracy_of(build, key)
+                for unit in dict.fromkeys(f.unit for f in build.all_figures() if f.name == name):
+                    figure = pick(build, name, unit)
+                    if accuracy and accuracy.deployed and figure:
+                        sets.setdefault((unit, figure.how), []).append((build, accuracy, figure))
             for (unit, how), members in sets.items():
                 if len(members) > 1:
                     made.append(_chart(entry, unit, how, members))

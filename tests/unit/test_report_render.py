@@ -200,6 +200,17 @@ def test_a_figure_got_in_two_ways_is_shown_twice_and_charted_by_the_stronger() -
     assert picked.how == "measured"
 
 
+def test_one_figure_in_two_units_has_two_rows_and_two_charts() -> None:
+    per_step = Figure("adc_conversions", 512, "conversions/step", "compiled", "")
+    per_inference = Figure("adc_conversions", 9000, "conversions/inference", "simulated", "")
+    builds = [changed(b, figures=[per_step, per_inference]) for b in sample.sample_builds()[4::3]]
+    assert [r.unit for g in view.table(builds) for r in g.rows] == ["conversions/step", "conversions/inference"]
+    charts, _ = view.charts(builds)
+    assert [(c.unit, c.how) for c in charts if c.title == "ADC conversions"] == [
+        ("conversions/step", "compiled"), ("conversions/inference", "simulated"),
+    ]  # fmt: skip
+
+
 def test_an_unknown_figure_gives_way_to_a_known_one_only() -> None:
     build = bare(sample.sample_builds()[0])
     unknown = Figure.unknown("energy", "uJ/inference", "no meter")
