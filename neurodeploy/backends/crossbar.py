@@ -7,8 +7,8 @@ several times after programming. IR drop along the wires is not modelled.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ from neurodeploy.ir.types import NUMPY_DTYPES
 from neurodeploy.passes.tiling import OP, Tiling, digital
 
 if TYPE_CHECKING:
-    from neurodeploy.report.schema import DriftScore
+    from neurodeploy.data import Data
 
 TIMES: dict[str, float] = {"t0": 0.0, "1h": 3600.0, "1day": 86400.0, "1month": 2592000.0, "1year": 31536000.0}
 NOT_MODELLED = (
@@ -61,46 +61,37 @@ class CrossbarBackend:
         target: Target,
         *,
         source: Program | None = None,
-        calibration: Mapping[str, np.ndarray] | None = None,
-        lengths: np.ndarray | None = None,
+        data: Data | None = None,
+        name: str | None = None,
         percentile: float = 99.9,
     ) -> Artifact:
         """Map a program onto tiles.
 
-        ``source``: the float program that a native one came from. ``calibration``: program input -> real-valued array
-        ``[batch, time, ...]``, with ``lengths`` ``[batch]``; it sets the converters' ranges, the output converters' to
-        ``percentile`` of the partial sums' magnitudes. Raises :class:`TargetError` for a target that can't hold a pair
-        of devices, :class:`UnsupportedError` for numerics or programs that don't fit, :class:`UsageError` where
-        converters lack a range.
+        ``source``: the float program that a native one came from. ``data``: calibration data, which set the converters'
+        ranges, the output converters' to ``percentile`` of the partial sums' magnitudes. ``name``: the artifact's.
+        Raises :class:`TargetError` for a target that can't hold a pair of devices, :class:`UnsupportedError` for
+        numerics or programs that don't fit, :class:`UsageError` where converters lack a range.
         """
         crossbar = _crossbar(target)
         converters.check(crossbar)
         tiled = Tiling(crossbar.array.rows, crossbar.array.columns)(program)
-        matrices, warnings = with_ranges(tiled, tiles.matrices(tiled), crossbar, calibration, lengths, percentile)
+        matrices, warnings = with_ranges(tiled, tiles.matrices(tiled), crossbar, data, percentile)
         files = {**text.to_files(tiled, "program"), **text.to_files(source or program, "source")}
         manifest: dict[str, Any] = {
             "schema": SCHEMA_VERSION,
-            "name": program.name,
+            "name": name or program.name,
             "backend": self.name,
             "target": crossbar.name,
             "target_info": {"title": crossbar.title, "kind": "crossbar"},
             "numerics": program.numerics,
             "equality": _equality(tiled, crossbar),
-            "inputs": [_port(name, spec.type, spec.kind) for name, spec in tiled.inputs.items()],
-            "outputs": [_port(name, type_, "output") for name, type_ in tiled.output_types().items()],
-            "labels": program.meta.get("labels"),
-            "normalisation": program.meta.get("normalisation"),
             "layout": {"matrices": [matrix.as_json() for matrix in matrices], "digital": digital(tiled)},
             "crossbar": crossbar.model_dump(mode="json"),
-            "hashes": {
-                "model": hashlib.sha256(files["source.nd"] + files["source.npz"]).hexdigest(),
-                "calibration": _hash(calibration),
-            },
             "compiler": {"name": "neurodeploy crossbar", "percentile": percentile},
             "not_modelled": list(NOT_MODELLED),
             "warnings": [*program.meta.get("warnings", []), *warnings],
         }
-        artifact = Artifact(program.name, self.name, crossbar.name, files, manifest)
+        artifact = Artifact(manifest["name"], self.name, crossbar.name, files, manifest)
         manifest["figures"] = [asdict(figure) for figure in self.resources(artifact)]
         return artifact
 
@@ -139,20 +130,21 @@ class ChipTrace(Trace):
     chip_outputs: dict[str, np.ndarray] = field(default_factory=dict)
     saturation: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def drift_scores(self, output: str, labels: np.ndarray) -> list[DriftScore]:
-        """Classification accuracy at each time: mean and standard deviation (n - 1) over chips.
+    def over_chips(self, judge: Callable[[dict[str, np.ndarray]], float]) -> dict[str, Any]:
+        """What ``judge`` (raw outputs of one chip at one time -> an accuracy) finds, as a run's record states it.
 
-        ``output`` names scores ``[..., classes]`` or labels ``[...]``; ``labels`` ``[batch]``.
+        ``score``: mean, standard deviation (n - 1) and number of chips at the first time; ``drift``: at every time,
+        ``seconds``, ``mean``, ``sd`` and ``chips``.
         """
-        from neurodeploy.report.metrics import accuracy
-        from neurodeploy.report.schema import DriftScore
-
-        scores = []
-        for seconds, chips in zip(self.times, self.chip_outputs[output], strict=True):
-            found = np.array([accuracy(chip, labels) for chip in chips])
-            sd = float(found.std(ddof=1)) if len(found) > 1 else 0.0
-            scores.append(DriftScore(seconds=seconds, mean=float(found.mean()), sd=sd, chips=len(found)))
-        return scores
+        drift = []
+        for t, seconds in enumerate(self.times):
+            count = len(next(iter(self.chip_outputs.values()))[t])
+            found = np.array([judge({n: a[t, chip] for n, a in self.chip_outputs.items()}) for chip in range(count)])
+            sd = float(found.std(ddof=1)) if count > 1 else 0.0
+            drift.append({"seconds": seconds, "mean": float(found.mean()), "sd": sd, "chips": count})
+        first = drift[0]
+        score = {"value": first["mean"], "sd": first["sd"], "n": first["chips"], "over": "chips"}
+        return {"score": score, "drift": drift}
 
 
 class CrossbarRunner:
@@ -246,38 +238,10 @@ def _equality(program: Program, crossbar: Crossbar) -> str:
     return "exact" if program.numerics == "native" else "statistical(1e-5)"
 
 
-def _port(name: str, type_: Any, kind: str) -> dict[str, Any]:
-    quant = type_.quant
-    return {
-        "name": name,
-        "dtype": type_.dtype,
-        "shape": list(type_.shape),
-        "kind": kind,
-        "scale": quant.scale if quant else None,
-        "zero_point": quant.zero_point if quant else None,
-    }
-
-
-def _hash(arrays: Mapping[str, np.ndarray] | None) -> str | None:
-    if arrays is None:
-        return None
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
-    return digest.hexdigest()
-
-
 def _described(artifact: Artifact) -> tuple[Crossbar, tuple[Matrix, ...]]:
     """The target as it was when the artifact was compiled, and its matrices."""
-    described = Crossbar.model_validate_json(_json(artifact.manifest["crossbar"]))
+    described = Crossbar.model_validate_json(json.dumps(artifact.manifest["crossbar"]))
     return described, tuple(Matrix.from_json(m) for m in artifact.manifest["layout"]["matrices"])
-
-
-def _json(value: Any) -> str:
-    import json
-
-    return json.dumps(value)
 
 
 def _guarded(program: Program) -> bool:
@@ -386,7 +350,7 @@ def _record(
         "where": f"{chips} simulated chips, {crossbar.title}",
         "target": artifact.target,
         "chips": chips,
-        "seed": seed,
+        "seeds": [seed],
         "generator": "Philox 4x64, keyed by seed, purpose, chip, matrix and time",
         "times_s": list(made.times),
         "drift_compensation": "global, per tile" if compensate else "none",

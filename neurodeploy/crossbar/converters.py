@@ -30,16 +30,19 @@ def check(target: Crossbar) -> None:
 def convert(x: Array, full_scale: Array | float, bits: int | None) -> tuple[Array, Array | None]:
     """``step clip(round(x / step), -m, m)`` with ``step = full_scale / m``; halves go to the even code.
 
-    ``full_scale`` broadcasts against x, in x's unit; where it is 0 the result is 0. Returns the result in x's dtype and
-    where x lay more than half a step outside the range (saturated). Without ``bits``: x itself, and None.
+    ``full_scale`` broadcasts against x (floats), in x's unit; where it is 0 the result is 0. Returns the result in x's
+    dtype and where x lay more than half a step outside the range, None for nowhere. Without ``bits``: x itself.
     """
     if bits is None:
         return x, None
     m = levels(bits)
     step = np.asarray(full_scale, dtype=np.float64) / m
     step = np.where(step > 0, step, 1.0 / np.finfo(np.float32).tiny).astype(x.dtype)
-    codes = np.rint(x / step)
-    saturated = np.abs(codes) > m
-    np.clip(codes, -m, m, out=codes)
+    codes = x / step
+    np.rint(codes, out=codes)
+    saturated = None
+    if codes.size and max(codes.max(), -codes.min()) > m:
+        saturated = np.abs(codes) > m
+        np.clip(codes, -m, m, out=codes)
     codes *= step
     return codes, saturated

@@ -16,6 +16,7 @@ import numpy as np
 from neurodeploy.crossbar import tiles
 from neurodeploy.crossbar.converters import convert
 from neurodeploy.crossbar.tiles import Matrix, Tile
+from neurodeploy.data import Data
 from neurodeploy.errors import UsageError
 from neurodeploy.hardware import Crossbar
 from neurodeploy.ir import interpret
@@ -30,8 +31,7 @@ def with_ranges(
     program: Program,
     matrices: tuple[Matrix, ...],
     target: Crossbar,
-    calibration: Mapping[str, Array] | None,
-    lengths: Array | None,
+    data: Data | None,
     percentile: float,
 ) -> tuple[tuple[Matrix, ...], list[str]]:
     """The matrices with their converters' ranges, and warnings.
@@ -43,9 +43,9 @@ def with_ranges(
         raise UsageError(f"the percentile is {percentile}; needed more than 0, at most 100.", place="crossbar")
     if target.dac.bits is None and target.adc.bits is None:
         return matrices, []
-    if calibration is None:
+    if data is None:
         return _without_data(program, matrices, target)
-    seen = _observe(program, matrices, calibration, lengths)
+    seen = _observe(program, matrices, data.inputs, data.lengths)
     ranged = []
     for matrix, watch in zip(matrices, seen, strict=True):
         if not watch.kept:

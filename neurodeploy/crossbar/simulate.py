@@ -52,7 +52,11 @@ class AnalogMatrix:
         self.cells = Cells.program(device, self.ideal, self._normals)
         self.programmed = self._effective(0.0)
         self.effective = self.programmed.astype(self.dtype)
-        self.gain = np.ones((len(chips), len(matrix.input_blocks), 1, matrix.outputs), self.dtype)
+        self.gain: Array | None = None
+        self.full_scale = [
+            None if target.adc.bits is None else tiles.per_output(matrix, block, "adc_range")
+            for block in matrix.input_blocks
+        ]
 
     def set_time(self, seconds: float, compensate: bool) -> None:
         """Let ``seconds`` pass since the first read; with ``compensate``, find every tile's drift gain.
@@ -62,16 +66,15 @@ class AnalogMatrix:
         """
         now = self.programmed if seconds == 0 else self._effective(seconds)
         self.effective = now.astype(self.dtype)
-        self.gain.fill(1.0)
-        if compensate and seconds > 0:
-            for k, block in enumerate(self.matrix.input_blocks):
-                for tile in self.matrix.tiles:
-                    if tile.inputs == block:
-                        part = (slice(None), slice(*tile.inputs), slice(*tile.outputs))
-                        before = np.abs(self.programmed[part]).sum(axis=(1, 2))
-                        after = np.abs(now[part]).sum(axis=(1, 2))
-                        gain = np.divide(before, after, out=np.ones_like(before), where=after > 0)
-                        self.gain[:, k, 0, slice(*tile.outputs)] = gain[:, None]
+        self.gain = None
+        if compensate and seconds > 0 and self.target.device.drift is not None:
+            blocks = self.matrix.input_blocks
+            self.gain = np.ones((len(self.chips), len(blocks), 1, self.matrix.outputs), self.dtype)
+            for tile in self.matrix.tiles:
+                part = (slice(None), slice(*tile.inputs), slice(*tile.outputs))
+                before, after = (np.abs(w[part]).sum(axis=(1, 2)) for w in (self.programmed, now))
+                gain = np.divide(before, after, out=np.ones_like(before), where=after > 0)
+                self.gain[:, blocks.index(tile.inputs), 0, slice(*tile.outputs)] = gain[:, None]
 
     def __call__(self, args: list[Array]) -> Array:
         """The product, as the ``crossbar`` value gives it."""
@@ -101,11 +104,13 @@ class AnalogMatrix:
         clipped: Array | None = None
         for k, block in enumerate(self.matrix.input_blocks):
             part = np.matmul(x[:, :, slice(*block)], self.effective[:, slice(*block)])
-            if self.target.adc.bits is not None:
-                part, over = convert(part, tiles.per_output(self.matrix, block, "adc_range"), self.target.adc.bits)
+            scale = self.full_scale[k]
+            if scale is not None:
+                part, over = convert(part, scale, self.target.adc.bits)
                 if over is not None:
                     clipped = over.astype(np.int64) if clipped is None else clipped + over
-            part = part * self.gain[:, k]
+            if self.gain is not None:
+                part *= self.gain[:, k]
             total = part if total is None else total + part
         return np.asarray(total), clipped
 
