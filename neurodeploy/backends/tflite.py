@@ -25,16 +25,15 @@ DRIVES = frozenset({"forward", "reverse", "order", "until", "generate"})
 class TFLiteBackend:
     """Compiles programs of the tflite dialect (:class:`~neurodeploy.passes.quantize_tflite.QuantizeTFLite`).
 
-    The files hold the step alone. The drive (running it along a series, backwards, until a predicate) is the caller's:
-    the runner ``tflm`` does it, and on a device the application's loop. Predicates need comparisons, which the dialect
-    lacks; so ``until`` is accepted as a word but no program of it compiles today.
+    The files hold the step alone, of whatever drive. The drive (running it along a series, backwards, until a predicate)
+    is the caller's: the runner ``tflm`` does it, on a device the application's loop.
     """
 
     name = "tflite"
 
     def accepts(self, target: Target) -> Capability:
         """Every op has the bits of TFLM's reference kernel."""
-        return Capability(frozenset(RULES), frozenset({"i8", "i16", "i64"}), DRIVES, equality="exact")
+        return Capability(frozenset(RULES), frozenset({"i8", "i16", "i64", "bool"}), DRIVES, equality="exact")
 
     def compile(
         self,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from neurodeploy.errors import MissingExtraError, UnsupportedError, require
-from neurodeploy.ir.graph import Graph, Value
+from neurodeploy.ir.graph import Graph, State, Value
 from neurodeploy.ir.ops_shape import slice_bounds
 from neurodeploy.ir.types import Quant, TensorType
 
@@ -60,9 +60,7 @@ class Model:
 
     def finish(self, description: str) -> bytes:
         """The file's bytes."""
-        import flatbuffers
-
-        fb = self.fb
+        fb, flatbuffers = self.fb, require("flatbuffers", "tflite", "writing .tflite")
         model = fb.ModelT()
         model.version, model.description = 3, description
         model.operatorCodes = []
@@ -166,11 +164,11 @@ class StageWriter:
                     f"{value.op} has no operator in a tflite program.", place=f"{self.name}: %{value.name}"
                 )
             rule(self, value)
-        outputs = [self._result(name) for name in graph.outputs.values()]
-        outputs += [self._result(state.next) for state in graph.states if state.name in self.expose]
-        main.outputs = outputs
-        for state in graph.states:
-            main.op("ASSIGN_VARIABLE", [handles[state.name], self.at(state.next)], [], "AssignVariableOptions")
+        main.outputs = [self._result(name) for name in graph.outputs.values()]
+        following = {state.name: self._following(state) for state in graph.states}
+        main.outputs += [following[name] for name in self.expose]
+        for name, tensor in following.items():
+            main.op("ASSIGN_VARIABLE", [handles[name], tensor], [], "AssignVariableOptions")
         return self.model.finish(f"{self.name}: one step a call")
 
     def _read_states(self) -> dict[str, int]:
@@ -192,7 +190,7 @@ class StageWriter:
         return handles
 
     def _start_states(self) -> None:
-        """Inputs for the first values of states in ``start``, and at last a bool that says that it is the first step."""
+        """Inputs for the first values of states in ``start``, then a bool that is true on the first step."""
         main, begun = self.main, []
         for name in self.start:
             type_ = self.types[name]
@@ -221,6 +219,15 @@ class StageWriter:
         shape = self.main.ints(f"{name}_out_shape", (1, *type_.shape))
         self.main.op("RESHAPE", [self.at(name), shape], [copy], "ReshapeOptions", newShape=[1, *type_.shape])
         return copy
+
+    def _following(self, state: State) -> int:
+        """The tensor of what a state becomes: its next, or where ``when`` is false itself."""
+        if state.when is None:
+            return self._result(state.next) if state.name in self.expose else self.at(state.next)
+        held = self.main.tensor(f"{state.name}_next", (1, *state.type.shape), state.type.dtype, state.type.quant)
+        inputs = [self.at(state.when), self.at(state.next), self.at(state.name)]
+        self.main.op("SELECT_V2", inputs, [held], "SelectV2Options")
+        return held
 
     def at(self, name: str, rank: int | None = None) -> int:
         """The tensor of a value, or of a param as an elementwise operand of that rank (per sample)."""
@@ -265,14 +272,33 @@ def _elementwise(code: str, table: str | None = None, **options: Any) -> Rule:
     return write
 
 
-def _moves(code: str, table: str | None = None) -> Rule:
+def _moves(code: str, table: str | None = None, *, logical: str | None = None) -> Rule:
+    """An operator that moves integers as they are; ``logical`` is its twin for bools."""
     rule = _elementwise(code, table)
+    boolean = _elementwise(logical) if logical else rule
 
     def write(writer: StageWriter, value: Value) -> None:
         writer.same_scale(value)
-        rule(writer, value)
+        (boolean if value.tensor.dtype == "bool" else rule)(writer, value)
 
     return write
+
+
+def _compare(writer: StageWriter, value: Value) -> None:
+    """Integers of one scale, widened to int32: TFLM's only int16 comparison, GREATER, computes with multipliers that
+    its Prepare sets for int8 alone."""
+    code = {"lt": "LESS", "eq": "EQUAL", "ne": "NOT_EQUAL"}[value.op]
+    first, second = (writer.types[a] for a in value.args)
+    if first.quant != second.quant:
+        raise UnsupportedError(
+            f"{value.op} compares {first} with {second}; needed one scale.", place=f"{writer.name}: %{value.name}"
+        )
+    main, rank, wide = writer.main, len(value.tensor.shape), []
+    for side, name in enumerate(value.args):
+        source = writer.at(name, rank)
+        wide.append(main.tensor(f"{value.name}_wide{side}", tuple(main.tensors[source].shape), "i32"))
+        main.op("CAST", [source], [wide[-1]], "CastOptions")
+    main.op(code, wide, [writer.out(value)])
 
 
 def _fully_connected(writer: StageWriter, value: Value) -> None:
@@ -311,6 +337,45 @@ def _reshape(writer: StageWriter, value: Value) -> None:
     writer.main.op("RESHAPE", inputs, [writer.out(value)], "ReshapeOptions", newShape=shape)
 
 
+def _transpose(writer: StageWriter, value: Value) -> None:
+    writer.same_scale(value)
+    order = writer.main.ints(f"{value.name}_perm", [0, *(p + 1 for p in value.attrs["perm"])])
+    writer.main.op("TRANSPOSE", [writer.at(value.args[0]), order], [writer.out(value)], "TransposeOptions")
+
+
+def _broadcast(writer: StageWriter, value: Value) -> None:
+    writer.same_scale(value)
+    rank = len(value.tensor.shape)
+    source = writer.at(value.args[0])
+    shape = writer.types[value.args[0]].shape
+    if len(shape) != rank:
+        wide = [1] * (1 + rank - len(shape)) + list(shape)
+        seen = writer.main.tensor(f"{value.name}_wide", tuple(wide), value.tensor.dtype, value.tensor.quant)
+        sizes = writer.main.ints(f"{value.name}_wide_shape", wide)
+        writer.main.op("RESHAPE", [source, sizes], [seen], "ReshapeOptions", newShape=wide)
+        source = seen
+    sizes = writer.main.ints(f"{value.name}_shape", [1, *value.tensor.shape])
+    writer.main.op("BROADCAST_TO", [source, sizes], [writer.out(value)], "BroadcastToOptions")
+
+
+def _shift(writer: StageWriter, value: Value) -> None:
+    """A delay line: all but its oldest entry, then the new one."""
+    writer.same_scale(value)
+    main, type_ = writer.main, value.tensor
+    length, *rest = type_.shape
+    entry, kept = (1, 1, *rest), (1, length - 1, *rest)
+    sizes = main.ints(f"{value.name}_entry", entry)
+    newest = main.tensor(f"{value.name}_new", entry, type_.dtype, type_.quant) if length > 1 else writer.out(value)
+    main.op("RESHAPE", [writer.at(value.args[1]), sizes], [newest], "ReshapeOptions", newShape=list(entry))
+    if length == 1:
+        return
+    bounds = {"begin": [0, 1] + [0] * len(rest), "end": [1, *type_.shape], "by": [1] * (2 + len(rest))}
+    inputs = [writer.at(value.args[0]), *(main.ints(f"{value.name}_{n}", v) for n, v in bounds.items())]
+    older = main.tensor(f"{value.name}_old", kept, type_.dtype, type_.quant)
+    main.op("STRIDED_SLICE", inputs, [older], "StridedSliceOptions")
+    main.op("CONCATENATION", [older, newest], [writer.out(value)], "ConcatenationOptions", axis=1)
+
+
 RULES: Mapping[str, Rule] = {
     "tfl_fully_connected": _fully_connected,
     "tfl_add": _elementwise("ADD", "AddOptions", potScaleInt16=False),
@@ -320,11 +385,18 @@ RULES: Mapping[str, Rule] = {
     "tfl_quantize": _elementwise("QUANTIZE", "QuantizeOptions"),
     "tfl_logistic": _elementwise("LOGISTIC"),
     "tfl_tanh": _elementwise("TANH"),
-    "min": _moves("MINIMUM", "MaximumMinimumOptions"),
-    "max": _moves("MAXIMUM", "MaximumMinimumOptions"),
+    "min": _moves("MINIMUM", "MaximumMinimumOptions", logical="LOGICAL_AND"),
+    "max": _moves("MAXIMUM", "MaximumMinimumOptions", logical="LOGICAL_OR"),
+    "select": _moves("SELECT_V2", "SelectV2Options"),
+    "lt": _compare,
+    "eq": _compare,
+    "ne": _compare,
     "slice": _slice,
     "concat": _concat,
     "reshape": _reshape,
+    "transpose": _transpose,
+    "broadcast": _broadcast,
+    "shift": _shift,
 }
 
 

@@ -115,7 +115,7 @@ class TFLMExecutor:
         if not self._streams:
             self._streams = [interpreter(self.model, self.arena) for _ in range(self.batch)]
         made = self._outputs((self.batch,))
-        for sample in np.nonzero(active)[0]:
+        for sample in map(int, np.nonzero(active)[0]):
             found = self._invoke(self._streams[sample], sample, {name: a[sample] for name, a in inputs.items()})
             for name, array in found.items():
                 made[name][sample] = array

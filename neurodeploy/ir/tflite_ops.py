@@ -1,10 +1,11 @@
 """The TFLite dialect: primitives that are each one int16x8 op of TFLite Micro, with its reference kernel's bits.
 
 int8 weights, int16 activations with zero point 0, int64 biases. Every multiplier is derived from the scales in the
-types, as the kernel's ``Prepare`` does, and in the same precision: a flatbuffer holds float32 scales, the rest is double.
-(Older TFLM sources go on in float for ``SUB``, ``RELU`` and one channel: a few results in thousands differ by one.) Rounding as in tensorflow/tflite-micro,
-``kernels/internal/common.cc`` and gemmlowp's ``fixedpoint.h``. Ops that only move elements or choose between them
-(slice, concat, reshape, min, max ...) need no twin here: TFLM's int16 kernels do what the plain primitives do.
+types, as the kernel's ``Prepare`` does: a flatbuffer holds float32 scales, the rest is double. (TFLM sources up to
+2026 go on in float for ``SUB``, ``RELU`` and FULLY_CONNECTED of one channel: a few results in thousands differ by one.)
+Rounding as in tensorflow/tflite-micro, ``kernels/internal/common.cc``, and gemmlowp's ``fixedpoint.h``. Ops that only
+move elements or choose between them (slice, concat, reshape, min, max ...) need no twin here: TFLM's int16 kernels do
+what the plain primitives do.
 
 Where the C++ would overflow a signed integer its result is undefined; here :class:`NumericsError` is raised.
 """

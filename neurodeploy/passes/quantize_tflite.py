@@ -214,7 +214,9 @@ class StageQuantizer:
                 )
             rule(self, value)
         for name in [*old.outputs.values(), *(s.next for s in old.states)]:
-            if name in self.known:
+            if name in self.known and old.tensor(name).dtype == "bool":
+                self.params[name] = Param.of(np.asarray(self.known[name], bool))
+            elif name in self.known:
                 self._param(name, self.known[name], self.target(name), name)
         return prune(Graph(inputs, self.params, states, tuple(self.values), old.outputs))
 
@@ -233,12 +235,6 @@ class StageQuantizer:
         return self.types[name]
 
     def _state(self, state: State) -> State:
-        if state.when is not None:
-            raise UnsupportedError(
-                "is held by a condition, which has no int16 kernels in TFLite Micro.",
-                place=self.place(state.name),
-                hint="Choose a C target.",
-            )
         type_ = self._leaf(state.name, state.type)
         init = None
         if state.init is not None and np.any(self.known[state.init]):
@@ -253,8 +249,8 @@ class StageQuantizer:
         self.taken.add(name)
         return name
 
-    def emit(self, op: str, args: list[str], quant: Quant, name: str, **attrs: Any) -> str:
-        """Append a value of the dialect."""
+    def emit(self, op: str, args: list[str], quant: Quant | None, name: str, **attrs: Any) -> str:
+        """Append a value of the dialect (``quant`` None for a bool)."""
         type_ = infer(op, [self.types[a] for a in args], attrs)
         if not isinstance(type_, TensorType):
             raise IRError(f"{op} has several results.", place=self.place(name))
@@ -285,6 +281,15 @@ class StageQuantizer:
         data = np.asarray(self.known[name], np.float64)
         top = float(np.abs(data).max(initial=0)) or 1.0
         return self._param(name, data, Quant(_f32(top / (32767 if data.size > 1 else 16384))))
+
+    def boolean(self, name: str) -> str:
+        """A bool as it is, or as a param if it is constant."""
+        if name not in self.known:
+            return name
+        made = self.fresh(name)
+        self.params[made] = Param.of(np.asarray(self.known[name], bool))
+        self.types[made] = self.params[made].type
+        return made
 
     def _param(self, stem: str, data: np.ndarray, quant: Quant, name: str | None = None, dtype: str = "i16") -> str:
         name = name or self.fresh(stem)
@@ -497,8 +502,29 @@ def _relu(q: StageQuantizer, value: Value) -> None:
 
 def _move(q: StageQuantizer, value: Value) -> None:
     """The same op: its arguments (the first is in its class) on its own scale."""
+    if value.tensor.dtype == "bool":
+        q.emit(value.op, [q.boolean(a) for a in value.args], None, value.name, **value.attrs)
+        return
     target = q.target(value.name)
     q.emit(value.op, [q.at(a, target) for a in value.args], target, value.name, **value.attrs)
+
+
+def _compare(q: StageQuantizer, value: Value) -> None:
+    """Integers compared on one scale: the coarser of two values, or the value's where the other is constant."""
+    source = q.stage.graph.tensor(value.args[0])
+    if source.dtype != "f32":
+        raise UnsupportedError(f"compares {source}; needed f32.", place=q.place(value.name))
+    quants = [q.types[a].quant for a in value.args if a not in q.known]
+    quant = max((t for t in quants if t is not None), key=lambda t: float(t.array))
+    q.emit(value.op, [q.at(a, quant) for a in value.args], None, value.name)
+
+
+def _select(q: StageQuantizer, value: Value) -> None:
+    condition, *choices = value.args
+    if value.tensor.dtype != "f32":
+        raise UnsupportedError(f"chooses between {value.tensor}; needed f32.", place=q.place(value.name))
+    target = q.target(value.name)
+    q.emit("select", [q.boolean(condition), *(q.at(a, target) for a in choices)], target, value.name)
 
 
 def _sum_axis(q: StageQuantizer, value: Value) -> None:
@@ -528,6 +554,10 @@ RULES: Mapping[str, Callable[[StageQuantizer, Value], None]] = {
     "min": _move,
     "max": _move,
     "concat": _move,
+    "lt": _compare,
+    "eq": _compare,
+    "ne": _compare,
+    "select": _select,
     "sum": _sum_axis,
     **dict.fromkeys(MOVES, _move),
 }
