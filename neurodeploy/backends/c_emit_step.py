@@ -1,0 +1,391 @@
+"""The C text of one step function from its plan: loops, calls, copies, branches around guarded regions."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from neurodeploy.backends import c_ops_calls
+from neurodeploy.backends.c_emit_lower import Layout, packed_weights
+from neurodeploy.backends.c_ops import HELD, STORED, expression, literal, stored
+from neurodeploy.ir.graph import Value
+from neurodeploy.ir.types import TensorType
+from neurodeploy.passes.fuse import Call, Loop, View
+from neurodeploy.passes.memory import Copy, Place, Plan
+
+KEYWORDS = frozenset(
+    "auto break case char const continue default do double else enum extern float for goto if inline int long register "
+    "restrict return short signed sizeof static struct switch typedef union unsigned void volatile while "
+    "i j k l m n p q acc best at top state in out s v and or not xor bool true false NULL memcpy memset".split()
+)
+INDICES = "ijklmnpq"
+
+
+def identifier(name: str) -> str:
+    """A name as C takes it."""
+    made = re.sub(r"\W", "_", name)
+    return f"{made}_" if made in KEYWORDS or made[:1].isdigit() else made
+
+
+@dataclass
+class Constants:
+    """The model's constant arrays, each of them once."""
+
+    prefix: str
+    defined: dict[tuple[str, bytes], str] = field(default_factory=dict)
+    text: list[str] = field(default_factory=list)
+    nbytes: dict[str, int] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
+
+    def fresh(self, stem: str) -> str:
+        name = base = f"{self.prefix}_{identifier(stem)}"
+        number = 1
+        while name in self.names:
+            number += 1
+            name = f"{base}_{number}"
+        self.names.add(name)
+        return name
+
+    def array(self, stem: str, data: np.ndarray, dtype: str, note: str = "", align: int = 0) -> str:
+        """The C name of an array with that data."""
+        key = (f"{dtype}{align}", hashlib.sha256(data.tobytes()).digest())
+        if key not in self.defined:
+            name = self.defined[key] = self.fresh(stem)
+            aligned = f" ND_ALIGNED({align})" if align else ""
+            comment = f"/* {note} */\n" if note else ""
+            self.text.append(
+                f"{comment}static const {STORED[dtype]} {name}[{max(1, data.size)}]{aligned} = {{\n{numbers(data, dtype)}\n}};\n"
+            )
+            self.nbytes[name] = data.nbytes
+        return self.defined[key]
+
+    def struct(self, text: str, stem: str, kind: str, nbytes: int) -> str:
+        """The C name of a constant structure."""
+        key = (kind, text.encode())
+        if key not in self.defined:
+            name = self.defined[key] = self.fresh(stem)
+            self.text.append(f"static const {kind} {name} = {text};\n")
+            self.nbytes[name] = nbytes
+        return self.defined[key]
+
+
+def numbers(data: np.ndarray, dtype: str) -> str:
+    """The elements as C text, wrapped into lines."""
+    flat = data.reshape(-1)
+    if not flat.size:
+        return "    0"
+    if dtype == "f32":
+        finite = np.isfinite(flat).all()
+        made = ["%.8ef" % x for x in flat.tolist()] if finite else [literal(x, dtype) for x in flat.tolist()]
+        width = 7
+    else:
+        special = (dtype == "i32" and flat.min() == -(1 << 31)) or dtype == "i64"
+        made = [literal(x, dtype) for x in flat.tolist()] if special else list(map(str, flat.astype(np.int64).tolist()))
+        width = {"i8": 24, "bool": 24, "i16": 16}.get(dtype, 10)
+    return "\n".join(f"    {', '.join(made[i : i + width])}," for i in range(0, len(made), width))
+
+
+class StepWriter:
+    """Writes the body of a step function."""
+
+    def __init__(self, plan: Plan, layout: Layout, constants: Constants) -> None:
+        self.plan, self.fused, self.layout, self.constants = plan, plan.fused, layout, constants
+        self.graph = plan.fused.graph
+        self.types = self.graph.types()
+        self.lines: list[str] = []
+        self.depth = 1
+        self.used = set(KEYWORDS)
+        self.names: dict[str, str] = {}
+        self.headers: set[str] = {"nd_math.h"}
+        self.declared: list[str] = []
+        self.macs: list[tuple[tuple[str, ...], int]] = []
+        for value in self.graph.values:
+            self.names[value.name] = self.fresh(value.name)
+        self.buffers = {b.name: self.names.get(b.name) or self.fresh(b.name) for b in plan.buffers}
+
+    # -- text ---------------------------------------------------------------------------------------------------------
+
+    def fresh(self, stem: str) -> str:
+        name = base = identifier(stem)
+        number = 1
+        while name in self.used:
+            number += 1
+            name = f"{base}_{number}"
+        self.used.add(name)
+        return name
+
+    def line(self, text: str = "") -> None:
+        self.lines.append("    " * self.depth + text if text else "")
+
+    def open(self, text: str) -> None:
+        self.line(f"{text} {{")
+        self.depth += 1
+
+    def close(self) -> None:
+        self.depth -= 1
+        self.line("}")
+
+    def loops(self, counts: Sequence[int], names: Sequence[str]) -> int:
+        """Open nested loops; returns how many to close."""
+        for count, name in zip(counts, names, strict=False):
+            self.open(f"for (int32_t {name} = 0; {name} < {count}; ++{name})")
+        return len(counts)
+
+    def type(self, name: str) -> TensorType:
+        found = self.types[name]
+        if not isinstance(found, TensorType):
+            raise TypeError(f"%{name} is no tensor")
+        return found
+
+    # -- where things are ---------------------------------------------------------------------------------------------
+
+    def place(self, base: str) -> Place:
+        """Where a base lies; what needs no memory is a local."""
+        return self.plan.places.get(base, Place("local", base))
+
+    def lvalue(self, place: Place) -> str:
+        """The C expression of a place: an array, or a scalar."""
+        if place.kind == "const":
+            param = self.graph.params[place.name]
+            return self.constants.array(place.name, param.data, param.type.dtype)
+        if place.kind == "scratch":
+            return f"s.{self.buffers[place.name]}.v"
+        if place.kind == "local":
+            return self.names[place.name]
+        return f"{place.kind}->{identifier(place.name)}"
+
+    def element(self, view: View, index: Sequence[str], place: Place | None = None) -> str:
+        """One element of a view; ``index`` has an expression for every axis."""
+        place = place or self.place(view.base)
+        if place.kind == "const" and self.graph.params[place.name].type.size == 1:
+            param = self.graph.params[place.name]
+            return literal(param.data.reshape(-1)[0], param.type.dtype)
+        lvalue = self.lvalue(place)
+        if self.is_scalar(place):
+            return lvalue
+        return f"{lvalue}[{subscript(view, index)}]"
+
+    def is_scalar(self, place: Place) -> bool:
+        """Whether a place is a scalar in C rather than an array."""
+        if place.kind == "scratch":
+            return False
+        name = self.graph.outputs[place.name] if place.kind == "out" else place.name
+        return not self.type(name).shape
+
+    def at(self, name: str, index: Sequence[str]) -> str:
+        """One element of a value."""
+        return self.element(self.fused.views[name], index)
+
+    def pointer(self, name: str) -> str:
+        """The address of a contiguous value."""
+        view = self.fused.views[name]
+        place = self.place(view.base)
+        lvalue = self.lvalue(place)
+        if self.is_scalar(place):
+            return f"&{lvalue}"
+        return f"{lvalue} + {view.offset}" if view.offset else lvalue
+
+    # -- actions ------------------------------------------------------------------------------------------------------
+
+    def body(self) -> list[str]:
+        """The statements of the step."""
+        guard: tuple[str, ...] = ()
+        for action in self.plan.actions:
+            start = len(self.lines)
+            if action.guard != guard:
+                if guard:
+                    self.close()
+                if action.guard:
+                    self.open(f"if ({' && '.join(self.at(c, ()) for c in action.guard)})")
+                guard = action.guard
+            if isinstance(action, Loop):
+                self._loop(action)
+            elif isinstance(action, Call):
+                c_ops_calls.call(self, action)
+            else:
+                self._copy(action)
+            del start
+        if guard:
+            self.close()
+        return self.lines
+
+    def _copy(self, copy: Copy) -> None:
+        view = self.fused.views[copy.source]
+        origin = Place("scratch", copy.saved) if copy.saved else self.place(view.base)
+        dtype = self.type(copy.source).dtype
+        if self.is_scalar(copy.to) or not view.shape:
+            target = self.lvalue(copy.to) + ("" if self.is_scalar(copy.to) else "[0]")
+            self.line(f"{target} = {stored(dtype, self.element(view, (), origin))};")
+            return
+        if view.contiguous and not self.is_scalar(origin) and origin.kind != "local":
+            source = f"{self.lvalue(origin)} + {view.offset}" if view.offset else self.lvalue(origin)
+            self.line(f"memcpy({self.lvalue(copy.to)}, {source}, {self.type(copy.source).nbytes});")
+            return
+        index = INDICES[: len(view.shape)]
+        count = self.loops(view.shape, index)
+        whole = View.whole(copy.to.name, view.shape)
+        self.line(
+            f"{self.lvalue(copy.to)}[{subscript(whole, index)}] = {stored(dtype, self.element(view, index, origin))};"
+        )
+        for _ in range(count):
+            self.close()
+
+    def _loop(self, loop: Loop) -> None:
+        own = {value.name for value in loop.values}
+        reads = [
+            arg
+            for value in loop.values
+            for position, arg in enumerate(value.args)
+            if self.fused.source.get(arg) not in own and not (value.op == "lut" and position == 1)
+        ]
+        views = {name: self.fused.views[name].broadcast(loop.shape) for name in dict.fromkeys(reads)}
+        targets = [(value, place) for value in loop.values for place in self._targets(value)]
+        whole = {value.name: self.fused.views[value.name] for value, _ in targets}
+        shape, axes = collapse(loop.shape, [*views.values(), *whole.values()])
+        count = self.loops(shape, INDICES)
+
+        def view_at(view: View) -> str:
+            index = ["0"] * len(view.shape)
+            return (
+                subscript(View(view.base, shape, axes(view), view.offset), INDICES[: len(shape)])
+                if shape
+                else subscript(view, index)
+            )
+
+        registers: dict[tuple[View, ...], str] = {}
+        taken = set(self.used)
+        for view in views.values():
+            if (view,) not in registers:
+                registers[(view,)] = self._load(view, view_at(view), taken, bool(shape))
+        for value in loop.values:
+            self._compute(loop, value, own, {n: registers[(v,)] for n, v in views.items()})
+        for value, place in targets:
+            target = self.lvalue(place)
+            if not self.is_scalar(place):
+                view = whole[value.name]
+                target += f"[{view_at(view if place == self.place(view.base) else View.whole(value.name, loop.shape))}]"
+            self.line(f"{target} = {stored(value.tensor.dtype, self.names[value.name])};")
+        for _ in range(count):
+            self.close()
+
+    def _targets(self, value: Value) -> list[Place]:
+        base = self.fused.views[value.name].base
+        places = [self.plan.places[base]] if base in self.plan.places else []
+        return [p for p in [*places, *self.plan.stores.get(value.name, ())] if p.kind != "local"]
+
+    def _load(self, view: View, index: str, taken: set[str], inner: bool) -> str:
+        """A register for an element in memory; constants and scalars that are registers already stay what they are."""
+        place = self.place(view.base)
+        if place.kind == "local":
+            return self.lvalue(place)
+        if place.kind == "const" and self.graph.params[place.name].type.size == 1:
+            return self.element(view, ())
+        lvalue = self.lvalue(place)
+        name = base = identifier(place.name if view.base == place.name else view.base)
+        number = 1
+        while name in taken or name in self.used:
+            number += 1
+            name = f"{base}_{number}"
+        taken.add(name)
+        if not inner:
+            self.used.add(name)
+        held = HELD[self.type(view.base).dtype]
+        self.line(f"const {held} {name} = {lvalue if self.is_scalar(place) else f'{lvalue}[{index}]'};")
+        return name
+
+    def _compute(self, loop: Loop, value: Value, own: set[str], registers: dict[str, str]) -> None:
+        args = []
+        for position, arg in enumerate(value.args):
+            source = self.fused.source.get(arg)
+            if value.op == "lut" and position == 1:
+                args.append(self.pointer(arg))
+            elif source in own:
+                args.append(self.names[str(source)])
+            else:
+                args.append(registers[arg])
+        made = expression(value, args, [self.type(a) for a in value.args])
+        if "nd_" in made and value.tensor.dtype == "f32" or "nd_truncate" in made or "ND_" in made:
+            self.headers.add("nd_float.h")
+        name, held = self.names[value.name], HELD[value.tensor.dtype]
+        outlives = loop.guard and not loop.shape and self.place(self.fused.views[value.name].base).kind == "local"
+        if outlives:
+            self.declared.append(f"{held} {name} = 0;")
+            self.line(f"{name} = {made};")
+        else:
+            self.line(f"const {held} {name} = {made};")
+
+    # -- what calls need ----------------------------------------------------------------------------------------------
+
+    def target(self, value: Value) -> Place:
+        """Where a call's result goes; a scalar local is declared in front."""
+        base = self.fused.views[value.name].base
+        place = self.place(base)
+        if place.kind == "local":
+            declared = f"{HELD[value.tensor.dtype]} {self.names[value.name]} = 0;"
+            if declared not in self.declared:
+                self.declared.append(declared)
+        return place
+
+    def finish_scalar(self, value: Value) -> None:
+        """Store a call's scalar where it is wanted besides its own place."""
+        for place in self.plan.stores.get(value.name, ()):
+            self.line(f"{self.lvalue(place)} = {stored(value.tensor.dtype, self.at(value.name, ()))};")
+
+    def product(self, value: Value) -> str:
+        """The constant structure of an integer product."""
+        attrs = value.attrs
+        weight = self.graph.params[attrs["weight"]]
+        stem = value.name
+        data = packed_weights(weight.data, self.layout)
+        dtype = {"int8": "i8", "int16": "i16"}[data.dtype.name]
+        note = f"{value.name}: {attrs['rows']} x {attrs['columns']} {weight.type.dtype}, {self.layout.name}"
+        weights = self.constants.array(f"{stem}_weights", data, dtype, note, 4)
+        bias = self.constants.array(f"{stem}_bias", self._padded(attrs["bias"]), "i32")
+        mult = self.constants.array(f"{stem}_mult", self._padded(attrs["mult"]), "i32") if "mult" in attrs else "0"
+        text = f"{{{weights}, {bias}, {mult}, {attrs['rows']}, {attrs['columns']}, {attrs.get('pre', 0)}}}"
+        self.headers.add("nd_affine.h")
+        return self.constants.struct(text, stem, "nd_affine_t", 24)
+
+    def _padded(self, name: str) -> np.ndarray:
+        data = self.graph.params[name].data
+        if self.layout.name == "plain":
+            return data
+        return np.concatenate([data, np.zeros(-len(data) % 4, data.dtype)])
+
+
+def subscript(view: View, index: Sequence[str]) -> str:
+    """The position of an element in its base."""
+    terms = []
+    for stride, size, name in zip(view.strides, view.shape, index, strict=True):
+        if stride and size > 1 and name != "0":
+            terms.append(name if stride == 1 else f"{stride} * {name if name.isidentifier() else f'({name})'}")
+    if view.offset:
+        terms.append(str(view.offset))
+    return " + ".join(terms) or "0"
+
+
+def collapse(shape: tuple[int, ...], views: Sequence[View]) -> tuple[tuple[int, ...], object]:
+    """Fewest loops for a shape: axes that every view walks as one become one. Returns counts and strides of a view."""
+    kept = [axis for axis, n in enumerate(shape) if n != 1]
+    groups: list[list[int]] = []
+    for axis in kept:
+        last = groups[-1][-1] if groups else -1
+        if groups and all(view.strides[last] == view.strides[axis] * shape[axis] for view in views):
+            groups[-1].append(axis)
+        else:
+            groups.append([axis])
+    counts = []
+    for group in groups:
+        count = 1
+        for axis in group:
+            count *= shape[axis]
+        counts.append(count)
+
+    def strides(view: View) -> tuple[int, ...]:
+        return tuple(view.strides[group[-1]] for group in groups)
+
+    return tuple(counts), strides
