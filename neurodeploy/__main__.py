@@ -42,9 +42,9 @@ def run(arguments: list[str]) -> int:
 def _say(message: str, place: str, hint: str) -> None:
     where = f"{place}: " if place else ""
     one_line = " ".join(f"{where}{message}".split())
-    print(f"error: {one_line}", file=sys.stderr)
+    sys.stderr.write(f"error: {one_line}\n")
     if hint:
-        print(f"  hint: {' '.join(hint.split())}", file=sys.stderr)
+        sys.stderr.write(f"  hint: {' '.join(hint.split())}\n")
 
 
 if __name__ == "__main__":

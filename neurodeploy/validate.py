@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neurodeploy.artifact import Figure, Trace
+from neurodeploy.artifact import Trace
 from neurodeploy.backends import backend, runner
 from neurodeploy.errors import DataError, NeurodeployError
 from neurodeploy.ir import interpret
 from neurodeploy.ir.drive import real_outputs
-from neurodeploy.report.agreement import agreement
+from neurodeploy.report.agreement import agreement, judged
 from neurodeploy.report.metrics import accuracy, nrmse
 from neurodeploy.report.schema import Accuracy, Agreement, DataSet, Device, DriftScore, NotRun, Run, Score, Timing
 
@@ -59,6 +59,7 @@ def validate(built: Built, data: Data, *, on: str | None = None, command: str = 
     if data.labels is not None:
         plain = interpret.run(source, data.inputs, data.lengths)
         score = _accuracy(built, data, name, trace, outputs, real_outputs(program, golden), real_outputs(source, plain))
+        agreements = [judged(found, score) for found in agreements]
     record = trace.record
     device = record.get("device")
     run = Run(
@@ -71,7 +72,7 @@ def validate(built: Built, data: Data, *, on: str | None = None, command: str = 
         versions={"python": sys.version.split()[0], **record.get("versions", {})},
         accuracy=score,
         agreement=agreements,
-        figures=[*_counted(trace, record), *record.get("figures", [])],
+        figures=list(record.get("figures", [])),
         not_run=[NotRun(**entry) for entry in record.get("not_run", [])],
         timing=Timing(
             wall_seconds=seconds, samples=data.samples, steps=int(sum(s.sum() for s in trace.steps.values()))
@@ -88,20 +89,6 @@ def _equality(built: Built) -> str:
     artifact = built.artifact
     stated = artifact.manifest.get("equality")
     return stated or backend(artifact.backend).accepts(hardware.find(artifact.target)).equality
-
-
-def _counted(trace: Trace, record: dict[str, Any]) -> list[Figure]:
-    """Worst and mean of every counter that the runner kept per step: ``instructions`` becomes two figures."""
-    figures = []
-    source = str(record.get("counter_source", record.get("where", "")))
-    for name in ("instructions", "cycles"):
-        counts = trace.counters.get(name)
-        if counts is not None and counts.size:
-            per_step = counts[counts > 0]
-            unit = f"{name}/step"
-            figures.append(Figure(f"{name}_worst", int(per_step.max()), unit, "measured", source))
-            figures.append(Figure(f"{name}_mean", float(np.round(per_step.mean(), 1)), unit, "measured", source))
-    return figures
 
 
 def scores_of(

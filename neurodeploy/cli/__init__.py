@@ -93,8 +93,7 @@ def compile(
     json: Json = False,
 ) -> None:
     """Compile a model for a target into a folder."""
-    arguments = {k: v for k, v in locals().items()}
-    _do("compile", **arguments)
+    _do("compile", **locals())
 
 
 @_app.command()
