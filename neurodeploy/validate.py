@@ -141,7 +141,7 @@ def _accuracy(
         metric=metric,
         data=DataSet(name=data.name, samples=data.samples, sha256=data.sha256),
         seeds=list(record.get("seeds", [])),
-        float=Score(value=float_value, how="measured", where="float32 program in the interpreter"),
+        float_=Score(value=float_value, how="measured", where="float32 program in the interpreter"),
         quantized=Score(value=quantized, how="measured", where="golden model in the interpreter") if integer else None,
         deployed=stated if name != "golden" else None,
         drift=[DriftScore(**entry) for entry in record.get("drift", [])],
