@@ -10,7 +10,8 @@ import numpy as np
 
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability
-from neurodeploy.backends.tflite_write import RULES, schema, stage_model
+from neurodeploy.backends.tflite_emit import RULES, stage_model
+from neurodeploy.backends.tflite_write import schema
 from neurodeploy.errors import MissingExtraError, UnsupportedError
 from neurodeploy.ir import text
 from neurodeploy.ir.graph import Program
@@ -25,8 +26,8 @@ DRIVES = frozenset({"forward", "reverse", "order", "until", "generate"})
 class TFLiteBackend:
     """Compiles programs of the tflite dialect (:class:`~neurodeploy.passes.quantize_tflite.QuantizeTFLite`).
 
-    The files hold the step alone, of whatever drive. The drive (running it along a series, backwards, until a predicate)
-    is the caller's: the runner ``tflm`` does it, on a device the application's loop.
+    The files hold the step alone, of whatever drive. The drive (running it along a series, backwards, until a
+    predicate) is the caller's: the runner ``tflm`` does it, on a device the application's loop.
     """
 
     name = "tflite"

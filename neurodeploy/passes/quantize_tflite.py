@@ -1,20 +1,13 @@
 """Quantization for TFLite Micro: a calibrated float program becomes one of TFLite's int16x8 ops.
 
-int8 weights with a scale per row, int16 values and states with zero point 0, int64 biases. Values that must share one
-scale (a state and what it becomes, a slice and its source, a stage's input and what feeds it) form a class; each class
-gets one scale from its calibrated range:
-
-- ``2^-15`` where it holds a result of tanh or sigmoid, as TFLM's kernels prescribe;
-- a power of two where it feeds tanh or sigmoid (no rounding of the table's input), between 2^-14 (finer than the
-  table) and 2^-11 (beyond which both are flat) if it feeds nothing else;
-- else ``headroom * max|x| / 32767``.
-
-A sum of products and constants becomes FULLY_CONNECTED ops, one with the constants as its bias, and ADDs.
+int8 weights with a scale per row, int16 values and states with zero point 0, int64 biases. Scales are chosen by
+:mod:`neurodeploy.passes.tflite_scales`; where a kernel can't make its result on the scale that its class has, it is
+made on a coarser one and rescaled. A sum of products and constants becomes FULLY_CONNECTED ops, one of them with the
+constants as its bias, and ADDs.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,17 +16,12 @@ import numpy as np
 
 from neurodeploy.errors import IRError, UnsupportedError, UsageError
 from neurodeploy.ir.fixed import saturate
-from neurodeploy.ir.graph import Graph, Param, Program, ProgramInput, Ref, Stage, State, Value, prune
-from neurodeploy.ir.ops import OPS, infer
+from neurodeploy.ir.graph import Graph, Param, Program, ProgramInput, Stage, State, Value, prune
+from neurodeploy.ir.ops import infer
 from neurodeploy.ir.tflite_ops import add_factors, fully_connected_factor, mul_factor
 from neurodeploy.ir.types import Quant, TensorType
 from neurodeploy.ir.verify import verify
-
-TABLES = {"sigmoid": "tfl_logistic", "tanh": "tfl_tanh"}
-TABLE_SCALE = 2.0**-15
-FINEST, COARSEST = -14, -11
-MOVES = ("slice", "reshape", "transpose", "broadcast", "shift")
-Key = tuple[str, str]
+from neurodeploy.passes.tflite_scales import MOVES, TABLE_SCALE, TABLES, Scales, f32
 
 
 @dataclass(frozen=True)
@@ -58,118 +46,6 @@ class QuantizeTFLite:
         stages = tuple(replace(s, graph=StageQuantizer(s, program.name, scales).graph()) for s in program.stages)
         meta = {key: value for key, value in program.meta.items() if key != "ranges"}
         return verify(replace(program, inputs=inputs, stages=stages, numerics="tflite", meta=meta))
-
-
-def _f32(x: float) -> float:
-    """The float32 next to it, as a flatbuffer will hold it."""
-    return float(np.float32(x))
-
-
-# -- constants ---------------------------------------------------------------------------------------------------------
-
-
-def constants(graph: Graph) -> dict[str, np.ndarray]:
-    """Every value that depends on params alone, params included, in float64."""
-    known: dict[str, np.ndarray] = {name: param.data for name, param in graph.params.items()}
-    types = graph.types()
-    for value in graph.values:
-        if value.body is None and value.op != "get" and all(a in known for a in value.args):
-            args = [known[a][None] for a in value.args]
-            arg_types: list[Any] = [types[a] for a in value.args]
-            known[value.name] = OPS[value.op].eval(args, value.attrs, value.tensor, arg_types)[0]
-    return known
-
-
-# -- scales ------------------------------------------------------------------------------------------------------------
-
-
-class Scales:
-    """The classes of one program's values, and each class's scale. Keys are ``(stage, value)``, ``("", input)``."""
-
-    def __init__(self, program: Program, headroom: float) -> None:
-        self.program, self.headroom = program, headroom
-        self._parent: dict[Key, Key] = {}
-        self._range: dict[Key, float] = {}
-        self._from_table: set[Key] = set()
-        self._to_table: set[Key] = set()
-        self._elsewhere: set[Key] = set()
-        self.constant = {stage.name: constants(stage.graph) for stage in program.stages}
-        for stage in program.stages:
-            self._link(stage)
-        for stage in program.stages:
-            self._collect(stage)
-
-    def find(self, key: Key) -> Key:
-        """The class of a key."""
-        while (parent := self._parent.get(key, key)) != key:
-            key = parent
-        return key
-
-    def _join(self, a: Key, b: Key) -> None:
-        first, second = self.find(a), self.find(b)
-        if first != second:
-            self._parent[first] = second
-
-    def _source(self, ref: Ref) -> Key:
-        if ref.stage is None:
-            return "", ref.name
-        if ref.at == "final":
-            return ref.stage, ref.name
-        return ref.stage, self.program.stage(ref.stage).graph.outputs[ref.name]
-
-    def _link(self, stage: Stage) -> None:
-        graph, known = stage.graph, self.constant[stage.name]
-        for name, ref in {**stage.inputs_from, **stage.state_from}.items():
-            self._join((stage.name, name), self._source(ref))
-        for name, output in stage.drive.feedback.items():
-            self._join((stage.name, name), (stage.name, graph.outputs[output]))
-        for state in graph.states:
-            self._join((stage.name, state.name), (stage.name, state.next))
-        for value in graph.values:
-            if value.op in MOVES and value.name not in known:
-                self._join((stage.name, value.name), (stage.name, value.args[0]))
-
-    def _collect(self, stage: Stage) -> None:
-        graph, known = stage.graph, self.constant[stage.name]
-        ranges = self.program.meta.get("ranges", {}).get(stage.name, {})
-        for name, type_ in graph.types().items():
-            if name in known or not isinstance(type_, TensorType) or type_.dtype != "f32":
-                continue
-            if name not in ranges:
-                raise UsageError(
-                    "has no calibrated range.", place=f"{stage.name}: %{name}", hint="Calibrate the expanded program."
-                )
-            root = self.find((stage.name, name))
-            self._range[root] = max(self._range.get(root, 0.0), *(abs(float(v)) for v in ranges[name]))
-        for state in graph.states:
-            if state.init is not None:
-                root = self.find((stage.name, state.name))
-                self._range[root] = max(self._range.get(root, 0.0), float(np.abs(known[state.init]).max(initial=0)))
-        self._elsewhere.update(self.find((stage.name, name)) for name in graph.outputs.values())
-        for value in graph.values:
-            if value.op in TABLES:
-                self._from_table.add(self.find((stage.name, value.name)))
-                self._to_table.add(self.find((stage.name, value.args[0])))
-            elif value.op not in MOVES:
-                self._elsewhere.update(self.find((stage.name, a)) for a in value.args)
-
-    def scale(self, key: Key) -> float:
-        """The scale of a key's class."""
-        root = self.find(key)
-        top = self._range.get(root, 0.0)
-        if root in self._from_table and top <= 1:
-            return TABLE_SCALE
-        top = top * self.headroom or 1.0
-        if root not in self._to_table:
-            return _f32(top / 32767)
-        exponent = math.ceil(math.log2(top / 32767))
-        if root not in self._elsewhere:
-            exponent = min(max(exponent, FINEST), COARSEST)
-        return 2.0**exponent
-
-    def typed(self, key: Key, type_: TensorType) -> TensorType:
-        """A float type as int16 on its class's scale; others stay."""
-        return TensorType(type_.shape, "i16", Quant(self.scale(key))) if type_.dtype == "f32" else type_
 
 
 # -- one stage ---------------------------------------------------------------------------------------------------------
@@ -280,7 +156,7 @@ class StageQuantizer:
             return name
         data = np.asarray(self.known[name], np.float64)
         top = float(np.abs(data).max(initial=0)) or 1.0
-        return self._param(name, data, Quant(_f32(top / (32767 if data.size > 1 else 16384))))
+        return self._param(name, data, Quant(f32(top / (32767 if data.size > 1 else 16384))))
 
     def boolean(self, name: str) -> str:
         """A bool as it is, or as a param if it is constant."""
@@ -346,7 +222,7 @@ class StageQuantizer:
 
     def span_quant(self, span: float) -> Quant:
         """A scale for values up to ``span``."""
-        return Quant(_f32((span * self.scales.headroom or 1.0) / 32767))
+        return Quant(f32((span * self.scales.headroom or 1.0) / 32767))
 
 
 def _fully_connected(q: StageQuantizer, value: Value, bias: np.ndarray | None, name: str, quant: Quant) -> str:
@@ -365,16 +241,16 @@ def _fully_connected(q: StageQuantizer, value: Value, bias: np.ndarray | None, n
     weights = weights.astype(np.float64)
     tops = np.abs(weights).max(axis=1, initial=0)
     tops = np.where(tops > 0, tops, tops.max(initial=0) or 1.0)
-    scales = tuple(_f32(t / 127) for t in tops)
+    scales = tuple(f32(t / 127) for t in tops)
     args = [x, q._param(stem, weights, Quant(scales, 0, 0), dtype="i8")]
-    into = _f32(q.types[x].quant.scale)  # type: ignore[union-attr,arg-type]
+    into = f32(q.types[x].quant.scale)  # type: ignore[union-attr,arg-type]
     if bias is not None:
-        steps = tuple(_f32(into * s) for s in scales)
+        steps = tuple(f32(into * s) for s in scales)
         full = np.broadcast_to(bias, (len(weights),))
         args.append(q._param(f"{name}_bias", full, Quant(steps, 0, 0), dtype="i64"))
     result = TensorType((*q.types[x].shape[:-1], len(weights)), "i16", quant)
     worst = float(np.max(fully_connected_factor(q.types[x], q.types[args[1]], result)))
-    made_at = quant if worst < 64 else Quant(_f32(float(quant.scale) * worst / 32))  # type: ignore[arg-type]
+    made_at = quant if worst < 64 else Quant(f32(float(quant.scale) * worst / 32))  # type: ignore[arg-type]
     shape = q.stage.graph.tensor(value.name).shape
     steps_left = [("tfl_fully_connected", args, made_at, {})]
     if result.shape != shape:
@@ -442,7 +318,7 @@ def _sum(q: StageQuantizer, op: str, left: str, right: str, name: str, quant: Qu
     worst = add_factors(q.types[left], q.types[right], out)[2]
     if worst < 0.999:
         return q.emit(op, [left, right], quant, name)
-    raw = q.emit(op, [left, right], Quant(_f32(float(quant.scale) * worst * 1.01)), q.fresh(f"{name}_raw"))  # type: ignore[arg-type]
+    raw = q.emit(op, [left, right], Quant(f32(float(quant.scale) * worst * 1.01)), q.fresh(f"{name}_raw"))  # type: ignore[arg-type]
     return q.emit("tfl_quantize", [raw], quant, name)
 
 
@@ -455,7 +331,7 @@ def _product(q: StageQuantizer, left: str, right: str, name: str) -> None:
     """A MUL; its result is no finer than the product of its arguments' scales."""
     target = q.target(name)
     worst = mul_factor(q.types[left], q.types[right], TensorType((), "i16", target))
-    made_at = target if worst < 0.999 else Quant(_f32(float(target.scale) * worst * 1.01))  # type: ignore[arg-type]
+    made_at = target if worst < 0.999 else Quant(f32(float(target.scale) * worst * 1.01))  # type: ignore[arg-type]
     q.finish("tfl_mul", [left, right], made_at, name)
 
 
