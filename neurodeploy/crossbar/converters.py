@@ -31,7 +31,7 @@ def convert(x: Array, full_scale: Array | float, bits: int | None) -> tuple[Arra
     """``step clip(round(x / step), -m, m)`` with ``step = full_scale / m``; halves go to the even code.
 
     ``full_scale`` broadcasts against x (floats), in x's unit; where it is 0 the result is 0. Returns the result in x's
-    dtype and where x lay more than half a step outside the range, None for nowhere. Without ``bits``: x itself.
+    dtype and where x lay half a step or more outside the range, None for nowhere. Without ``bits``: x itself.
     """
     if bits is None:
         return x, None

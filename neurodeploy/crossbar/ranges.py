@@ -111,7 +111,7 @@ def _without_data(
         bounds = (known.get(matrix.stage) or {}).get(matrix.input)
         type_ = program.stage(matrix.stage).graph.tensor(matrix.input)
         if type_.is_int and type_.quant is not None:
-            bounds = int_range(type_.dtype)  # the quantizer has set the scale so that the data fill the dtype
+            bounds = (0, int_range(type_.dtype)[1])  # the quantizer set its scale so that the data fill the dtype
         if bounds is None:
             raise UsageError(
                 f"its converters need a range for %{matrix.input} (stage '{matrix.stage}'); no calibration data given.",

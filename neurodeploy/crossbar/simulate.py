@@ -50,8 +50,8 @@ class AnalogMatrix:
         targets = np.stack([np.maximum(self.weight, 0), np.maximum(-self.weight, 0)]) * self.unit
         self.ideal = np.broadcast_to(targets + device.g_min_siemens, (len(chips), *targets.shape))
         self.cells = Cells.program(device, self.ideal, self._normals)
-        self.programmed = self._effective(0.0)
-        self.effective = self.programmed.astype(self.dtype)
+        self.first_read = self._effective(0.0)
+        self.effective = self.first_read.astype(self.dtype)
         self.gain: Array | None = None
         self.full_scale = [
             None if target.adc.bits is None else tiles.per_output(matrix, block, "adc_range")
@@ -64,7 +64,7 @@ class AnalogMatrix:
         Global drift compensation (Joshi et al., Nature Communications 11, 2473, 2020): a tile's outputs are multiplied
         digitally by ``sum |w(first read)| / sum |w(now)|``, both found by reading the tile row by row (exactly, here).
         """
-        now = self.programmed if seconds == 0 else self._effective(seconds)
+        now = self.first_read if seconds == 0 else self._effective(seconds)
         self.effective = now.astype(self.dtype)
         self.gain = None
         if compensate and seconds > 0 and self.target.device.drift is not None:
@@ -72,7 +72,7 @@ class AnalogMatrix:
             self.gain = np.ones((len(self.chips), len(blocks), 1, self.matrix.outputs), self.dtype)
             for tile in self.matrix.tiles:
                 part = (slice(None), slice(*tile.inputs), slice(*tile.outputs))
-                before, after = (np.abs(w[part]).sum(axis=(1, 2)) for w in (self.programmed, now))
+                before, after = (np.abs(w[part]).sum(axis=(1, 2)) for w in (self.first_read, now))
                 gain = np.divide(before, after, out=np.ones_like(before), where=after > 0)
                 self.gain[:, blocks.index(tile.inputs), 0, slice(*tile.outputs)] = gain[:, None]
 

@@ -19,6 +19,8 @@ from neurodeploy.ir.graph import Graph, Param, Program, Value, guards, prune
 from neurodeploy.ir.ops import OPS, infer
 from neurodeploy.ir.types import TensorType
 from neurodeploy.ir.verify import verify
+from neurodeploy.passes.expand import expand_graph
+from neurodeploy.passes.rewrite import Names, evaluate
 
 OP = "crossbar"
 
@@ -57,7 +59,7 @@ class Tiling:
         return tiled
 
     def _graph(self, graph: Graph) -> Graph:
-        graph = inlined(graph)
+        graph = expand_graph(graph, keep=(OP,))
         constant = _Constants(graph)
         conditions = guards(graph)
         groups: dict[object, list[_Product]] = {}
@@ -66,23 +68,23 @@ class Tiling:
             if product is not None:
                 groups.setdefault(product.key(conditions[value.name]), []).append(product)
         firsts = {members[0].value.name: members for members in groups.values()}
-        taken = set(graph.types())
+        names = Names(graph.types())
         params = dict(graph.params)
         made: dict[str, list[Value]] = {}
         for name, members in firsts.items():
-            made[name], (key, weight) = self._mapped(members, taken)
+            made[name], (key, weight) = self._mapped(members, names)
             params[key] = weight
             made.update({m.value.name: [] for m in members[1:]})
         values = [new for value in graph.values for new in made.get(value.name, [value])]
         return prune(replace(graph, params=params, values=_ordered(graph, params, values)))
 
-    def _mapped(self, members: list[_Product], taken: set[str]) -> tuple[list[Value], tuple[str, Param]]:
+    def _mapped(self, members: list[_Product], names: Names) -> tuple[list[Value], tuple[str, Param]]:
         """The values of one group, and its stacked weight."""
         first = members[0]
         stacked = first.weight if len(members) == 1 else np.concatenate([m.weight for m in members])
         alone = len(members) == 1 and first.value.tensor.shape == first.result_shape
-        name = first.value.name if alone else _fresh(f"{first.value.name}.stack", taken)
-        weight_name = _fresh(f"{name}.weight", taken)
+        name = first.value.name if alone else names.fresh(f"{first.value.name}.stack")
+        weight_name = names.fresh(f"{name}.weight")
         weight = Param(TensorType(stacked.shape, first.weight_dtype), np.array(stacked, order="C"))
         outputs = stacked.shape[0] if first.side == "left" else stacked.shape[1]
         parts = []
@@ -106,7 +108,7 @@ class Tiling:
             if type_.shape == row.shape:
                 values.append(Value(member.value.name, "slice", (name,), cut, type_))
             else:  # a dot product with a weight vector: one output, a scalar
-                inner = _fresh(f"{member.value.name}.row", taken)
+                inner = names.fresh(f"{member.value.name}.row")
                 values.append(Value(inner, "slice", (name,), cut, row))
                 values.append(Value(member.value.name, "reshape", (inner,), {"shape": list(type_.shape)}, type_))
         return values, (weight_name, weight)
@@ -141,7 +143,7 @@ def _product(graph: Graph, value: Value, constant: _Constants) -> _Product | Non
     if left == right:
         return None
     weight_name, input_ = value.args if left else reversed(value.args)
-    weight, x = constant.array(weight_name), graph.tensor(input_)
+    weight, x = constant.param(weight_name).data, graph.tensor(input_)
     if not np.isfinite(weight).all():
         raise UnsupportedError("its weights hold NaN or infinity.", place=f"%{value.name}", hint="Train it again.")
     side = "left" if left else "right"
@@ -166,7 +168,7 @@ class _Constants:
     """Which values depend on params and consts only, what they are, and which params they come from."""
 
     graph: Graph
-    known: dict[str, np.ndarray] = field(default_factory=dict)
+    known: dict[str, Param] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.values = {v.name: v for v in self.graph.values}
@@ -178,15 +180,13 @@ class _Constants:
     def is_constant(self, name: str) -> bool:
         return name in self.constants
 
-    def array(self, name: str) -> np.ndarray:
-        """Its data, per sample (without a batch axis)."""
+    def param(self, name: str) -> Param:
+        """Its data, computed by the golden model."""
         if name in self.graph.params:
-            return self.graph.params[name].data
+            return self.graph.params[name]
         if name not in self.known:
             value = self.values[name]
-            args = [self.array(a)[None] for a in value.args]
-            types = [self.graph.tensor(a) for a in value.args]
-            self.known[name] = OPS[value.op].eval(args, value.attrs, value.tensor, types)[0]
+            self.known[name] = evaluate(value, [self.param(a) for a in value.args])
         return self.known[name]
 
     def label(self, name: str) -> str:
@@ -200,51 +200,6 @@ class _Constants:
         if value.op == "const":
             return name
         return f"{value.op}({', '.join(self.label(a) for a in value.args)})"
-
-
-def inlined(graph: Graph) -> Graph:
-    """The graph with every composite replaced by its body; ``crossbar`` stays. Inner names get the outer as prefix."""
-    alias: dict[str, str] = {}
-    tuples: dict[str, list[str]] = {}
-    values: list[Value] = []
-
-    def place(value: Value, args: tuple[str, ...]) -> None:
-        if value.op == "get":
-            alias[value.name] = tuples[args[0]][value.attrs["index"]]
-        elif value.body is None or value.op == OP:
-            values.append(replace(value, args=args))
-        else:
-            results = inline(value, args)
-            if isinstance(value.type, TensorType):
-                alias[value.name] = results[0]
-            tuples[value.name] = results
-
-    def inline(outer: Value, args: tuple[str, ...]) -> list[str]:
-        body = outer.body or Graph()
-        names: dict[str, str] = dict(zip(body.inputs, args, strict=True))
-        for inner in body.values:
-            name = f"{outer.name}.{inner.name}"
-            place(replace(inner, name=name), tuple(names[a] for a in inner.args))
-            names[inner.name] = alias.get(name, name)
-        return [names[out] for out in body.outputs.values()]
-
-    for value in graph.values:
-        place(value, tuple(alias.get(a, a) for a in value.args))
-    typed = _with_types(graph, values, alias)
-    states = tuple(
-        replace(s, next=alias.get(s.next, s.next), when=alias.get(s.when, s.when) if s.when else None)
-        for s in graph.states
-    )
-    return replace(
-        graph, values=typed, states=states, outputs={o: alias.get(n, n) for o, n in graph.outputs.items()}
-    )  # fmt: skip
-
-
-def _with_types(graph: Graph, values: list[Value], alias: Mapping[str, str]) -> tuple[Value, ...]:
-    """An inlined result takes the type that the composite gave it: the quantization stands there."""
-    outer = graph.types()
-    wanted = {inner: outer[name] for name, inner in alias.items() if name in outer}
-    return tuple(replace(v, type=wanted.get(v.name, v.type)) for v in values)
 
 
 def _ordered(graph: Graph, params: Mapping[str, Param], values: list[Value]) -> tuple[Value, ...]:
@@ -265,15 +220,6 @@ def _ordered(graph: Graph, params: Mapping[str, Param], values: list[Value]) -> 
             else:
                 pending.extend(table[a] for a in missing)
     return tuple(ordered)
-
-
-def _fresh(stem: str, taken: set[str]) -> str:
-    name, count = stem, 0
-    while name in taken:
-        count += 1
-        name = f"{stem}_{count}"
-    taken.add(name)
-    return name
 
 
 def digital(program: Program) -> dict[str, int]:
