@@ -86,25 +86,22 @@ class Firmware:
 # -------------------------------------------------------------------------------------------------------- sources
 
 
-def _with_core(files: Files, board: Board) -> dict[str, bytes]:
-    """The files, every header of the core, and the core (or kernel) sources whose headers are included."""
+def with_core(files: Files, board: Board) -> dict[str, bytes]:
+    """The files, and of the core (or its kernels) what they include: headers, and the source of each such header."""
     firmware = hardware.data_folder("firmware")
-    folders = [firmware / "kernels" / name for name in reversed(KERNEL_FOLDERS[board.core.isa])]
-    shelf = {p.name: p for folder in (firmware / "core", *folders) for p in sorted(folder.glob("*.[ch]"))}
-    if board.core.isa == "armv8m" and not board.core.dsp:
-        shelf = {p.name: p for p in sorted((firmware / "core").glob("*.[ch]"))}
-    chosen = {name: path.read_bytes() for name, path in shelf.items() if name.endswith(".h")} | dict(files)
+    folders = [firmware / "core"]
+    if board.core.dsp or board.core.isa != "armv8m":
+        folders += [firmware / "kernels" / name for name in reversed(KERNEL_FOLDERS[board.core.isa])]
+    shelf = {path.name: path for folder in folders for path in sorted(folder.glob("*.[ch]"))}
+    chosen = dict(files)
     queue = list(files)
-    seen: set[str] = set()
     while queue:
-        name = queue.pop()
-        seen.add(name)
-        for included in re.findall(rb'^\s*#\s*include\s+"([^"]+)"', chosen[name], re.M):
+        for included in re.findall(rb'^\s*#\s*include\s+"([^"]+)"', chosen[queue.pop()], re.M):
             header = included.decode("utf-8", "replace")
-            source = header.removesuffix(".h") + ".c"
-            if source in shelf and source not in chosen:
-                chosen[source] = shelf[source].read_bytes()
-            queue += [n for n in (header, source) if n in chosen and n not in seen]
+            for name in (header, header.removesuffix(".h") + ".c"):
+                if name in shelf and name not in chosen:
+                    chosen[name] = shelf[name].read_bytes()
+                    queue.append(name)
     return chosen
 
 
@@ -166,7 +163,7 @@ def compile_shared(
     """
     host = as_board("host")
     compiler = toolchain(host, tool)
-    sources = _with_core(files, host)
+    sources = with_core(files, host)
     used = (*compile_flags(compiler, host, opt), *flags)
     name = f"{_digest('shared', sorted(sources.items()), used, compiler.label, compiler.command)}.so"
     kept = cache_folder() / name
@@ -187,7 +184,7 @@ def section_sizes(files: Files, target: str | Board, tool: str | None = None, op
     compiler = toolchain(board, tool)
     flags = compile_flags(compiler, board, opt)
     with tempfile.TemporaryDirectory(prefix="neurodeploy-") as scratch:
-        sources = _with_board_headers(_with_core(files, board), board)
+        sources = _with_board_headers(with_core(files, board), board)
         return _measure(_objects(sources, compiler, flags, Path(scratch), board.name))
 
 
@@ -209,7 +206,7 @@ def build_image(files: Files, target: str | Board, tool: str | None = None, opt:
     compiler = toolchain(board, tool)
     flags = compile_flags(compiler, board, opt)
     ports = hardware.data_folder("firmware") / "ports"
-    sources = _with_board_headers(_with_core(files, board), board) | {
+    sources = _with_board_headers(with_core(files, board), board) | {
         "nd_mem.c": (ports / "nd_mem.c").read_bytes(),
         "image.ld": _script(ports / "image.ld", board),
     }
@@ -256,7 +253,7 @@ def build_firmware(target: str | Board, tool: str | None = None, opt: str = "-O2
     root = hardware.data_folder("firmware")
     port = root / "ports" / str(board.port)
     paths = [*(root / "ports").glob("*.[ch]"), *(root / "ports" / "resident").glob("*.[ch]"), *port.glob("*.[ch]")]
-    sources = _with_core({p.name: p.read_bytes() for p in paths} | {"nd_board.h": _board_header(board)}, board)
+    sources = with_core({p.name: p.read_bytes() for p in paths} | {"nd_board.h": _board_header(board)}, board)
     sources = _with_board_headers(sources, board) | {"firmware.ld": _script(port / "firmware.ld", board)}
     digest = bytes.fromhex(_digest("firmware", sorted(sources.items()), flags, LINK, compiler.label))
     listed = ", ".join(f"0x{byte:02x}" for byte in digest)

@@ -149,7 +149,9 @@ static uint8_t *take(uint8_t **free_at, const uint8_t *end, uint32_t bytes)
 /* The number of the first field of the header that makes no sense, or -1. */
 static int32_t bad_field(const nd_image_t *head)
 {
-    const uint32_t bss_start = (uint32_t)(uintptr_t)head->bss_start, bss_end = (uint32_t)(uintptr_t)head->bss_end;
+    /* As offsets into the slot: what lies before it becomes very large. */
+    const uint32_t bss_start = (uint32_t)(uintptr_t)head->bss_start - ND_SLOT_ORIGIN;
+    const uint32_t bss_end = (uint32_t)(uintptr_t)head->bss_end - ND_SLOT_ORIGIN;
     if (head->magic != ND_IMAGE_MAGIC) {
         return 0;
     }
@@ -162,7 +164,7 @@ static int32_t bad_field(const nd_image_t *head)
     if (head->n_stages < 1u || head->n_stages > ND_IMAGE_MAX_STAGES) {
         return 4;
     }
-    if (bss_start - ND_SLOT_ORIGIN < load_length || bss_end < bss_start || bss_end - ND_SLOT_ORIGIN > ND_SLOT_BYTES) {
+    if (bss_start < load_length || bss_end < bss_start || bss_end > ND_SLOT_BYTES) {
         return 6;
     }
     for (uint32_t i = 0; i < head->n_stages; ++i) {
