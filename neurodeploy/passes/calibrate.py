@@ -50,9 +50,7 @@ class Calibrate:
     bits: int = 16
     batch: int = 256
     data: Data | None = field(default=None, compare=False, repr=False, metadata={"text": False})
-    progress: Callable[[str], None] | None = field(
-        default=None, compare=False, repr=False, metadata={"text": False}
-    )
+    progress: Callable[[str], None] | None = field(default=None, compare=False, repr=False, metadata={"text": False})
 
     def __call__(self, program: Program) -> Program:
         if self.method not in METHODS:

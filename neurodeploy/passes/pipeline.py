@@ -127,7 +127,9 @@ def pipeline(
     """The passes of a backend; ``options``: pass name -> its options. Raises :class:`UsageError`."""
     if (backend, numerics) not in PIPELINES:
         known = [f"{b} with {n}" for b, n in PIPELINES]
-        raise UsageError(f"there is no pipeline for '{backend}' with '{numerics}' numerics.", hint=nearest(backend, known))
+        raise UsageError(
+            f"there is no pipeline for '{backend}' with '{numerics}' numerics.", hint=nearest(backend, known)
+        )
     given: dict[str, Mapping[str, Any]] = {"calibrate": {"method": method}, **options}
     return tuple(make(name, given.get(name, {}), data) for name in PIPELINES[backend, numerics])
 

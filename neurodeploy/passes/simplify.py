@@ -164,5 +164,3 @@ def _shared(graph: Graph) -> Graph:
             found[key] = value.name
         values.append(value)
     return rebuild(graph, values, params, renamed)
-
-

@@ -1,0 +1,138 @@
+"""Sums of products with constant weights: one int32 accumulator a row, proved not to overflow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from neurodeploy.ir.graph import Graph, Value
+from neurodeploy.ir.types import Quant
+from neurodeploy.passes.quantize_values import I32_MAX, Const, Emitter, Fixed
+
+#: A bias may take this much of the accumulator; the row's scale grows where it would take more.
+_BIAS_MAX = 2**29
+
+
+@dataclass
+class Sum:
+    """The terms that a tree of add and sub adds up: ``(sign, name)``."""
+
+    products: list[tuple[int, Value]] = field(default_factory=list)
+    constants: list[tuple[int, str]] = field(default_factory=list)
+    others: list[tuple[int, str]] = field(default_factory=list)
+    inner: list[str] = field(default_factory=list)
+
+
+def find_sums(graph: Graph, constants: set[str]) -> tuple[dict[str, Sum], set[str]]:
+    """Root value -> its sum, for every tree with a product in it; and the values that are absorbed into one."""
+    made = {value.name: value for value in graph.values}
+    kept = {*graph.outputs.values(), *(s.next for s in graph.states), *(s.when for s in graph.states)}
+    uses = graph.uses()
+    count = {v.name: sum(u.args.count(v.name) for u in uses.get(v.name, [])) for v in graph.values}
+
+    def absorbed(name: str) -> bool:
+        return name in made and count[name] == 1 and name not in kept
+
+    def collect(name: str, sign: int, into: Sum, root: bool) -> None:
+        value = made.get(name)
+        if name in constants:
+            into.constants.append((sign, name))
+        elif value is not None and is_product(value, graph, constants) and (root or absorbed(name)):
+            into.products.append((sign, value))
+            into.inner.append(name)
+        elif value is not None and value.op in ("add", "sub") and _float(value) and (root or absorbed(name)):
+            into.inner.append(name)
+            collect(value.args[0], sign, into, False)
+            collect(value.args[1], -sign if value.op == "sub" else sign, into, False)
+        else:
+            into.others.append((sign, name))
+
+    sums: dict[str, Sum] = {}
+    taken: set[str] = set()
+    for value in reversed(graph.values):
+        if value.name in taken or value.name in constants or not _float(value):
+            continue
+        if value.op in ("add", "sub") or is_product(value, graph, constants):
+            found = Sum()
+            collect(value.name, 1, found, True)
+            if found.products:
+                sums[value.name] = found
+                taken.update(name for name in found.inner if name != value.name)
+    return sums, taken
+
+
+def _float(value: Value) -> bool:
+    return value.body is None and value.op != "get" and value.tensor.dtype == "f32"
+
+
+def is_product(value: Value, graph: Graph, constants: set[str]) -> bool:
+    """Whether a value is ``matmul(constant [m,k], vector)``."""
+    return (
+        value.op == "matmul"
+        and value.args[0] in constants
+        and value.args[1] not in constants
+        and len(value.tensor.shape) == 1
+        and value.tensor.dtype == "f32"
+    )
+
+
+def accumulate(
+    e: Emitter, terms: list[tuple[str, np.ndarray, Fixed]], bias: np.ndarray, bits: int, want: float, name: str
+) -> Fixed:
+    """``sum W x + bias`` as one ``affine`` with an int32 accumulator, or a sum of several where one could overflow.
+
+    terms: name of the weight, W[m, k] and x. The row's scale is ``a = max_p max|W_row| s_x / (2^(bits-1) - 1)``.
+    """
+    top = 2 ** (bits - 1) - 1
+    steps = [np.abs(w).max(axis=1) * float(x.scale) / top for _, w, x in terms]
+    a = np.max(steps, axis=0)
+    a = np.maximum(a, np.abs(bias) / _BIAS_MAX)
+    floor = a[a > 0].min() if (a > 0).any() else float(terms[0][2].scale) / top
+    a = np.where(a > 0, a, floor)
+    whole = [np.clip(np.rint(w * (float(x.scale) / a)[:, None]), -top, top).astype(np.int64) for _, w, x in terms]
+    offset = np.rint(bias / a).astype(np.int64)
+    reach = sum(np.abs(w).sum(axis=1) * x.size for w, (_, _, x) in zip(whole, terms, strict=True)) + np.abs(offset)
+    if int(np.max(reach)) <= I32_MAX:
+        return _affine(e, terms, whole, offset, a, want, name)
+    return _split(e, terms, bias, bits, want, name)
+
+
+def _affine(
+    e: Emitter, terms: list, whole: list[np.ndarray], offset: np.ndarray, a: np.ndarray, want: float, name: str
+) -> Fixed:
+    args = []
+    low, high = offset.copy(), offset.copy()
+    for (stem, _, x), w in zip(terms, whole, strict=True):
+        data = w.astype(np.int8)
+        args += [e.weights(data, stem, Quant(tuple((a / float(x.scale)).tolist()), 0, 0)), x.sym]
+        ends = np.stack([w * int(x.lo), w * int(x.hi)])
+        low, high = low + ends.min(axis=0).sum(axis=1), high + ends.max(axis=0).sum(axis=1)
+    bias = e.integers(offset, "i32", f"{name}.bias")
+    (sym,) = e.b.call("affine", *args, bias, name=e.b.fresh(f"{name}.acc"))
+    return Fixed(sym, a, low, high, want)
+
+
+def _split(e: Emitter, terms: list, bias: np.ndarray, bits: int, want: float, name: str) -> Fixed:
+    """The columns in two halves, each accumulated and brought to one scale, then added."""
+    halves: list[list] = [[], []]
+    if len(terms) > 1:
+        halves = [terms[:1], terms[1:]]
+    else:
+        stem, w, x = terms[0]
+        middle = w.shape[1] // 2
+        for i, (start, stop) in enumerate(((0, middle), (middle, w.shape[1]))):
+            part = e.emit(
+                "slice", (x.sym,), x.scale, x.lo, x.hi, x.want, f"{x.sym.name}.part", axis=0, start=start, stop=stop
+            )
+            halves[i] = [(f"{stem}.{start}_{stop}", w[:, start:stop], part)]
+    first = accumulate(e, halves[0], bias, bits, want, name)
+    second = accumulate(e, halves[1], np.zeros_like(bias), bits, want, name)
+    one, other = e.align(first, second, want)
+    lo, hi = one.lo + other.lo, one.hi + other.hi
+    return e.emit("add", (one.sym, other.sym), one.scale, lo, hi, want, f"{name}.sum")
+
+
+def product_terms(found: Sum, consts: dict[str, Const]) -> list[tuple[str, np.ndarray, str]]:
+    """Name of the weight, signed weights and name of the vector, of every product."""
+    return [(v.args[0], sign * consts[v.args[0]].data.astype(np.float64), v.args[1]) for sign, v in found.products]

@@ -1,0 +1,297 @@
+"""Integers with a scale and proven bounds, and how one is brought to another's scale.
+
+Every integer that the quantizer emits is a :class:`Fixed`: it knows the least and the greatest value that it can take
+whatever the inputs are, computed from the bounds of its arguments. Nothing is emitted whose bounds leave its dtype.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from neurodeploy.errors import IRError, NumericsError
+from neurodeploy.ir.build import Builder, Sym
+from neurodeploy.ir.fixed import multiplier
+from neurodeploy.ir.graph import Param
+from neurodeploy.ir.types import Quant, TensorType, int_range
+
+I32_MAX = 2**31 - 1
+Scale = float | np.ndarray
+Bound = int | np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Fixed:
+    """A real tensor as integers: ``real = integer * scale``.
+
+    ``scale`` is one number, or one for each index of axis 0 (an accumulator's rows). ``lo`` and ``hi`` are proven
+    bounds of the integer, of the same form. ``want`` is the scale at which it is narrowed to i16 where it must be.
+    """
+
+    sym: Sym
+    scale: Scale
+    lo: Bound
+    hi: Bound
+    want: float
+
+    @property
+    def rows(self) -> bool:
+        """Whether every row has its own scale."""
+        return isinstance(self.scale, np.ndarray)
+
+    @property
+    def dtype(self) -> str:
+        return self.sym.type.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.sym.shape
+
+    @property
+    def size(self) -> int:
+        """The greatest magnitude of the integer."""
+        return int(np.max(np.maximum(np.abs(self.lo), np.abs(self.hi))))
+
+    @property
+    def real(self) -> float:
+        """The greatest magnitude of the real value that the bounds allow."""
+        return float(np.max(np.maximum(np.abs(self.lo), np.abs(self.hi)) * self.scale))
+
+    @property
+    def finest(self) -> float:
+        return float(np.min(self.scale))
+
+    @property
+    def coarsest(self) -> float:
+        return float(np.max(self.scale))
+
+    def times(self, factor: Scale) -> Fixed:
+        """The same integers standing for ``factor > 0`` times the real value."""
+        scale = self.scale * factor
+        if isinstance(scale, np.ndarray) and not self.rows:
+            ones = np.ones(len(scale), np.int64)
+            return replace(self, scale=scale, lo=self.lo * ones, hi=self.hi * ones)
+        return replace(self, scale=scale)
+
+
+@dataclass(frozen=True, eq=False)
+class Const:
+    """Real numbers known at compile time, not yet given a scale."""
+
+    data: np.ndarray
+
+    @property
+    def uniform(self) -> float | None:
+        """The one number that all elements are, if they are."""
+        flat = self.data.reshape(-1)
+        return float(flat[0]) if flat.size and bool(np.all(flat == flat[0])) else None
+
+    @property
+    def top(self) -> float:
+        return float(np.max(np.abs(self.data))) if self.data.size else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Plain:
+    """A bool or a whole number: it has no scale."""
+
+    sym: Sym
+
+
+def is_power_of_two(x: float) -> bool:
+    """Whether x is 2^k exactly."""
+    return x > 0 and math.frexp(x)[0] == 0.5
+
+
+def same_scale(a: Scale, b: Scale) -> bool:
+    """Whether two scales are the same but for float64 rounding."""
+    one, other = np.asarray(a), np.asarray(b)
+    return one.shape == other.shape and bool(np.allclose(one, other, rtol=1e-12, atol=0))
+
+
+class Emitter:
+    """Emits integer values into a builder, each with its bounds checked."""
+
+    def __init__(self, builder: Builder) -> None:
+        self.b = builder
+        self._made: dict[Any, Fixed] = {}
+
+    def emit(
+        self, op: str, args: tuple[Sym, ...], scale: Scale, lo: Bound, hi: Bound, want: float, name: str, **attrs: Any
+    ) -> Fixed:
+        """One value. Raises :class:`NumericsError` if its bounds leave its dtype."""
+        quant = None if isinstance(scale, np.ndarray) else Quant(float(scale))
+        sym = self.b(op, *args, name=name, quant=quant, **attrs)
+        low, high = int_range(sym.type.dtype)
+        if int(np.min(lo)) < low or int(np.max(hi)) > high:
+            raise NumericsError(
+                f"its integers could reach {int(np.min(lo))}..{int(np.max(hi))}, {sym.type.dtype} holds {low}..{high}.",
+                place=f"%{sym.name} ({op})",
+                hint="Compile with --numerics float, or report this network.",
+            )
+        return Fixed(sym, scale, lo, hi, want)
+
+    def integers(self, data: np.ndarray, dtype: str, stem: str, scale: Scale | None = None) -> Sym:
+        """Whole numbers as a constant (scalars) or a param."""
+        low, high = int_range(dtype)
+        whole = np.asarray(data, dtype=np.int64)
+        if whole.size and (whole.min() < low or whole.max() > high):
+            raise NumericsError(f"a constant reaches {whole.min()}..{whole.max()}, {dtype} holds {low}..{high}.")
+        if whole.shape == ():
+            return self.b.const(int(whole), dtype=dtype, name=stem)
+        quant = None if scale is None or isinstance(scale, np.ndarray) else Quant(float(scale))
+        type_ = TensorType(whole.shape, dtype, quant)
+        key = ("param", dtype, str(quant), whole.shape, whole.tobytes())
+        if key not in self._made:
+            sym = self.b.param(stem, Param(type_, whole.astype(type_.numpy)))
+            self._made[key] = Fixed(sym, 1.0, 0, 0, 1.0)
+        return self._made[key].sym
+
+    def constant(
+        self, const: Const, scale: Scale, dtype: str, stem: str, want: float, rounding: Any = np.rint
+    ) -> Fixed:
+        """Real constants at a scale, saturating to the dtype."""
+        low, high = int_range(dtype)
+        divisor = np.asarray(scale)
+        if divisor.shape:
+            divisor = divisor.reshape(-1, *(1,) * max(const.data.ndim - 1, 0))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            q = np.where(divisor > 0, const.data / np.where(divisor > 0, divisor, 1.0), 0.0)
+        q = np.clip(rounding(q), low, high).astype(np.int64)
+        sym = self.integers(q, dtype, stem, scale)
+        if isinstance(scale, np.ndarray):
+            ones = np.ones(len(scale), np.int64)
+            return Fixed(sym, scale, q.min() * ones, q.max() * ones, want)
+        return Fixed(sym, scale, int(q.min()), int(q.max()), want)
+
+    # -- scales -------------------------------------------------------------------------------------------------------
+
+    def rescale(self, x: Fixed, scale: float, dtype: str = "i16", name: str | None = None) -> Fixed:
+        """``x`` at another scale and dtype: one rounding; it saturates to i8 and i16, and is proved to fit i32."""
+        key = (x.sym.name, np.asarray(x.scale).tobytes(), float(scale), dtype)
+        if key not in self._made:
+            self._made[key] = self._rescaled(x, float(scale), dtype, name or f"{x.sym.name}.{dtype}")
+        return replace(self._made[key], want=x.want)
+
+    def _rescaled(self, x: Fixed, scale: float, dtype: str, name: str) -> Fixed:
+        low, high = int_range(dtype)
+        factor = x.scale / scale
+        if not x.rows and abs(float(factor) - 1) < 1e-12:
+            if x.dtype == dtype:
+                return replace(x, scale=scale)
+            return self.emit("cast", (x.sym,), scale, max(int(x.lo), low), min(int(x.hi), high), x.want, name, to=dtype)
+        if (
+            not x.rows
+            and dtype == "i32"
+            and factor > 1
+            and is_power_of_two(float(factor))
+            and x.size * factor <= I32_MAX
+        ):
+            return self.shifted(x, int(factor), name)
+        top = float(np.max(factor))
+        _, pre = multiplier(top)
+        mult = np.minimum(np.rint(np.asarray(factor) * 2.0 ** (32 - pre)), I32_MAX).astype(np.int64)
+        if x.size << pre > I32_MAX:
+            x = self._clamped(x, np.asarray(factor), high, dtype)
+        lo, hi = ((np.asarray(v, np.int64) << pre) * mult + (1 << 31) >> 32 for v in (x.lo, x.hi))
+        if dtype != "i32":
+            lo, hi = np.clip(lo, low, high), np.clip(hi, low, high)
+        sym = self.integers(self._by_row(mult, x), "i32", f"{name}.mult")
+        lowest, highest = int(np.min(lo)), int(np.max(hi))
+        return self.emit("requantize", (x.sym, sym), scale, lowest, highest, x.want, name, pre=pre, to=dtype)
+
+    def reaches(self, x: Fixed, scale: float) -> bool:
+        """Whether ``x`` can be rescaled to i32 at that scale in one rounding multiply."""
+        factor = x.coarsest / scale
+        if not x.rows and is_power_of_two(factor) and factor >= 1:
+            return x.size * factor <= I32_MAX
+        try:
+            _, pre = multiplier(factor)
+        except IRError:
+            return False
+        return x.size << pre <= I32_MAX
+
+    def _by_row(self, data: np.ndarray, x: Fixed) -> np.ndarray:
+        return data.reshape(-1, *(1,) * (len(x.shape) - 1)) if data.shape else data
+
+    def _clamped(self, x: Fixed, factor: np.ndarray, high: int, dtype: str) -> Fixed:
+        """Cut off what would saturate anyway, so that the shift before the multiplication fits."""
+        if dtype == "i32":
+            raise NumericsError("a rescale to i32 could overflow.", place=f"%{x.sym.name}")
+        with np.errstate(divide="ignore"):
+            limit = np.minimum(np.ceil((high + 2) / factor), 2.0**31 - 1).astype(np.int64)
+        limit = np.minimum(limit, x.size)
+        top = self.integers(self._by_row(limit, x), "i32", f"{x.sym.name}.limit")
+        bottom = self.integers(self._by_row(-limit, x), "i32", f"{x.sym.name}.limit")
+        wide = x if x.dtype == "i32" else self.rescale(x, float(x.scale), "i32")
+        lo, hi = np.maximum(x.lo, -limit), np.minimum(x.hi, limit)
+        if not x.rows:
+            lo, hi = int(lo), int(hi)
+        cut = self.emit("min", (wide.sym, top), x.scale, x.lo, hi, x.want, f"{x.sym.name}.cut")
+        return self.emit("max", (cut.sym, bottom), x.scale, lo, hi, x.want, f"{x.sym.name}.cut")
+
+    def shifted(self, x: Fixed, by: int, name: str | None = None) -> Fixed:
+        """The same real value at a scale ``by`` times finer: exact."""
+        key = ("shift", x.sym.name, float(x.scale), by)
+        if key not in self._made:
+            number = self.b.const(by, dtype="i32")
+            self._made[key] = self.emit(
+                "mul", (x.sym, number), float(x.scale) / by, int(x.lo) * by, int(x.hi) * by, x.want,
+                name or f"{x.sym.name}.shifted",
+            )  # fmt: skip
+        return replace(self._made[key], want=x.want)
+
+    def narrow(self, x: Fixed) -> Fixed:
+        """``x`` in 16 bits (or as it is, if it is no wider)."""
+        if x.dtype in ("i8", "i16") and not x.rows:
+            return x
+        return self.rescale(x, x.want, "i16")
+
+    def single(self, x: Fixed) -> Fixed:
+        """``x`` with one scale for all rows."""
+        return self.narrow(x) if x.rows else x
+
+    def align(self, a: Fixed, b: Fixed, goal: float) -> tuple[Fixed, Fixed]:
+        """Two values at one scale, fine enough for a result at scale ``goal``, whose sum fits i32.
+
+        In order of preference: as they are; the coarser shifted up (exact); one of them rescaled; a row-wise
+        accumulator narrowed to 16 bits; both rescaled; both narrowed.
+        """
+
+        def fits(scale: float, *moved: Fixed) -> bool:
+            return (a.real + b.real) / scale + 4 <= I32_MAX and all(self.reaches(x, scale) for x in moved)
+
+        if same_scale(a.scale, b.scale) and a.size + b.size <= I32_MAX:
+            return a, b
+        if not a.rows and not b.rows:
+            swap = a.coarsest < b.coarsest
+            coarse, fine = (b, a) if swap else (a, b)
+            ratio = coarse.coarsest / fine.coarsest
+            if is_power_of_two(ratio) and coarse.size * ratio + fine.size <= I32_MAX:
+                coarse = self.shifted(coarse, int(ratio)) if ratio > 1 else coarse
+                return (fine, coarse) if swap else (coarse, fine)
+            if fits(coarse.coarsest, fine):
+                fine = self.rescale(fine, coarse.coarsest, "i32")
+                return (fine, coarse) if swap else (coarse, fine)
+        elif a.rows != b.rows:
+            rows, one = (a, b) if a.rows else (b, a)
+            if fits(one.coarsest, rows) and (one.coarsest <= goal / 4 or one.coarsest >= rows.coarsest):
+                rows = self.rescale(rows, one.coarsest, "i32")
+                return (rows, one) if a.rows else (one, rows)
+            if rows.want <= goal:
+                return self.align(self.single(a), self.single(b), goal)
+        scale = 2.0 ** math.ceil(math.log2((a.real + b.real) / 2.0**29))
+        if scale <= goal / 16 and fits(scale, a, b):
+            return self.rescale(a, scale, "i32"), self.rescale(b, scale, "i32")
+        return self.align(self.narrow(a), self.narrow(b), goal)
+
+    def weights(self, data: np.ndarray, stem: str, quant: Quant) -> Sym:
+        """int8 weights with their scales, kept once."""
+        key = ("weights", data.shape, data.tobytes(), quant)
+        if key not in self._made:
+            sym = self.b.param(stem, Param(TensorType(data.shape, "i8", quant), np.array(data, order="C")))
+            self._made[key] = Fixed(sym, 1.0, 0, 0, 1.0)
+        return self._made[key].sym
