@@ -119,7 +119,10 @@ def test_a_silent_line_is_said_so():
     start = time.monotonic()
     with (
         served(emulated(), lambda data, outward: b"") as there,
-        pytest.raises(LinkError, match=r"socket://\S+: no answer after 4 PINGs in 0\.\d s\. Is it powered, is the firmware flashed"),
+        pytest.raises(
+            LinkError,
+            match=r"socket://\S+: no answer after 4 PINGs in 0\.\d s\. Is it powered, is the firmware flashed",
+        ),
     ):
         there.ping(retries=3, timeout_s=0.05)
     assert time.monotonic() - start < 3
@@ -127,7 +130,10 @@ def test_a_silent_line_is_said_so():
 
 def test_a_line_that_goes_dead_is_said_so(image):
     wire = Wire(range(4, 10**9), lambda data: b"")
-    with served(emulated(), wire, retries=1, timeout_s=0.05) as there, pytest.raises(LinkError, match="no answer to LOAD_CHUNK after 2 tries"):
+    with (
+        served(emulated(), wire, retries=1, timeout_s=0.05) as there,
+        pytest.raises(LinkError, match="no answer to LOAD_CHUNK after 2 tries"),
+    ):
         there.load(image)
 
 
@@ -260,10 +266,14 @@ def test_any_numbers_are_answered(image, fuzzed, kind, head):
     assert alive(fuzzed)
 
 
-@given(noise=st.lists(st.binary(max_size=300), max_size=6), flips=st.lists(st.integers(0, 10**6), min_size=1, max_size=4))
+@given(
+    noise=st.lists(st.binary(max_size=300), max_size=6), flips=st.lists(st.integers(0, 10**6), min_size=1, max_size=4)
+)
 def test_noise_and_flipped_bits_are_dropped(fuzzed, noise, flips):
     fuzzed.exchange(b"\0".join(noise))
-    sent = bytearray(frames.encode(Frame(Request.WRITE, 3, struct.pack("<BBHI", tiny.SUM, Region.STATE, 0, 0) + bytes(16))))
+    sent = bytearray(
+        frames.encode(Frame(Request.WRITE, 3, struct.pack("<BBHI", tiny.SUM, Region.STATE, 0, 0) + bytes(16)))
+    )
     for flip in flips:
         sent[flip % len(sent)] ^= 1 << (flip // len(sent) % 8)
     fuzzed.exchange(bytes(sent))
@@ -289,12 +299,18 @@ def test_other_firmware_is_noticed(tmp_path):
     with served(emulated()) as there:
         link.verify(there.ping(), DESCRIBED, firmware)
     path = tampered(tmp_path, firmware.build_hash, bytes(16))
-    with served(emulated(path)) as there, pytest.raises(DeviceError, match=f"its firmware is {'00' * 16}; needed: {firmware.build_hash.hex()}"):
+    with (
+        served(emulated(path)) as there,
+        pytest.raises(DeviceError, match=f"its firmware is {'00' * 16}; needed: {firmware.build_hash.hex()}"),
+    ):
         link.verify(there.ping(), DESCRIBED, firmware)
 
 
 def test_another_board_is_noticed():
     # The firmware of the M3 board runs on the M4, and tells what it was built for.
     other = c_build.build_firmware("mps2-an385")
-    with served(emulated(other.path)) as there, pytest.raises(DeviceError, match="says that it is 0x4e440385; needed: 0x4e440386"):
+    with (
+        served(emulated(other.path)) as there,
+        pytest.raises(DeviceError, match="says that it is 0x4e440385; needed: 0x4e440386"),
+    ):
         link.verify(there.ping(), DESCRIBED, c_build.build_firmware(BOARD))

@@ -46,8 +46,8 @@ SOURCE = b"""
 #include "tiny.h"
 #include <string.h>
 
-static int32_t scale = 3; /* initialised data */
-static uint32_t cleared[8]; /* must be zero after every load */
+static volatile int32_t scale = 3; /* initialised data; volatile: it shall stay in memory */
+static volatile uint32_t cleared[8]; /* must be zero after every load */
 
 void tiny_sum_reset(tiny_sum_state_t *s) { memset(s, 0, sizeof *s); }
 void tiny_sum_step(tiny_sum_state_t *s, const tiny_sum_in_t *in, tiny_sum_out_t *out)
