@@ -1,19 +1,23 @@
 #include "nd_float.h"
 
-#include <string.h>
-
 static uint32_t bits_of(float x)
 {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
+    union {
+        float number;
+        uint32_t bits;
+    } both;
+    both.number = x;
+    return both.bits;
 }
 
 static float float_of(uint32_t bits)
 {
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
+    union {
+        float number;
+        uint32_t bits;
+    } both;
+    both.bits = bits;
+    return both.number;
 }
 
 /* 2^n for -126 <= n <= 127. */

@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#define ND_LUT_KNOTS 513
+#include "nd_fixed.h"
 
 #if defined(__GNUC__)
 #define ND_ALIGNED(bytes) __attribute__((aligned(bytes)))
@@ -15,34 +15,9 @@
 #define ND_ALIGNED(bytes) /* the compiler's own alignment; the assertions on offsets tell if it isn't enough */
 #endif
 
-static inline int32_t nd_sat8(int32_t x)
-{
-    return x < -128 ? -128 : x > 127 ? 127 : x;
-}
-
-static inline int32_t nd_sat16(int32_t x)
-{
-    return x < -32768 ? -32768 : x > 32767 ? 32767 : x;
-}
-
 static inline int64_t nd_sat_to(int64_t x, int64_t low, int64_t high)
 {
     return x < low ? low : x > high ? high : x;
-}
-
-/* x * mult / 2^32 to the nearest integer, halves upwards. */
-static inline int32_t nd_rescale(int32_t x, int32_t mult)
-{
-    return (int32_t)(((int64_t)x * mult + ((int64_t)1 << 31)) >> 32);
-}
-
-/* Linear interpolation between 513 knots, one every 128 steps of x from -32768 on; x is an int16. */
-static inline int32_t nd_lut(const int16_t *knots, int32_t x)
-{
-    const int32_t u = x + 32768;
-    const int16_t *at = knots + (u >> 7);
-    const int32_t f = u & 127;
-    return (at[0] * (128 - f) + at[1] * f + 64) >> 7;
 }
 
 /* a / b to the nearest integer, halves away from zero; x / 0 is the largest or smallest int32, 0 / 0 is 0. */

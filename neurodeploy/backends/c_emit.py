@@ -60,13 +60,15 @@ class StageCode:
 
 @dataclass
 class Code:
-    """A program as C: ``files``, ``headers`` of the core that they include, stages, and bytes of every constant."""
+    """A program as C: ``files``, ``headers`` of the core that they include, stages, and bytes of every constant,
+    and which of them belong to products."""
 
     name: str
     stages: list[StageCode]
     files: dict[str, bytes]
     headers: set[str]
     constants: dict[str, int]
+    weights: set[str]
 
     @property
     def layout(self) -> dict[str, Any]:
@@ -97,7 +99,7 @@ def emit(program: Program, layout: Layout = PLAIN, name: str | None = None) -> C
         f"{name}.h": _header(program, name, stages).encode(),
         f"{name}.c": _source(program, name, stages, constants, headers, layout).encode(),
     }
-    return Code(name, stages, files, headers, dict(constants.nbytes))
+    return Code(name, stages, files, headers, dict(constants.nbytes), constants.weights)
 
 
 def _stage(stage: Stage, prefix: str, layout: Layout, constants: Constants) -> tuple[StageCode, set[str]]:

@@ -125,6 +125,8 @@ class _Products:
         rows, columns = data.shape
         is_float = data.dtype.kind == "f"
         padded = columns if is_float else -(-columns // self.layout.columns) * self.layout.columns
+        if self.layout.name == "pairs" and data.dtype == np.int8 and data.size and data.min() == -128:
+            data = data.astype(np.int16)  # a pair of rows holds -127 to 127
         attrs: dict[str, Any] = {"rows": rows, "columns": padded, "weight": f"{value.name}.weight"}
         whole = np.zeros((rows, padded), data.dtype)
         whole[:, :columns] = data
@@ -239,21 +241,25 @@ def _fuse_requantize(graph: Graph) -> Graph:
     return replace(graph, values=tuple(v for v in values if v.name not in gone), params=params)
 
 
-def packed_weights(data: np.ndarray, layout: Layout) -> np.ndarray:
-    """A weight matrix in the order in which a layout's kernel reads it.
+def stream(weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> np.ndarray:
+    """i8 weights, biases and multipliers as the words that the ``pairs`` kernels read.
 
-    ``plain``: row by row. ``pairs`` (i8 only): rows in groups of four, columns in groups of four; 16 bytes a tile,
-    columns 0-1 of rows 0-1, columns 0-1 of rows 2-3, then columns 2-3; in each halfword ``256 w1 + w0`` for a pair of
-    rows and one column. The last rows are filled up with zeros.
+    See ``firmware/kernels/armv7em/nd_affine.h`` for the order.
     """
-    if layout.name == "plain" or data.dtype != np.int8:
-        return data.reshape(-1)
-    rows, columns = data.shape
-    filled = np.zeros((-(-rows // 4) * 4, columns), np.int16)
-    filled[:rows] = data
-    pairs = 256 * filled[1::2].astype(np.int32) + filled[0::2]  # [rows/2, columns]
-    tiles = pairs.reshape(-1, 2, columns // 4, 2, 2)  # group, pair, tile, half of the tile, column
-    return tiles.transpose(0, 2, 3, 1, 4).reshape(-1).astype(np.int16)
+    rows, columns = weights.shape
+    groups = -(-rows // 4)
+    filled = np.zeros((groups * 4, columns), np.int32)
+    filled[:rows] = weights
+    pairs = (256 * filled[1::2] + filled[0::2]).astype(np.int16)
+    tiles = pairs.reshape(groups, 2, columns // 4, 2, 2).transpose(0, 2, 3, 1, 4)  # group, tile, half, pair, column
+    words = np.zeros((groups, columns + 8), np.int32)
+    words[:, 2 : 2 + columns] = np.ascontiguousarray(tiles).view(np.int32).reshape(groups, columns)
+    for values, places in ((bias, (0, -6, 1, -5)), (mult, (-4, -3, -2, -1))):
+        if values is not None:
+            padded = np.zeros(groups * 4, np.int32)
+            padded[:rows] = values
+            words[:, places] = padded.reshape(groups, 4)
+    return words
 
 
 def constant_names(graph: Graph) -> Iterator[str]:

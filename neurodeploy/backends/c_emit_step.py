@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from neurodeploy.backends import c_ops_calls
-from neurodeploy.backends.c_emit_lower import Layout, packed_weights
+from neurodeploy.backends.c_emit_lower import Layout, stream
 from neurodeploy.backends.c_ops import HELD, STORED, expression, literal, stored
 from neurodeploy.ir.graph import Value
 from neurodeploy.ir.types import TensorType
@@ -40,6 +40,7 @@ class Constants:
     text: list[str] = field(default_factory=list)
     nbytes: dict[str, int] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
+    weights: set[str] = field(default_factory=set)  # those that products read
 
     def fresh(self, stem: str) -> str:
         name = base = f"{self.prefix}_{identifier(stem)}"
@@ -338,23 +339,23 @@ class StepWriter:
     def product(self, value: Value) -> str:
         """The constant structure of an integer product."""
         attrs = value.attrs
-        weight = self.graph.params[attrs["weight"]]
-        stem = value.name
-        data = packed_weights(weight.data, self.layout)
-        dtype = {"int8": "i8", "int16": "i16"}[data.dtype.name]
+        weight, bias = (self.graph.params[attrs[role]] for role in ("weight", "bias"))
+        mult = self.graph.params[attrs["mult"]].data if "mult" in attrs else None
         note = f"{value.name}: {attrs['rows']} x {attrs['columns']} {weight.type.dtype}, {self.layout.name}"
-        weights = self.constants.array(f"{stem}_weights", data, dtype, note, 4)
-        bias = self.constants.array(f"{stem}_bias", self._padded(attrs["bias"]), "i32")
-        mult = self.constants.array(f"{stem}_mult", self._padded(attrs["mult"]), "i32") if "mult" in attrs else "0"
-        text = f"{{{weights}, {bias}, {mult}, {attrs['rows']}, {attrs['columns']}, {attrs.get('pre', 0)}}}"
         self.headers.add("nd_affine.h")
-        return self.constants.struct(text, stem, "nd_affine_t", 24)
-
-    def _padded(self, name: str) -> np.ndarray:
-        data = self.graph.params[name].data
-        if self.layout.name == "plain":
-            return data
-        return np.concatenate([data, np.zeros(-len(data) % 4, data.dtype)])
+        if self.layout.name == "pairs" and weight.type.dtype == "i8":
+            data = stream(weight.data, bias.data, mult)
+            names = [self.constants.array(f"{value.name}_weights", data, "i32", note), "0", "0"]
+        else:
+            data = weight.data.reshape(-1)
+            names = [
+                self.constants.array(f"{value.name}_weights", data, weight.type.dtype, note, 4),
+                self.constants.array(f"{value.name}_bias", bias.data, "i32"),
+                "0" if mult is None else self.constants.array(f"{value.name}_mult", mult, "i32"),
+            ]
+        self.constants.weights |= {name for name in names if name != "0"}
+        text = f"{{{', '.join(names)}, {attrs['rows']}, {attrs['columns']}, {attrs.get('pre', 0)}}}"
+        return self.constants.struct(text, value.name, "nd_affine_t", 24)
 
 
 def subscript(view: View, index: Sequence[str]) -> str:

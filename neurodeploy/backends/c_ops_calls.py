@@ -64,6 +64,7 @@ def _matvec(w: StepWriter, value: Value, action: Call) -> None:
     w.headers.add("nd_float.h")
     param = w.graph.params[value.attrs["weight"]]
     name = w.constants.array(value.attrs["weight"], param.data, "f32")
+    w.constants.weights.add(name)
     w.line(f"nd_matvec_f32({name}, {x}, {rows}, {columns}, {y});")
 
 

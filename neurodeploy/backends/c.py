@@ -1,0 +1,161 @@
+"""The C backend: a program as readable C99 with its small core, for boards and for the host."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
+from neurodeploy.backends import Capability, c_build, c_toolchain
+from neurodeploy.backends.c_emit import Code, emit, manifest_types, model_name
+from neurodeploy.backends.c_emit_docs import example, readme
+from neurodeploy.backends.c_emit_lower import PAIRS, PLAIN, Layout
+from neurodeploy.errors import BuildError, MissingExtraError, TargetError, UnsupportedError
+from neurodeploy.hardware import Board
+from neurodeploy.ir import text
+from neurodeploy.ir.graph import DRIVES, Program
+from neurodeploy.ir.ops import OPS
+
+if TYPE_CHECKING:
+    from neurodeploy.hardware import Target
+
+DTYPES = frozenset({"f32", "i8", "i16", "i32", "i64", "bool"})
+#: Cores that have SMLAD: they read weights laid out in pairs of rows.
+PAIR_CORES = ("armv7em", "armv8m")
+
+
+def layout_of(board: Board) -> Layout:
+    """The order of weights that the kernels for a board read."""
+    return PAIRS if board.core.dsp and board.core.isa in PAIR_CORES else PLAIN
+
+
+class CBackend:
+    """Compiles float programs and integer ones of ``native`` numerics."""
+
+    name = "c"
+
+    def accepts(self, target: Target) -> Capability:
+        """Every primitive, every drive; an integer program's bits are the golden model's."""
+        return Capability(frozenset(OPS), DTYPES, frozenset(DRIVES), frozenset({"affine"}), "exact")
+
+    def compile(
+        self,
+        program: Program,
+        target: Target,
+        *,
+        source: Program | None = None,
+        data: Any = None,
+        name: str | None = None,
+    ) -> Artifact:
+        """The C files of a program, the core that they include, an example, a README and the programs themselves.
+
+        Raises :class:`UnsupportedError` naming the value that has no C, :class:`TargetError` for a target that is no
+        board or too small.
+        """
+        if not isinstance(target, Board):
+            raise TargetError("is no board; C is compiled for one.", place=target.name, hint="Take 'host'.")
+        if program.numerics == "tflite":
+            raise UnsupportedError(
+                "has tflite numerics; the C backend runs float and native ones.",
+                place=program.name,
+                hint="Compile with --numerics native.",
+            )
+        code = emit(program, layout_of(target), model_name(name or program.name))
+        programs = {**text.to_files(program, "program"), **text.to_files(source or program, "source")}
+        digest = hashlib.sha256(programs["program.nd"] + programs["program.npz"]).digest()
+        files = dict(c_build.with_core(code.files, target))
+        files["main.c"] = example(program, code).encode()
+        if target.resident and len(code.stages) <= c_build.MAX_STAGES:
+            prefixes = [stage.prefix for stage in code.stages]
+            files[f"{code.name}_image.c"] = c_build.image_table(prefixes, [f"{code.name}.h"], digest[:16])
+        inputs = {n: (i.type, i.kind) for n, i in program.inputs.items()}
+        manifest: dict[str, Any] = {
+            "schema": SCHEMA_VERSION,
+            "name": name or program.name,
+            "backend": self.name,
+            "target": target.name,
+            "numerics": program.numerics,
+            "equality": "exact" if program.numerics == "native" else "close(1e-4)",
+            "inputs": manifest_types(inputs),
+            "outputs": manifest_types({n: (t, "output") for n, t in program.output_types().items()}),
+            "labels": program.meta.get("labels"),
+            "normalisation": program.meta.get("normalisation"),
+            "layout": code.layout,
+            "hashes": {
+                "model": hashlib.sha256(programs["source.nd"] + programs["source.npz"]).hexdigest(),
+                "program": digest.hex(),
+                "calibration": getattr(data, "sha256", None),
+            },
+            "compiler": {"name": "neurodeploy c", "weights": layout_of(target).name},
+            "warnings": list(program.meta.get("warnings", [])),
+        }
+        figures = _figures(code)
+        _check_fit(target, figures)
+        files["README.md"] = readme(program, code, manifest, figures, sorted(files)).encode()
+        manifest["figures"] = [vars(figure) for figure in figures]
+        return Artifact(name or program.name, self.name, target.name, {**files, **programs}, manifest)
+
+    def resources(self, artifact: Artifact, tool: str | None = None) -> Resources:
+        """Flash, RAM and multiply-accumulates; the code's size from the compiler that builds for the target."""
+        known = {f["name"]: Figure(**f) for f in artifact.manifest["figures"]}
+        tool = tool or artifact.manifest.get("toolchain")
+        constants = sum(int(known[n].value or 0) for n in ("flash_weights", "flash_tables"))
+        try:
+            compiler = c_toolchain.toolchain(artifact.target, tool)
+            sizes = c_build.section_sizes(model_sources(artifact), artifact.target, compiler.name)
+        except (MissingExtraError, BuildError) as error:
+            unknown = [Figure.unknown(n, "B", str(error)) for n in ("flash", "flash_code")]
+            return (*unknown, *known.values())
+        source = f"sections of the objects, {compiler.label} -O2, before linking"
+        total = sizes.text + sizes.rodata + sizes.data
+        return (
+            Figure("flash", total, "B", "compiled", source),
+            Figure("flash_code", total - constants, "B", "compiled", f"{source}, without the model's constants"),
+            *known.values(),
+        )
+
+
+def model_sources(artifact: Artifact) -> dict[str, bytes]:
+    """The C sources of a build that make the model, without example and image."""
+    return {
+        name: data
+        for name, data in artifact.files.items()
+        if name.endswith((".c", ".h")) and name != "main.c" and not name.endswith("_image.c")
+    }
+
+
+def _figures(code: Code) -> Resources:
+    """What is exact before any compiler has run."""
+    weights = sum(n for name, n in code.constants.items() if name in code.weights)
+    tables = sum(code.constants.values()) - weights
+    state = sum(stage.structs["state"].nbytes for stage in code.stages)
+    ports = sum(stage.structs[role].nbytes for stage in code.stages for role in ("in", "out"))
+    scratch = max(stage.plan.scratch_bytes for stage in code.stages)
+    macs = sum(n for stage in code.stages for _, n in stage.macs)
+    always = sum(n for stage in code.stages for guard, n in stage.macs if not guard)
+    shapes = "shapes of the products; padding of weights included"
+    rows = [
+        Figure("flash_weights", weights, "B", "compiled", "the products' weights, biases and multipliers"),
+        Figure("flash_tables", tables, "B", "compiled", "every other constant"),
+        Figure("ram", state + ports + scratch, "B", "compiled", "state, in, out and scratch, without saved registers"),
+        Figure("ram_state", state, "B", "compiled", "sizeof the state structures"),
+        Figure("ram_ports", ports, "B", "compiled", "sizeof the in and out structures"),
+        Figure("ram_scratch", scratch, "B", "compiled", "the largest step's scratch, on the stack"),
+        Figure("macs", macs, "MAC/step", "compiled", f"{shapes}; every guarded region runs"),
+    ]
+    if always != macs:
+        rows.append(Figure("macs_always", always, "MAC/step", "compiled", f"{shapes}; no guarded region runs"))
+    return tuple(rows)
+
+
+def _check_fit(board: Board, figures: Resources) -> None:
+    """Refuse what can't fit, whatever the compiler makes of it. Raises :class:`TargetError`."""
+    sizes = {f.name: int(f.value or 0) for f in figures}
+    flash = sizes["flash_weights"] + sizes["flash_tables"]
+    for kind, needed, room in (("flash", flash, board.flash_bytes), ("RAM", sizes["ram"], board.ram_bytes)):
+        if room is not None and needed > room:
+            raise TargetError(
+                f"the model needs {needed} B of {kind} for its data alone; there are {room}.",
+                place=board.name,
+                hint="Take a smaller model or a larger board.",
+            )
