@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +118,7 @@ def compile(
     numerics: str | None = None,
     method: str = "minmax",
     name: str | None = None,
+    toolchain: str | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Built:
@@ -127,7 +128,8 @@ def compile(
     description. ``calibration``: sample inputs ``[n, steps, ...]`` (or a dict, or :class:`~neurodeploy.data.Data`),
     from which ranges are taken; needed for all but float programs. ``labels`` ``[n]``: for the spiking backends, which
     refit a readout. ``numerics``: ``native``, ``float`` or ``tflite``; the backend's own by default. ``method``: how
-    ranges are chosen, ``minmax``, ``percentile`` or ``mse``. Further options go to the backend.
+    ranges are chosen, ``minmax``, ``percentile`` or ``mse``. ``toolchain``: the C compiler, ``zig``, ``gcc`` or
+    ``clang``. Further options go to the backend.
     Raises :class:`UsageError` and its kin; writes nothing.
     """
     from neurodeploy import hardware
@@ -147,6 +149,11 @@ def compile(
     files = {**text.to_files(program, "program"), **text.to_files(source, "source"), **artifact.files}
     manifest = {**_manifest(source, program, described, data, method if data else None), **artifact.manifest}
     manifest["name"] = name or artifact.name
+    if toolchain is not None:
+        if described.backend != "c":
+            raise UsageError(f"'{described.name}' is not compiled by a C compiler; leave out the toolchain.")
+        manifest["toolchain"] = toolchain
+        artifact = replace(artifact, manifest=manifest)
     figures = [*manifest.get("figures", []), *(vars(f) for f in engine.resources(artifact))]
     manifest["figures"] = list({f["name"]: f for f in figures}.values())
     return Built(Artifact(manifest["name"], artifact.backend, artifact.target, files, manifest))
@@ -163,8 +170,6 @@ def _numerics(backend: str, wanted: str | None) -> str:
 
 
 def _calibration(calibration: Any, lengths: Any, labels: Any, source: Program) -> Data | None:
-    from dataclasses import replace
-
     import numpy as np
 
     from neurodeploy.data import Data, arrange

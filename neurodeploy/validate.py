@@ -157,10 +157,15 @@ def first_difference(run: Run) -> str:
     lines = []
     for found in run.agreement:
         exact = f"{found.bit_exact} of {found.compared} {found.per}s bit-exact against {found.against}"
-        if found.first_difference is None:
+        d = found.first_difference
+        if d is None:
             lines.append(exact)
+        elif found.equality.startswith("close") and found.holds:
+            lines.append(f"all {found.compared} {found.per}s within {found.max_difference:.2g} of {found.against}")
+        elif found.equality.startswith("statistical"):
+            held = "holds" if found.holds else "BROKEN" if found.holds is False else "not judged"
+            lines.append(f"{found.equality} equality with {found.against}: {held}")
         else:
-            d = found.first_difference
             step = "" if d.step is None else f", step {d.step}"
             lines.append(
                 f"{exact}; first difference: sample {d.sample}{step}, tensor {d.tensor}[{d.index}]: "

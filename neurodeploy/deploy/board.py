@@ -150,12 +150,14 @@ class BoardRunner:
 
 def model_hash(artifact: Artifact) -> bytes:
     """The 16 bytes that an image carries of its model."""
-    return bytes.fromhex(artifact.manifest["layout_hash"])
+    return bytes.fromhex(artifact.manifest["hashes"]["program"])[:16]
 
 
 def build_image(artifact: Artifact, target: hardware.Board, tool: str | None) -> c_build.Image:
     """The artifact's C as an image for the board's slot."""
     files = {name: data for name, data in artifact.files.items() if name.endswith((".c", ".h")) and name != "main.c"}
+    if not any(name.endswith("_image.c") for name in files):
+        raise UsageError("has more stages than a board takes.", place=artifact.name, hint="Run it on the host.")
     return c_build.build_image(files, target, tool)
 
 

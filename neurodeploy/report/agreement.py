@@ -11,7 +11,7 @@ from neurodeploy.artifact import Trace
 from neurodeploy.errors import DataError
 from neurodeploy.report.schema import Accuracy, Agreement, FirstDifference
 
-EQUALITY = re.compile(r"exact|lsb\(\d+\)|statistical\([0-9.eE+-]+\)")
+EQUALITY = re.compile(r"exact|lsb\(\d+\)|(?:close|statistical)\([0-9.eE+-]+\)")
 
 
 def agreement(
@@ -23,11 +23,14 @@ def agreement(
     in common, the final ``outputs``, one comparison per inference. A step counts as bit-exact if all tensors of its
     stage have the same bits (so -0.0 differs from 0.0 and a NaN equals itself); one that only one run executed counts
     as different. The first difference is the first by sample, then step, then tensor. ``equality`` is ``exact``,
-    ``lsb(n)`` (integers, every difference at most n) or ``statistical(tolerance)``; the last is judged on accuracies,
-    not here, so ``holds`` is None. Raises :class:`DataError` if the tensors can't be compared.
+    ``lsb(n)`` (integers, every difference at most n), ``close(tolerance)`` (every difference at most that) or
+    ``statistical(tolerance)``; the last is judged on accuracies, not here, so ``holds`` is None. Raises :class:`DataError` if the tensors can't be compared.
     """
     if not EQUALITY.fullmatch(equality):
-        raise DataError(f"'{equality}' is no equality; needed exact, lsb(n) or statistical(tolerance).", place=against)
+        raise DataError(
+            f"'{equality}' is no equality; needed exact, lsb(n), close(tolerance) or statistical(tolerance).",
+            place=against,
+        )
     pairs = _pairs(subject, reference, states)
     stages: dict[str, list[_Pair]] = {}
     for pair in pairs:
@@ -40,9 +43,10 @@ def agreement(
     holds = None
     if equality == "exact":
         holds = exact == compared
-    elif equality.startswith("lsb"):
+    elif equality.startswith(("lsb", "close")):
         whole = all((pair.executed == pair.shared).all() for pair in pairs)
-        holds = bool(integer and whole and largest <= int(equality[4:-1]))
+        limit = float(equality[equality.index("(") + 1 : -1])
+        holds = bool((integer or equality.startswith("close")) and whole and largest <= limit)
     firsts = [found for pair in pairs if (found := pair.first())]
     return Agreement(
         against=against,

@@ -140,12 +140,12 @@ class FirstDifference(Record):
 class Agreement(Record):
     """A comparison of two runs, step by step (or inference by inference).
 
-    ``equality`` is what was promised: ``exact``, ``lsb(n)`` or ``statistical(tolerance)``; ``holds`` is None where
+    ``equality`` is what was promised: ``exact``, ``lsb(n)``, ``close(tolerance)`` or ``statistical(tolerance)``; ``holds`` is None where
     that wasn't judged. ``max_difference`` is None where it isn't finite.
     """
 
     against: str
-    equality: str = Field(pattern=r"^(exact|lsb\(\d+\)|statistical\([0-9.eE+-]+\))$")
+    equality: str = Field(pattern=r"^(exact|lsb\(\d+\)|(close|statistical)\([0-9.eE+-]+\))$")
     holds: bool | None
     per: Literal["step", "inference"] = "step"
     compared: int = Field(ge=0)

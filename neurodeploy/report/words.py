@@ -74,9 +74,11 @@ def change_text(accuracy: Accuracy, score: Score | None) -> str:
 
 
 def agreement_text(agreement: Agreement) -> str:
-    """``10,656 of 10,656 steps bit-exact against golden``, or whether a statistical equality holds."""
+    """``10,656 of 10,656 steps bit-exact against golden``, or whether a looser equality holds."""
     if agreement.equality.startswith("statistical"):
         return f"{agreement.equality} against {agreement.against}: {verdict(agreement)}"
+    if agreement.equality.startswith("close"):
+        return f"all within {difference_text(agreement)} of {agreement.against}: {verdict(agreement)}"
     return f"{exact_text(agreement)} against {agreement.against}"
 
 
