@@ -31,6 +31,7 @@ class Param:
     data: np.ndarray
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "data", np.asarray(self.data))  # NumPy makes scalars of arrays without axes
         self.data.flags.writeable = False
 
     @classmethod
