@@ -14,13 +14,13 @@ import numpy as np
 
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources, Trace
 from neurodeploy.backends import Capability
-from neurodeploy.errors import TargetError, UnsupportedError, UsageError, require
+from neurodeploy.errors import UnsupportedError, UsageError, require
 from neurodeploy.ir import interpret, text
 from neurodeploy.ir.drive import drive, real_outputs
 from neurodeploy.ir.fixed import quantize
 from neurodeploy.spiking import liquid_fit, liquid_program, network
 from neurodeploy.spiking.brian2_network import LiquidEngine
-from neurodeploy.spiking.counts import Events
+from neurodeploy.spiking.counts import Events, target_of
 from neurodeploy.spiking.liquid import Constants, Liquid, build
 
 if TYPE_CHECKING:
@@ -120,8 +120,8 @@ def _fits(found: network.Network, program: Program) -> bool:
         )
     if np.ptp(found.leak) > 0 or not 0 < found.leak[0] < 1:
         raise UnsupportedError(
-            f"leaks {found.leak.min():.4g}..{found.leak.max():.4g}; needed one leak for all units, above 0 and below 1: "
-            "it is the time constant of all synapses.",
+            f"leaks {found.leak.min():.4g}..{found.leak.max():.4g}; needed one for all units, above 0 and below 1: it "
+            "is the time constant of all synapses.",
             place=place,
             hint="Use the target snntorch-sigma-delta, which takes any leak.",
         )
@@ -154,7 +154,7 @@ class Brian2Runner:
         if options or states:
             raise UsageError(f"the runner brian2 has no option '{min(options) if options else 'states'}'.")
         brian2 = require("brian2", "spiking", "the target's simulator")
-        target = _target(artifact)
+        target = target_of(artifact)
         liquid = Liquid.from_bytes(artifact.files[LIQUID])
         program = text.from_files(artifact.files, "program")
         engines: list[LiquidEngine] = []
@@ -183,17 +183,8 @@ class Brian2Runner:
         return trace
 
 
-def _target(artifact: Artifact) -> Any:
-    from neurodeploy import hardware
-
-    target = hardware.find(artifact.target)
-    if not isinstance(target, hardware.Neuromorphic):
-        raise TargetError(f"'{artifact.target}' is no spiking simulator.", place=artifact.name)
-    return target
-
-
 def _events(liquid: Liquid, engine: LiquidEngine, trace: Trace, program: Program) -> Events:
-    """Mean counts of an inference. The readout counts once a step where every step's scores are an output, else once."""
+    """Mean counts of an inference; the readout counts every step only where every step's scores are an output."""
     batch, n = len(engine.spikes), liquid.neurons
     steps = float(sum(s.sum() for s in trace.steps.values())) / batch
     per_neuron = engine.spikes.sum(axis=(0, 1)) / batch
@@ -206,4 +197,5 @@ def _events(liquid: Liquid, engine: LiquidEngine, trace: Trace, program: Program
         dense=steps * (liquid.ticks * n * n + liquid.W_in.size) + reads * liquid.readout.size,
         membrane_updates=n + spikes - float(engine.first.mean()),
         updates=steps * liquid.ticks * n,
+        network_macs=steps * (liquid.W_in.size + liquid.W.size) + reads * len(liquid.readout) * len(liquid.bias),
     )

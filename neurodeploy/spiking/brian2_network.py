@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from neurodeploy.errors import require
 from neurodeploy.ir import fixed
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.op import fit
@@ -51,6 +52,8 @@ class LiquidEngine:
     def run_block(self, inputs: Mapping[str, np.ndarray], active: np.ndarray) -> dict[str, np.ndarray]:
         """Scores ``[batch, frames, outputs]`` of quantized inputs ``[batch, frames, inputs]``."""
         x = inputs[self._input]
+        if not x.size:
+            return {self._output: np.zeros((*active.shape, len(self.liquid.readout_bias)), np.int32)}
         parts = [self._simulate(x[at : at + CHUNK], active[at : at + CHUNK]) for at in range(0, len(x), CHUNK)]
         traces, self.spikes, self.first = (np.concatenate(column) for column in zip(*parts, strict=True))
         ends = np.maximum(active.sum(axis=1) - 1, 0)
@@ -60,9 +63,8 @@ class LiquidEngine:
         return {self._output: fit(scores.reshape(*active.shape, -1) + self.liquid.readout_bias, "i32")}
 
     def _simulate(self, x: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Traces after each frame and spikes in it ``[batch, frames, neurons]``, spikes of the first tick ``[batch]``."""
-        import brian2 as b2
-
+        """Traces after each frame and spikes in it ``[batch, frames, neurons]``; spikes of tick one ``[batch]``."""
+        b2 = require("brian2", "spiking", "the target's simulator")
         batch, frames = active.shape
         n, ticks, liquid = self.liquid.neurons, self.liquid.ticks, self.liquid
         dt = self.dt_s * b2.second

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from neurodeploy.artifact import Figure
+from neurodeploy import hardware
+from neurodeploy.artifact import Artifact, Figure
+from neurodeploy.errors import TargetError
 from neurodeploy.hardware import EventEnergy
 
 PER_INFERENCE = "/inference"
@@ -19,7 +21,8 @@ PER_INFERENCE = "/inference"
 class Events:
     """Mean counts of an inference.
 
-    ``updates``: neuron updates, neurons times ticks. ``unit_acs``: accumulates if every graded event were sent as that
+    ``updates``: neuron updates, neurons times ticks. ``network_macs``: what the float network would multiply, densely.
+    ``unit_acs``: accumulates if every graded event were sent as that
     many unit spikes (as a chip without graded spikes does); None where all spikes are units.
     """
 
@@ -29,6 +32,7 @@ class Events:
     dense: float
     membrane_updates: float
     updates: float
+    network_macs: float
     unit_acs: float | None = None
 
     def figures(self, source: str) -> list[Figure]:
@@ -45,7 +49,8 @@ class Events:
 
     def energies(self, table: tuple[EventEnergy, ...]) -> list[Figure]:
         """Energy of an inference by each device's published joules an event; *unknown* where one is lacking."""
-        return [self._energy(device) for device in table]
+        spiking = [self._energy(device) for device in table]
+        return spiking + [self._float_energy(device, device.mac_joule) for device in table if device.mac_joule]
 
     def _energy(self, device: EventEnergy) -> Figure:
         name, unit = f"energy.{device.device}", "nJ" + PER_INFERENCE
@@ -65,6 +70,21 @@ class Events:
         formula = " + ".join(f"{count:.0f} {what} x {each * 1e12:.3g} pJ" for count, what, each in terms)
         return Figure(name, round(joule * 1e9, 2), unit, "estimated", f"{formula}{without}; {device.source}")
 
+    def _float_energy(self, device: EventEnergy, mac_joule: float) -> Figure:
+        """The float network's on the same device, to compare: spikes aren't always cheaper."""
+        joule = self.network_macs * mac_joule
+        source = f"{self.network_macs:.0f} MACs x {mac_joule * 1e12:.3g} pJ; {device.source}"
+        name = f"energy.{device.device}: the network without spikes"
+        return Figure(name, round(joule * 1e9, 2), "nJ" + PER_INFERENCE, "estimated", source)
+
 
 def _figure(name: str, value: float, unit: str, source: str, digits: int = 1) -> Figure:
     return Figure(name, round(float(value), digits), unit, "simulated", source)
+
+
+def target_of(artifact: Artifact) -> hardware.Neuromorphic:
+    """The description of the artifact's target. Raises :class:`TargetError` if it is no spiking simulator."""
+    target = hardware.find(artifact.target)
+    if not isinstance(target, hardware.Neuromorphic):
+        raise TargetError(f"'{artifact.target}' is no spiking simulator.", place=artifact.name)
+    return target

@@ -11,7 +11,8 @@ A frame (one step of the network) lasts ``ticks`` ticks. In each tick, with ``ro
 J is the frame's input current, ``round(W_in x + b)``; neuron n + i gets -J_i, and spikes of n + j count negative.
 With ``synapse = (1 - leak)^(1/ticks)`` the trace follows the reservoir's leaky state, which is the conversion: a unit's
 rate is its activation, cut off at -1 and 1, and its trace is its state. (A soft reset keeps the rate's rounding error
-in v; the clip keeps a saturated neuron from firing on.) All numbers are integers below 2^31, so that sums don't depend on their order and every simulator agrees exactly.
+in v; the clip keeps a saturated neuron from firing on.) All numbers are integers below 2^31, so that sums don't depend
+on their order and every simulator agrees exactly.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The one kind of network that the spiking backends convert: a layer of tanh-like units fed by itself, read out linearly.
+"""The one kind of network that the spiking backends convert: a layer without gates, fed by itself, read out linearly.
 
 ::
 
