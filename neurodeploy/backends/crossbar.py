@@ -26,7 +26,7 @@ from neurodeploy.ir import text
 from neurodeploy.ir.graph import DRIVES, Program, guards
 from neurodeploy.ir.ops import OPS
 from neurodeploy.ir.types import NUMPY_DTYPES
-from neurodeploy.passes.tiling import OP, Tiling, digital
+from neurodeploy.passes.tiling import OP, Tiling, digital, origins
 
 if TYPE_CHECKING:
     from neurodeploy.data import Data
@@ -64,18 +64,20 @@ class CrossbarBackend:
         data: Data | None = None,
         name: str | None = None,
         percentile: float = 99.9,
+        scaling: str = "output",
     ) -> Artifact:
         """Map a program onto tiles.
 
         ``source``: the float program that a native one came from. ``data``: calibration data, which set the converters'
-        ranges, the output converters' to ``percentile`` of the partial sums' magnitudes. ``name``: the artifact's.
+        ranges, the output converters' to ``percentile`` of their currents' magnitudes. ``name``: the artifact's.
+        ``scaling``: full conductance is the largest weight of an ``"output"`` or of a ``"tile"``.
         Raises :class:`TargetError` for a target that can't hold a pair of devices, :class:`UnsupportedError` for
         numerics or programs that don't fit, :class:`UsageError` where converters lack a range.
         """
         crossbar = _crossbar(target)
         converters.check(crossbar)
         tiled = Tiling(crossbar.array.rows, crossbar.array.columns)(program)
-        matrices, warnings = with_ranges(tiled, tiles.matrices(tiled), crossbar, data, percentile)
+        matrices, warnings = with_ranges(tiled, tiles.matrices(tiled, scaling), crossbar, data, percentile)
         files = {**text.to_files(tiled, "program"), **text.to_files(source or program, "source")}
         manifest: dict[str, Any] = {
             "schema": SCHEMA_VERSION,
@@ -85,9 +87,9 @@ class CrossbarBackend:
             "target_info": {"title": crossbar.title, "kind": "crossbar"},
             "numerics": program.numerics,
             "equality": _equality(tiled, crossbar),
-            "layout": {"matrices": [matrix.as_json() for matrix in matrices], "digital": digital(tiled)},
+            "layout": {"matrices": _named(matrices, origins(source or program)), "digital": digital(tiled)},
             "crossbar": crossbar.model_dump(mode="json"),
-            "compiler": {"name": "neurodeploy crossbar", "percentile": percentile},
+            "compiler": {"name": "neurodeploy", "flags": [f"percentile={percentile}", f"scaling={scaling}"]},
             "not_modelled": list(NOT_MODELLED),
             "warnings": [*program.meta.get("warnings", []), *warnings],
         }
@@ -236,6 +238,15 @@ def _equality(program: Program, crossbar: Crossbar) -> str:
     if not _is_ideal(crossbar):
         return f"statistical({TOLERANCE})"
     return "exact" if program.numerics == "native" else "statistical(1e-5)"
+
+
+def _named(matrices: Sequence[Matrix], names: Mapping[tuple[str, str], str]) -> list[dict[str, Any]]:
+    """The matrices as JSON, their parts under the names that the network itself has for its weights."""
+    records = [matrix.as_json() for matrix in matrices]
+    for record in records:
+        found = [{**p, "weight": names.get((record["stage"], p["value"]), p["weight"])} for p in record["parts"]]
+        record["parts"] = found
+    return records
 
 
 def _described(artifact: Artifact) -> tuple[Crossbar, tuple[Matrix, ...]]:

@@ -1,9 +1,10 @@
 """Sets the converters' ranges: input ranges and tiles' partial sums, from calibration data or from the worst case.
 
 An input converter spans the largest magnitude that its input took in calibration; an output converter spans a
-percentile of the magnitudes of its tile's partial sums, computed with exact weights and the quantized inputs. Without
-data, an input range may come from ``meta["ranges"]`` (what a calibration pass found); a partial sum is then bounded by
-``max_j sum_k |w_jk| * range``, which wastes most of an 8-bit converter.
+percentile of the magnitudes of its tile's currents (partial sums over the weight at full conductance), computed with
+exact weights and the quantized inputs. Without data, an input range may come from ``meta["ranges"]`` (what a
+calibration pass found); a partial sum is then bounded by ``sum_k |w_jk| * range``, which wastes most of an 8-bit
+converter.
 """
 
 from __future__ import annotations
@@ -96,10 +97,19 @@ def _observe(
 
 
 def _tile_range(program: Program, matrix: Matrix, tile: Tile, vectors: Array, percentile: float) -> float:
-    """The percentile of the magnitudes of a tile's partial sums."""
-    block = tiles.weights(program, matrix)[slice(*tile.outputs), slice(*tile.inputs)].astype(np.float64)
+    """The percentile of the magnitudes of a tile's currents, over its outputs that hold a weight."""
+    block = _relative(program, matrix, tile)
+    if not len(block):
+        return 0.0
     sums = np.abs(vectors[:, slice(*tile.inputs)] @ block.T)
     return float(np.percentile(sums, percentile, method="higher"))
+
+
+def _relative(program: Program, matrix: Matrix, tile: Tile) -> Array:
+    """A tile's weights over the weight at full conductance, ``[outputs that hold any, inputs]``."""
+    block = tiles.weights(program, matrix)[slice(*tile.outputs), slice(*tile.inputs)].astype(np.float64)
+    largest = np.array(tile.weight_max)
+    return block[largest > 0] / largest[largest > 0, None]
 
 
 def _without_data(
@@ -119,12 +129,11 @@ def _without_data(
                 hint="Give data to calibrate on: --data FILE.npz.",
             )
         full = float(max(abs(bounds[0]), abs(bounds[1])))
-        held = np.abs(tiles.weights(program, matrix).astype(np.float64)) * full
-        found = tuple(
-            replace(t, adc_range=float(held[slice(*t.outputs), slice(*t.inputs)].sum(axis=1).max()))
-            for t in matrix.tiles
-        )
-        ranged.append(replace(matrix, dac_range=full, tiles=found))
+        found = []
+        for tile in matrix.tiles:
+            block = np.abs(_relative(program, matrix, tile))
+            found.append(replace(tile, adc_range=float(full * block.sum(axis=1).max()) if len(block) else 0.0))
+        ranged.append(replace(matrix, dac_range=full, tiles=tuple(found)))
     return tuple(ranged), [
         "without calibration data the output converters span the worst case of their tiles: expect poor accuracy"
     ]

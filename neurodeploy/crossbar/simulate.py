@@ -44,18 +44,17 @@ class AnalogMatrix:
         self.saturated: list[Array] = []
         device = target.device
         span = device.g_max_siemens - device.g_min_siemens
-        largest = np.stack([tiles.per_output(matrix, block, "weight_max") for block in self._blocks_by_row()])
-        #: siemens of a unit of weight, [inputs, outputs]; a tile of zeros keeps every device at g_min
-        self.unit = span / np.where(largest > 0, largest, 1.0)
-        targets = np.stack([np.maximum(self.weight, 0), np.maximum(-self.weight, 0)]) * self.unit
+        largest = np.stack([tiles.weight_max(matrix, b) for b in matrix.input_blocks for _ in range(*b)])
+        targets = np.stack([np.maximum(self.weight, 0), np.maximum(-self.weight, 0)])
+        targets *= span / np.where(largest > 0, largest, 1.0)
+        self.weight_per_siemens = largest / span  # [inputs, outputs]
         self.ideal = np.broadcast_to(targets + device.g_min_siemens, (len(chips), *targets.shape))
         self.cells = Cells.program(device, self.ideal, self._normals)
         self.first_read = self._effective(0.0)
         self.effective = self.first_read.astype(self.dtype)
         self.gain: Array | None = None
         self.full_scale = [
-            None if target.adc.bits is None else tiles.per_output(matrix, block, "adc_range")
-            for block in matrix.input_blocks
+            None if target.adc.bits is None else tiles.full_scale(matrix, block) for block in matrix.input_blocks
         ]
 
     def set_time(self, seconds: float, compensate: bool) -> None:
@@ -123,14 +122,11 @@ class AnalogMatrix:
         if g is self.ideal:
             return np.broadcast_to(self.weight, (len(self.chips), *self.weight.shape))
         error = g - self.ideal
-        return self.weight + (error[:, 0] - error[:, 1]) / self.unit
+        return self.weight + (error[:, 0] - error[:, 1]) * self.weight_per_siemens
 
     def _normals(self, purpose: str, seconds: float = 0.0) -> Array:
         draws = [stream(self.seed, chip, self.matrix.index, purpose, seconds) for chip in self.chips]
         return np.stack([draw.standard_normal((2, *self.weight.shape)) for draw in draws])
-
-    def _blocks_by_row(self) -> list[tuple[int, int]]:
-        return [block for block in self.matrix.input_blocks for _ in range(*block)]
 
 
 class Counter:

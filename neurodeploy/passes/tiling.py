@@ -9,6 +9,7 @@ read gives all of them. Everything else stays digital: elementwise ops, ``einsum
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -23,6 +24,7 @@ from neurodeploy.passes.expand import expand_graph
 from neurodeploy.passes.rewrite import Names, evaluate
 
 OP = "crossbar"
+_ROWS = re.compile(r"([^\[\]()]+)(?:\[(\d+):(\d+)\])?")
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,40 @@ def _ordered(graph: Graph, params: Mapping[str, Param], values: list[Value]) -> 
             else:
                 pending.extend(table[a] for a in missing)
     return tuple(ordered)
+
+
+#: cell -> position of its input and recurrent weights among its arguments, and the gates stacked along their rows.
+GATES: Mapping[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
+    "lstm": ((3, 4), ("i", "f", "g", "o")),
+    "gru": ((2, 3), ("r", "z", "n")),
+}
+
+
+def origins(source: Program) -> dict[tuple[str, str], str]:
+    """(stage, product) -> which weights it multiplies, as the network names them: ``W[0:64] (r, z)``.
+
+    Read from a program whose weights no pass has cut or folded yet; products keep their names through the passes.
+    """
+    table: dict[tuple[str, str], str] = {}
+    for stage in source.stages:
+        gates = {v.args[i]: GATES[v.op][1] for v in stage.graph.values if v.op in GATES for i in GATES[v.op][0]}
+        graph = expand_graph(stage.graph, keep=(OP,))
+        constant = _Constants(graph)
+        for value in graph.values:
+            product = _product(graph, value, constant)
+            if product is not None:
+                table[stage.name, value.name] = _with_gates(product.label, gates, graph)
+    return table
+
+
+def _with_gates(label: str, gates: Mapping[str, tuple[str, ...]], graph: Graph) -> str:
+    match = _ROWS.fullmatch(label)
+    if match is None or match[1] not in gates:
+        return label
+    names, rows = gates[match[1]], graph.tensor(match[1]).shape[0]
+    start, stop = (int(match[2]), int(match[3])) if match[2] else (0, rows)
+    units = rows // len(names)
+    return f"{label} ({', '.join(names[start // units : -(-stop // units)])})"
 
 
 def digital(program: Program) -> dict[str, int]:

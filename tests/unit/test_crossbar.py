@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neurodeploy import hardware
+from neurodeploy import compiler, hardware
 from neurodeploy.artifact import Artifact
 from neurodeploy.backends.crossbar import TIMES, CrossbarBackend, CrossbarRunner
 from neurodeploy.crossbar import tiles
@@ -88,6 +88,15 @@ def test_a_grus_products_are_stacked_by_the_vector_that_they_take():
     assert text.from_files(text.to_files(tiled, "p"), "p") == tiled
 
 
+def test_the_tile_map_names_weights_and_gates_as_the_network_does():
+    """Though other passes have cut the weights into anonymous pieces before."""
+    built = compiler.compile(gru(), IDEAL, numerics="float").artifact
+    found = {m["input"]: [p["weight"] for p in m["parts"]] for m in built.manifest["layout"]["matrices"]}
+    assert found["x"] == ["W[0:12] (r, z)", "W[12:18] (n)"]
+    assert found["h"] == ["U[0:12] (r, z)", "U[12:18] (n)"]
+    assert found["gru"] == ["V"]
+
+
 def test_products_under_other_guards_are_not_stacked():
     b = Builder()
     x, on = b.input("x", (3,)), b.input("on", (), "bool")
@@ -119,8 +128,10 @@ def test_every_form_of_product_keeps_its_meaning():
     for name in "abcdef":
         np.testing.assert_allclose(inside.outputs[name], golden.outputs[name], atol=1e-5)
         np.testing.assert_allclose(analog.outputs[name], golden.outputs[name], atol=1e-5)
-    conversions = {m["input"]: m for m in built.manifest["layout"]["matrices"]}
-    assert conversions["x"]["vectors"] in (3, 4)
+    # a, b and e: 4 inputs, 12 outputs; c: 3 inputs, 2 outputs, 4 vectors; d: 4 inputs, 7 outputs, 3 vectors
+    conversions = {f["name"]: f["value"] for f in built.manifest["figures"]}
+    assert conversions["dac_conversions"] == 4 * 6 + 4 * 3 * 1 + 3 * 4 * 4
+    assert conversions["adc_conversions"] == 2 * 12 + 4 * 2 * 2 + 3 * 2 * 7
 
 
 # ------------------------------------------------------------------------------------------------------------ tiles
@@ -164,36 +175,46 @@ def test_the_published_tile_splits_200_by_130():
     assert share == pytest.approx(100 * 2 * 130 * 200 / (6 * 128 * 128))
 
 
-def test_every_tile_uses_its_full_conductance_range():
+@pytest.mark.parametrize("scaling", ["tile", "output"])
+def test_the_largest_weight_has_full_conductance(scaling: str):
     weight = samples((100, 200))
     weight[64:, :] *= 0.01
+    weight[3, 128:] = 0.0
     program = Tiling()(product(weight))
-    (matrix,) = tiles.matrices(program)
+    (matrix,) = tiles.matrices(program, scaling)
     analog = AnalogMatrix(program, matrix, PCM, range(1), 1, 0)
     for tile in matrix.tiles:
         part = analog.ideal[0][:, slice(*tile.inputs), slice(*tile.outputs)]
-        assert part.max() == pytest.approx(25e-6, rel=1e-12)
+        each = part.max(axis=(0, 1)) if scaling == "output" else part.max(keepdims=True).ravel()
+        held = np.array(tile.weight_max) > 0 if scaling == "output" else [True]
+        np.testing.assert_allclose(each[held], 25e-6, rtol=1e-12)
         assert np.minimum(part[0], part[1]).max() == 0.0, "both devices of a pair are above g_min"
+        if scaling == "output" and tile.inputs[0] == 128 and tile.outputs[0] == 0:
+            assert tile.weight_max[3] == 0.0
+            assert (analog.first_read[0, 128:, 3] == 0).all(), "an output without weights hears noise"
 
 
 # ------------------------------------------------------------------------------------------- converters in their place
 
 
-def test_converters_round_inputs_partial_sums_and_nothing_else():
-    """Against loops written from the description: each tile's sum is rounded in its own range, then added."""
+@pytest.mark.parametrize("scaling", ["tile", "output"])
+def test_converters_round_inputs_partial_sums_and_nothing_else(scaling: str):
+    """Against loops written from the description: each tile's currents are rounded in its own range, then added."""
     weight, x = samples((70, 300), 1), samples((40, 1, 300), 2)
-    built = compile_(product(weight), SILENT, data=Data({"x": x}), percentile=95.0)
+    built = compile_(product(weight), SILENT, data=Data({"x": x}), percentile=95.0, scaling=scaling)
     full = np.abs(x).max()
     driven = np.rint(x[:, 0].astype(np.float64) / (full / 127)).clip(-127, 127) * (full / 127)
     expected = np.zeros((40, 70))
     clipped = 0
     for rows in ((0, 128), (128, 256), (256, 300)):
         for columns in ((0, 64), (64, 70)):
-            sums = driven[:, slice(*rows)] @ weight[slice(*columns), slice(*rows)].T.astype(np.float64)
-            step = np.percentile(np.abs(sums), 95.0, method="higher") / 127
-            codes = np.rint(sums / step)
+            block = weight[slice(*columns), slice(*rows)].astype(np.float64)
+            largest = np.abs(block).max(axis=1 if scaling == "output" else None)
+            currents = driven[:, slice(*rows)] @ block.T / largest
+            step = np.percentile(np.abs(currents), 95.0, method="higher") / 127
+            codes = np.rint(currents / step)
             clipped += int((np.abs(codes) > 127).sum())
-            expected[:, slice(*columns)] += codes.clip(-127, 127) * step
+            expected[:, slice(*columns)] += codes.clip(-127, 127) * step * largest
     trace = run(built, {"x": x}, chips=1, times=[0])
     error = np.abs(trace.outputs["y"][:, 0] - expected)
     assert np.median(error) < 1e-5
@@ -202,9 +223,10 @@ def test_converters_round_inputs_partial_sums_and_nothing_else():
     assert trace.saturation["dac"][0, 0] == 0
 
 
-def test_saturated_inputs_are_counted():
+@pytest.mark.parametrize("outputs", [3, 100])
+def test_saturated_inputs_are_counted(outputs: int):
     x = np.ones((4, 1, 8), np.float32)
-    built = compile_(product(samples((3, 8))), SILENT, data=Data({"x": x}))
+    built = compile_(product(samples((outputs, 8))), SILENT, data=Data({"x": x}))
     trace = run(built, {"x": x * np.array([1, 1, 2, 3], np.float32)[:, None, None]}, chips=2, times=[0])
     assert trace.saturation["dac"].tolist() == [[0.5, 0.5]]
 
@@ -229,7 +251,8 @@ def test_known_ranges_stand_in_for_data_and_a_warning_says_what_it_costs():
     built = compile_(program, PCM)
     (matrix,) = built.manifest["layout"]["matrices"]
     assert matrix["dac_range"] == 2.0
-    largest = 2.0 * np.abs(samples((3, 8)).astype(np.float64)).sum(axis=1).max()
+    size = np.abs(samples((3, 8)).astype(np.float64))
+    largest = 2.0 * (size.sum(axis=1) / size.max(axis=1)).max()
     assert matrix["tiles"][0]["adc_range"] == pytest.approx(largest)
     assert "expect poor accuracy" in built.manifest["warnings"][0]
 
@@ -392,6 +415,8 @@ BAD: list[tuple[str, Any, type[NeurodeployError], str]] = [
      "--data FILE.npz."),
     ("percentile", lambda: compile_(gru(), PCM, percentile=0.0), UsageError,
      "crossbar: the percentile is 0.0; needed more than 0, at most 100."),
+    ("scaling", lambda: compile_(gru(), PCM, scaling="outputs"), UsageError,
+     "crossbar: there is no scaling 'outputs'. Did you mean 'output'?"),
     ("no chips", lambda: run(built_gru()[0], {}, chips=0), UsageError,
      "crossbar: 0 chips asked for; needed at least 1."),
     ("a time", lambda: run(built_gru()[0], {}, times=["1yaer"]), UsageError,

@@ -69,6 +69,14 @@ def test_drift_exponents_follow_the_clipped_lines(r: float, mean: float, sd: flo
     assert (found[0][0], found[1][0]) == (pytest.approx(mean, rel=1e-6), pytest.approx(sd, rel=1e-6))
 
 
+def test_the_exponent_goes_by_what_a_device_was_meant_to_be():
+    """A device meant to be 0 drifts as one of 0 does, though noise left it at a micro-siemens."""
+    cells = Cells.program(PCM, np.zeros(20_000), draws(20_000))
+    assert cells.nu is not None and cells.programmed.max() > 0.9 * MICRO
+    assert cells.nu.mean() == pytest.approx(0.1, abs=1.5e-3)
+    assert cells.nu.std() == pytest.approx(0.045, abs=1.5e-3)
+
+
 def test_drift_is_a_power_law_of_each_devices_exponent():
     device = quiet(drift=PCM.drift)
     target = np.linspace(1, 25, 500) * MICRO
