@@ -69,8 +69,10 @@ def toolchain(target: str | Board, name: str | None = None) -> Toolchain:
 
 
 def as_board(target: str | Board) -> Board:
-    """The board of that name, or the board itself."""
-    return hardware.find(target, Board) if isinstance(target, str) else target
+    """The board of that name, path or description (JSON, as one process hands it to another), or the board itself."""
+    if isinstance(target, str):
+        return Board.model_validate_json(target) if target.startswith("{") else hardware.find(target, Board)
+    return target
 
 
 def _names(board: Board) -> list[str]:

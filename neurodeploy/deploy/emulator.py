@@ -12,6 +12,7 @@ from pathlib import Path
 
 from neurodeploy import hardware
 from neurodeploy.backends import c_build
+from neurodeploy.backends.c_toolchain import as_board
 from neurodeploy.deploy import emulator_qemu, link
 from neurodeploy.errors import DeviceError, MissingExtraError, UsageError, nearest
 
@@ -23,7 +24,7 @@ START_S = 60.0
 
 def available(target: str | hardware.Board) -> list[str]:
     """The emulators that are installed and run this board, the default one first."""
-    board = hardware.find(target, hardware.Board) if isinstance(target, str) else target
+    board = as_board(target)
     described = board.emulators
     found = ["unicorn"] if described.unicorn and importlib.util.find_spec("unicorn") else []
     return found + (["qemu"] if described.qemu and emulator_qemu.version() else [])
@@ -49,7 +50,7 @@ def open_board(
     Raises :class:`UsageError` for an emulator that this board hasn't, :class:`MissingExtraError` if it isn't installed,
     :class:`DeviceError` if the board doesn't answer or is not what it should be.
     """
-    described = hardware.find(target, hardware.Board) if isinstance(target, str) else target
+    described = as_board(target)
     firmware = c_build.build_firmware(described, tool)
     if port is not None:
         with link.Board(port, baud=described.uart.baud if described.uart else 115200, name=described.name) as board:
@@ -90,7 +91,15 @@ def _choose(board: hardware.Board, emulator: str) -> str:
 @contextmanager
 def _process(emulator: str, board: hardware.Board, firmware: Path) -> Iterator[str]:
     """The URL of an emulator in a process that ends when its standard input closes, even if this one is killed."""
-    command = [sys.executable, "-m", EMULATORS[emulator], "--target", board.name, "--firmware", str(firmware)]
+    command = [
+        sys.executable,
+        "-m",
+        EMULATORS[emulator],
+        "--target",
+        board.model_dump_json(),
+        "--firmware",
+        str(firmware),
+    ]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
         try:

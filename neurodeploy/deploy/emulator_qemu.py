@@ -20,7 +20,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from neurodeploy import hardware
+from neurodeploy.backends.c_toolchain import as_board
 from neurodeploy.errors import DeviceError, MissingExtraError, NeurodeployError, TargetError
 from neurodeploy.hardware import Board
 
@@ -61,13 +61,13 @@ def start(board: Board, firmware: Path, server: socket.socket) -> subprocess.Pop
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m neurodeploy.deploy.emulator_qemu", description=__doc__)
-    parser.add_argument("--target", required=True)
+    parser.add_argument("--target", required=True, help="name or TOML file of the board, or its JSON")
     parser.add_argument("--firmware", required=True, type=Path)
     parser.add_argument("--port", type=int, default=0, help="TCP port; 0: any free one")
     given = parser.parse_args(argv)
     try:
         with socket.create_server(("127.0.0.1", given.port)) as server:
-            qemu = start(hardware.find(given.target, Board), given.firmware, server)
+            qemu = start(as_board(given.target), given.firmware, server)
             print(f"port {server.getsockname()[1]}", flush=True)
         try:
             return _wait(qemu)

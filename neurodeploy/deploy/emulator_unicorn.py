@@ -21,6 +21,7 @@ from typing import Any
 
 from neurodeploy import hardware
 from neurodeploy.backends import c_build
+from neurodeploy.backends.c_toolchain import as_board
 from neurodeploy.errors import DeviceError, NeurodeployError, TargetError, require
 from neurodeploy.hardware import Board
 
@@ -205,12 +206,12 @@ def serve(board: UnicornBoard, server: socket.socket) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m neurodeploy.deploy.emulator_unicorn", description=__doc__)
-    parser.add_argument("--target", required=True)
+    parser.add_argument("--target", required=True, help="name or TOML file of the board, or its JSON")
     parser.add_argument("--firmware", required=True, type=Path)
     parser.add_argument("--port", type=int, default=0, help="TCP port; 0: any free one")
     given = parser.parse_args(argv)
     try:
-        board = UnicornBoard(hardware.find(given.target, Board), given.firmware)
+        board = UnicornBoard(as_board(given.target), given.firmware)
     except NeurodeployError as error:
         print(f"error {error}", flush=True)
         return error.exit_status

@@ -123,6 +123,19 @@ def test_gcc_and_zig_agree():
     assert outputs["gcc"] == outputs["zig"]
 
 
+def test_a_board_of_ones_own_is_one_toml(tmp_path):
+    text = (hardware.data_folder("targets") / "boards" / "mps2-an386.toml").read_text()
+    own = text.replace('name = "mps2-an386"', 'name = "own-board"', 1).replace(
+        "target_id = 0x4e440386", "target_id = 0x0000beef"
+    )
+    (tmp_path / "own-board.toml").write_text(own)
+    target = str(tmp_path / "own-board.toml")
+    with open_board(target, "unicorn") as board:
+        board.load(c_build.build_image(tiny.FILES, target))
+        assert board.ping().target_id == 0xBEEF
+        assert board.step(tiny.KNOWN, bytes(4), 1).counts == [tiny.KNOWN_INSTRUCTIONS]
+
+
 def test_the_emulated_board_sleeps_when_idle():
     board = UnicornBoard(hardware.find("mps2-an386", hardware.Board), c_build.build_firmware("mps2-an386").path)
     before = board.instructions
