@@ -12,6 +12,8 @@ from neurodeploy.passes.quantize_values import I32_MAX, Const, Emitter, Fixed
 
 #: A bias may take this much of the accumulator; the row's scale grows where it would take more.
 _BIAS_MAX = 2**29
+#: Bits of a vector that may be given up for bits of its weights.
+_SPARE_BITS = 4
 
 
 @dataclass
@@ -85,6 +87,7 @@ def accumulate(
     terms: name of the weight, W[m, k] and x. The row's scale is ``a = max_p max|W_row| s_x / (2^(bits-1) - 1)``.
     """
     top = 2 ** (bits - 1) - 1
+    terms = _balanced(e, terms)
     steps = [np.abs(w).max(axis=1) * float(x.scale) / top for _, w, x in terms]
     a = np.max(steps, axis=0)
     a = np.maximum(a, np.abs(bias) / _BIAS_MAX)
@@ -96,6 +99,27 @@ def accumulate(
     if int(np.max(reach)) <= I32_MAX:
         return _affine(e, terms, whole, offset, a, want, name)
     return _split(e, terms, bias, bits, want, name)
+
+
+def _balanced(e: Emitter, terms: list[tuple[str, np.ndarray, Fixed]]) -> list[tuple[str, np.ndarray, Fixed]]:
+    """The terms with vectors coarsened by powers of two so that the products' weights use their bits alike.
+
+    Products share one accumulator scale a row, so weights whose product is small against another's would be left with
+    few levels. A vector has 16 bits, a weight 8: up to 4 bits of the vector are given for as many of the weights.
+    """
+    if len(terms) == 1:
+        return terms
+    steps = np.stack([np.abs(w).max(axis=1) * float(x.scale) for _, w, x in terms])
+    largest = steps.max(axis=0)
+    balanced = []
+    for (stem, w, x), own in zip(terms, steps, strict=True):
+        used = (own > 0) & (largest > 0)
+        gain = float(np.median(np.log2(largest[used] / own[used]))) if used.any() else 0.0
+        spare = min(round(gain), _SPARE_BITS)
+        if spare >= 1 and x.dtype == "i16":
+            x = e.rescale(x, float(x.scale) * 2**spare, "i16")
+        balanced.append((stem, w, x))
+    return balanced
 
 
 def _affine(
