@@ -138,8 +138,9 @@ def _choose(
 def _warnings(program: Program, tried: list[dict[str, Any]], levels: int | None) -> list[str]:
     found = list(program.meta.get("warnings", []))
     if levels is None and not tried[-1]["kept"]:
+        last = tried[-1]
         found.append(
-            f"{tried[-1]['levels']} levels, the most there are, miss the wanted accuracy (NRMSE {tried[-1]['nrmse']:.3g})"
+            f"{last['levels']} levels, the most there are, miss the wanted accuracy (NRMSE {last['nrmse']:.3g})"
         )
     return found
 

@@ -14,9 +14,10 @@ from neurodeploy.spiking.liquid import TRACE_BITS, Activity, Constants, Liquid, 
 TICKS = (4, 8)
 THRESHOLDS = (1.0, 1.4)
 MEMBRANES = (1.0, 0.9)
-RIDGES = (0.03, 0.1, 0.3)
+RIDGES = (0.03, 0.1, 0.3, 1.0)
 FOLDS = 5
-#: Of the constants whose cross-validated score is this close to the best, those with the fewest spikes are taken.
+#: Of what scores this close to the best in cross-validation, the constants with the fewest spikes and the largest
+#: penalty are taken.
 TOLERANCE = 0.005
 
 
@@ -91,10 +92,11 @@ def fit(
         spikes = float(activity.spikes.sum() / len(x))
         features = _features(activity, task)
         scores = {ridge: cross_validated(features, task, ridge) for ridge in RIDGES}
-        ridge = max(scores, key=lambda r: scores[r])
+        ridge = max(r for r in RIDGES if scores[r] >= max(scores.values()) - TOLERANCE)
         constants = Constants(ticks, threshold, membrane, ridge)
-        found.append((constants, liquid, activity, scores[ridge], spikes))
-        say(f"liquid {ticks} ticks, threshold {threshold}, leak {membrane}: {scores[ridge]:.3f}, {spikes:.0f} spikes")
+        score = max(scores.values())
+        found.append((constants, liquid, activity, score, spikes))
+        say(f"liquid {ticks} ticks, threshold {threshold}, leak {membrane}: {score:.3f}, {spikes:.0f} spikes")
     best = max(score for *_, score, _ in found)
     constants, liquid, activity, score, spikes = min(
         (entry for entry in found if entry[3] >= best - TOLERANCE), key=lambda entry: entry[4]
