@@ -244,7 +244,7 @@ def _named(matrices: Sequence[Matrix], names: Mapping[tuple[str, str], str]) -> 
     """The matrices as JSON, their parts under the names that the network itself has for its weights."""
     records = [matrix.as_json() for matrix in matrices]
     for record in records:
-        found = [{**p, "weight": names.get((record["stage"], p["value"]), p["weight"])} for p in record["parts"]]
+        found = [{**p, "weight": names.get((record["stage"], p["weight"]), p["weight"])} for p in record["parts"]]
         record["parts"] = found
     return records
 

@@ -232,19 +232,19 @@ GATES: Mapping[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
 
 
 def origins(source: Program) -> dict[tuple[str, str], str]:
-    """(stage, product) -> which weights it multiplies, as the network names them: ``W[0:64] (r, z)``.
+    """(stage, name of a constant) -> what it is in the network's own names: ``W[0:64] (r, z)``.
 
-    Read from a program whose weights no pass has cut or folded yet; products keep their names through the passes.
+    Read from a program whose weights no pass has cut or folded yet: a folded constant keeps its value's name. What a
+    tiled part already says, ``W[0:64]``, is a key too.
     """
     table: dict[tuple[str, str], str] = {}
     for stage in source.stages:
         gates = {v.args[i]: GATES[v.op][1] for v in stage.graph.values if v.op in GATES for i in GATES[v.op][0]}
         graph = expand_graph(stage.graph, keep=(OP,))
         constant = _Constants(graph)
-        for value in graph.values:
-            product = _product(graph, value, constant)
-            if product is not None:
-                table[stage.name, value.name] = _with_gates(product.label, gates, graph)
+        for name in constant.constants:
+            label = constant.label(name)
+            table[stage.name, name] = table[stage.name, label] = _with_gates(label, gates, graph)
     return table
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neurodeploy import hardware
+from neurodeploy import compiler, hardware
 from neurodeploy.artifact import Trace
 from neurodeploy.backends.crossbar import CrossbarBackend, CrossbarRunner
 from neurodeploy.data import Data
@@ -74,6 +74,20 @@ def test_an_integer_network_on_ideal_tiles_is_exact_on_every_bit():
     assert np.array_equal(trace.states["s.h"], golden.states["s.h"])
     every = trace.chip_outputs["y"]
     assert np.array_equal(every, np.broadcast_to(golden.outputs["y"], every.shape))
+
+
+@pytest.mark.parametrize("name", [n for n, case in CASES.items() if case.integer and case.program.numerics == "float"])
+def test_quantized_families_on_ideal_tiles_are_exact_on_every_bit(name: str):
+    """What the quantizer makes of every family; its own golden model is the reference, before tiling."""
+    case = CASES[name]
+    data = Data(case.inputs, case.lengths)
+    plain = compiler.prepare(case.program, "crossbar", "native", data, progress=lambda _: None)
+    golden = interpret.run(plain, case.inputs, case.lengths, states=True)
+    trace = run(compile_(plain, IDEAL, source=case.program), case.inputs, case.lengths, chips=2, times=[0], states=True)
+    for expected, found in ((golden.outputs, trace.outputs), (golden.states, trace.states)):
+        assert expected.keys() == found.keys()
+        for key, array in expected.items():
+            assert np.array_equal(array, found[key]), key
 
 
 def test_converters_as_wide_as_the_integers_are_exact_too():

@@ -88,13 +88,14 @@ def test_a_grus_products_are_stacked_by_the_vector_that_they_take():
     assert text.from_files(text.to_files(tiled, "p"), "p") == tiled
 
 
-def test_the_tile_map_names_weights_and_gates_as_the_network_does():
+@pytest.mark.parametrize("numerics", ["float", "native"])
+def test_the_tile_map_names_weights_and_gates_as_the_network_does(numerics: str):
     """Though other passes have cut the weights into anonymous pieces before."""
-    built = compiler.compile(gru(), IDEAL, numerics="float").artifact
-    found = {m["input"]: [p["weight"] for p in m["parts"]] for m in built.manifest["layout"]["matrices"]}
-    assert found["x"] == ["W[0:12] (r, z)", "W[12:18] (n)"]
-    assert found["h"] == ["U[0:12] (r, z)", "U[12:18] (n)"]
-    assert found["gru"] == ["V"]
+    built = compiler.compile(gru(), IDEAL, Data({"x": samples((8, 5, 4))}), numerics=numerics).artifact
+    found = {part["weight"] for m in built.manifest["layout"]["matrices"] for part in m["parts"]}
+    assert found == {"W[0:12] (r, z)", "W[12:18] (n)", "U[0:12] (r, z)", "U[12:18] (n)", "V"}
+    direct = compile_(gru(), IDEAL)
+    assert found == {part["weight"] for m in direct.manifest["layout"]["matrices"] for part in m["parts"]}
 
 
 def test_products_under_other_guards_are_not_stacked():
