@@ -176,7 +176,7 @@ def _table_input(x: Array, scale: np.ndarray, most: int) -> Array:
     factor, shift = float(scale) * 4096.0 * 3.0, 0
     while factor <= 32767.0 / 2 and shift <= 30:
         factor, shift = factor * 2, shift + 1
-    return (x.astype(np.int64) * int(factor) + ((1 << shift) >> 1)) >> shift
+    return fit(x.astype(np.int64) * int(factor) + ((1 << shift) >> 1), "i32").astype(np.int64) >> shift
 
 
 def _interpolate(size: Array, bits: int) -> Array:

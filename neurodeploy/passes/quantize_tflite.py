@@ -8,6 +8,7 @@ constants as its bias, and ADDs.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,7 +22,10 @@ from neurodeploy.ir.ops import infer
 from neurodeploy.ir.tflite_ops import add_factors, fully_connected_factor, mul_factor
 from neurodeploy.ir.types import Quant, TensorType
 from neurodeploy.ir.verify import verify
-from neurodeploy.passes.tflite_scales import MOVES, TABLE_SCALE, TABLES, Scales, f32
+from neurodeploy.passes.tflite_scales import COARSEST, MOVES, TABLE_SCALE, TABLES, Scales, f32
+
+#: log2 of how much finer one QUANTIZE makes a value.
+UPSCALE = 14
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,9 @@ class StageQuantizer:
         self.known = self.scales.constant[self.stage.name]
         self.made = {value.name: value for value in graph.values}
         self.taken = set(graph.types())
-        self.uses = {name: len(users) for name, users in graph.uses().items()}
-        for name in [*graph.outputs.values(), *(s.next for s in graph.states)]:
-            self.uses[name] = self.uses.get(name, 0) + 1
+        self.uses = Counter(arg for value in graph.values for arg in value.args)
+        self.uses.update(graph.outputs.values())
+        self.uses.update(name for state in graph.states for name in (state.next, state.when) if name)
         self.ranges = self.scales.program.meta.get("ranges", {}).get(self.stage.name, {})
 
     def graph(self) -> Graph:
@@ -81,6 +85,8 @@ class StageQuantizer:
         for value in old.values:
             if value.name in self.known or value.name in absorbed:
                 continue
+            if value.body is not None:
+                raise IRError(f"{value.op} is a composite; expand the program first.", place=self.place(value.name))
             rule = RULES.get(value.op)
             if rule is None:
                 raise UnsupportedError(
@@ -140,7 +146,13 @@ class StageQuantizer:
         if made_at == target:
             return self.emit(op, args, target, name, **attrs)
         raw = self.emit(op, args, made_at, self.fresh(f"{name}_raw"), **attrs)
-        return self.emit("tfl_quantize", [raw], target, name)
+        return self.rescale(raw, target, name)
+
+    def rescale(self, name: str, quant: Quant, made: str) -> str:
+        """A value on another scale; QUANTIZE makes it finer by up to 2^14 at once (its int32 overflows beyond)."""
+        while (step := float(self.types[name].quant.scale) / (1 << UPSCALE)) > float(quant.scale):  # type: ignore
+            name = self.emit("tfl_quantize", [name], Quant(f32(step)), self.fresh(f"{made}_step"))
+        return self.emit("tfl_quantize", [name], quant, made)
 
     def at(self, name: str, quant: Quant) -> str:
         """A value or constant on that scale."""
@@ -148,7 +160,7 @@ class StageQuantizer:
             return self._param(self.fresh(name), self.known[name], quant)
         if self.types[name].quant == quant:
             return name
-        return self.emit("tfl_quantize", [name], quant, self.fresh(f"{name}_q"))
+        return self.rescale(name, quant, self.fresh(f"{name}_q"))
 
     def operand(self, name: str) -> str:
         """An elementwise operand: a value as it is, a constant on a scale of its own."""
@@ -184,7 +196,7 @@ class StageQuantizer:
             return [name]
         leaves = []
         for arg in value.args:
-            inner = self.uses.get(arg) == 1 and value.args[0] != value.args[1]
+            inner = self.uses[arg] == 1
             leaves += self.terms(arg) if inner and self.same_shape(arg, name) else [arg]
         return leaves
 
@@ -198,7 +210,7 @@ class StageQuantizer:
         value = self.made.get(name)
         if value is None or name in self.known or value.op != "matmul":
             return False
-        return self.uses.get(name) == 1 and any(a in self.known for a in value.args)
+        return self.uses[name] == 1 and any(a in self.known for a in value.args)
 
     def _absorbed(self) -> set[str]:
         """Values that a sum takes into itself: its inner sums, and products that only it uses."""
@@ -252,16 +264,13 @@ def _fully_connected(q: StageQuantizer, value: Value, bias: np.ndarray | None, n
     worst = float(np.max(fully_connected_factor(q.types[x], q.types[args[1]], result)))
     made_at = quant if worst < 64 else Quant(f32(float(quant.scale) * worst / 32))  # type: ignore[arg-type]
     shape = q.stage.graph.tensor(value.name).shape
-    steps_left = [("tfl_fully_connected", args, made_at, {})]
-    if result.shape != shape:
-        steps_left.append(("reshape", [], made_at, {"shape": list(shape)}))
-    if made_at != quant:
-        steps_left.append(("tfl_quantize", [], quant, {}))
-    last = ""
-    for i, (op, given, scale, attrs) in enumerate(steps_left):
-        made = name if i == len(steps_left) - 1 else q.fresh(f"{name}_raw")
-        last = q.emit(op, given or [last], scale, made, **attrs)
-    return last
+    made = name if made_at == quant else q.fresh(f"{name}_raw")
+    if result.shape == shape:
+        q.emit("tfl_fully_connected", args, made_at, made)
+    else:
+        raw = q.emit("tfl_fully_connected", args, made_at, q.fresh(f"{name}_rows"))
+        q.emit("reshape", [raw], made_at, made, shape=list(shape))
+    return made if made_at == quant else q.rescale(made, quant, name)
 
 
 def _matmul(q: StageQuantizer, value: Value) -> None:
@@ -319,7 +328,7 @@ def _sum(q: StageQuantizer, op: str, left: str, right: str, name: str, quant: Qu
     if worst < 0.999:
         return q.emit(op, [left, right], quant, name)
     raw = q.emit(op, [left, right], Quant(f32(float(quant.scale) * worst * 1.01)), q.fresh(f"{name}_raw"))  # type: ignore[arg-type]
-    return q.emit("tfl_quantize", [raw], quant, name)
+    return q.rescale(raw, quant, name)
 
 
 def _sub(q: StageQuantizer, value: Value) -> None:
@@ -369,11 +378,17 @@ def _abs(q: StageQuantizer, value: Value) -> None:
 
 
 def _table(q: StageQuantizer, value: Value) -> None:
-    q.finish(TABLES[value.op], [value.args[0]], Quant(TABLE_SCALE), value.name)
+    """The table; its kernel multiplies by 12288 times the scale in int32, so a coarse input is saturated first."""
+    x = value.args[0]
+    if float(q.target(x).array) > 1:
+        x = q.at(x, Quant(2.0**COARSEST))
+    q.finish(TABLES[value.op], [x], Quant(TABLE_SCALE), value.name)
 
 
 def _relu(q: StageQuantizer, value: Value) -> None:
-    q.emit("tfl_relu", [value.args[0]], q.target(value.name), value.name)
+    source, target = q.types[value.args[0]].quant, q.target(value.name)
+    finest = 0.0 if source is None else float(source.array) / (1 << UPSCALE)
+    q.finish("tfl_relu", [value.args[0]], target if float(target.array) > finest else Quant(f32(finest)), value.name)
 
 
 def _move(q: StageQuantizer, value: Value) -> None:

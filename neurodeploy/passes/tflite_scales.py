@@ -105,7 +105,9 @@ class Scales:
                 continue
             if name not in ranges:
                 raise UsageError(
-                    "has no calibrated range.", place=f"{stage.name}: %{name}", hint="Calibrate the expanded program."
+                    "has no calibrated range: no calibration sample has computed it.",
+                    place=f"{stage.name}: %{name}",
+                    hint="Calibrate the expanded program, on data that reach it.",
                 )
             root = self.find((stage.name, name))
             self._range[root] = max(self._range.get(root, 0.0), *(abs(float(v)) for v in ranges[name]))
