@@ -119,6 +119,7 @@ def compile(
     method: str = "minmax",
     name: str | None = None,
     toolchain: str | None = None,
+    costs: bool = True,
     progress: Progress | None = None,
     **options: Any,
 ) -> Built:
@@ -129,7 +130,8 @@ def compile(
     from which ranges are taken; needed for all but float programs. ``labels`` ``[n]``: for the spiking backends, which
     refit a readout. ``numerics``: ``native``, ``float`` or ``tflite``; the backend's own by default. ``method``: how
     ranges are chosen, ``minmax``, ``percentile`` or ``mse``. ``toolchain``: the C compiler, ``zig``, ``gcc`` or
-    ``clang``. Further options go to the backend.
+    ``clang``. ``costs=False`` leaves out the figures that take another tool's run (a C compiler's sizes). Further
+    options go to the backend.
     Raises :class:`UsageError` and its kin; writes nothing.
     """
     from neurodeploy import hardware
@@ -154,7 +156,8 @@ def compile(
             raise UsageError(f"'{described.name}' is not compiled by a C compiler; leave out the toolchain.")
         manifest["toolchain"] = toolchain
         artifact = replace(artifact, manifest=manifest)
-    figures = [*manifest.get("figures", []), *(vars(f) for f in engine.resources(artifact))]
+    more = engine.resources(artifact) if costs else ()
+    figures = [*manifest.get("figures", []), *(vars(f) for f in more)]
     manifest["figures"] = list({f["name"]: f for f in figures}.values())
     return Built(Artifact(manifest["name"], artifact.backend, artifact.target, files, manifest))
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from neurodeploy import compiler, hardware
-from neurodeploy.backends import backend
+from neurodeploy.artifact import Artifact
 from neurodeploy.cli.output import number, out, print_json, table
-from neurodeploy.errors import NeurodeployError
-from neurodeploy.ir.cost import layers, ops_of, stage_cost
+from neurodeploy.data import Data
+from neurodeploy.errors import MissingExtraError, NeurodeployError, UnsupportedError, UsageError
+from neurodeploy.ir.cost import layers, stage_cost
 
 if TYPE_CHECKING:
     from neurodeploy.ir.graph import Program
@@ -40,7 +43,8 @@ def main(model: Path, json: bool) -> None:
         cost = stage["cost"]
         always = "" if cost["macs"] == cost["macs_always"] else f" ({number(cost['macs_always'])} unguarded)"
         out.print(f"  {number(cost['parameters'])} parameters, {number(cost['macs'])} MAC/step{always}", markup=False)
-    rows = [(t["target"], "yes" if t["fits"] else "no", t["why"]) for t in found["targets"]]
+    words = {True: "yes", False: "no", None: "?"}
+    rows = [(t["target"], words[t["fits"]], t["why"]) for t in found["targets"]]
     table("targets", ("target", "fits", "why"), rows)
 
 
@@ -58,38 +62,40 @@ def _stages(program: Program) -> list[dict[str, Any]]:
 
 
 def _fits(program: Program) -> list[dict[str, Any]]:
-    """Whether each target can run it: its ops and drives, and an estimate of int8 weights against the memory."""
+    """Whether each target takes it: tried by compiling for it, with ranges from random inputs where it needs some."""
+    data = _random_data(program)
     rows = []
     for name in hardware.names():
         target = hardware.find(name)
-        why = _refusal(program, target)
-        rows.append({"target": name, "fits": not why, "why": why or _room(program, target)})
+        try:
+            built = compiler.compile(program, target, data, costs=False)
+            rows.append({"target": name, "fits": True, "why": _room(built.artifact, target)})
+        except MissingExtraError as error:
+            rows.append({"target": name, "fits": None, "why": str(error)})
+        except UnsupportedError as error:
+            rows.append({"target": name, "fits": False, "why": str(error)})
+        except UsageError as error:
+            needs_labels = "label" in str(error)
+            rows.append({"target": name, "fits": needs_labels, "why": str(error)})
+        except NeurodeployError as error:
+            rows.append({"target": name, "fits": False, "why": str(error)})
     return rows
 
 
-def _refusal(program: Program, target: hardware.Target) -> str:
-    try:
-        able = backend(target.backend).accepts(target)
-    except NeurodeployError as error:
-        return str(error)
-    for stage in program.stages:
-        if stage.drive.kind not in able.drives:
-            return f"stage '{stage.name}' is driven '{stage.drive.kind}'"
-    missing = sorted(op for op in ops_of(program) if op not in able.ops | able.native and op in _primitives())
-    if missing:
-        return f"has no {', '.join(missing)}"
+def _random_data(program: Program) -> Data:
+    """Four sequences of eight steps from a normal distribution (zeros for whole numbers)."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for name, given in program.inputs.items():
+        shape = ((4, 8) if given.kind == "series" else (4,)) + given.type.shape
+        array = rng.normal(size=shape) if given.type.dtype == "f32" else np.zeros(shape)
+        arrays[name] = array.astype(given.type.numpy)
+    return Data(arrays, name="random")
+
+
+def _room(artifact: Artifact, target: hardware.Target) -> str:
+    """How much of a board's memory the constants take."""
     room = getattr(target, "flash_bytes", None)
-    needed = sum(stage_cost(s.graph).parameters for s in program.stages)
-    return f"needs {number(needed)} B of int8 weights, has {number(room)} B" if room and needed > room else ""
-
-
-def _room(program: Program, target: hardware.Target) -> str:
-    room = getattr(target, "flash_bytes", None)
-    needed = sum(stage_cost(s.graph).parameters for s in program.stages)
-    return f"int8 weights take {100 * needed / room:.2g} % of {number(room)} B (estimated)" if room else ""
-
-
-def _primitives() -> frozenset[str]:
-    from neurodeploy.ir.ops import OPS
-
-    return frozenset(OPS)
+    sizes = {f["name"]: f["value"] for f in artifact.manifest["figures"]}
+    constants = sum(sizes.get(key) or 0 for key in ("flash_weights", "flash_tables"))
+    return f"constants take {number(constants)} of {number(room)} B" if room else ""

@@ -51,7 +51,7 @@ def main(
 def _print(run: Any, record: Path) -> None:
     out.print(f"ran on {run.where}", markup=False)
     if run.device:
-        out.print(f"the board says: target {run.device.target_id}, firmware {run.device.firmware_sha256}", markup=False)
+        out.print(f"the board says: target {run.device.target_id}, firmware {run.device.firmware_hash}", markup=False)
     if run.accuracy:
         out.print(_accuracy_line(run.accuracy), markup=False)
     if line := validation.first_difference(run):
