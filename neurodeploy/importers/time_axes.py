@@ -232,7 +232,7 @@ def reshape(axes: Axes, wanted: Sequence[Size]) -> Axes:
         elif right and right[0] == 1:
             result.append(UNIT)
             right.pop(0)
-        elif left and left[0].extent == 1:
+        elif left and left[0].extent == 1 and left[0].label != "time":
             left.pop(0)
         else:
             taken, given = _group(left, right)

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from neurodeploy.importers.time_stages import Key, Plan
 
 FORWARD, REVERSE = 1, 2
-#: Constants of at most this many elements are written in the graph itself.
-SMALL = 1
 
 
 class StageGraph:
@@ -87,7 +85,7 @@ class StageGraph:
         return self.b.input(fresh, type_)
 
     def _constant(self, node: Node, data: np.ndarray) -> Sym:
-        if data.size <= SMALL and data.ndim == 0:
+        if data.ndim == 0 and node.name.endswith("_const"):
             return self.b.const(data, dtype=node.type.dtype)
         return self.b.param(node.name, Param(node.type, data))
 
