@@ -7,6 +7,7 @@ shape of the graph is drawn by hypothesis, so that a failing case shrinks; numbe
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -30,6 +31,10 @@ class Case:
         from neurodeploy.ir.text import print_program
 
         return f"Case(\n{print_program(self.program)})"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """How hypothesis shows a failing case."""
+        printer.text(repr(self))
 
 
 def as_program(b: Builder, name: str, numerics: str = "float") -> Program:

@@ -64,6 +64,12 @@ class Quantize:
         return Simplify()(replace(legal, inputs=inputs, stages=stages, numerics="native", meta=meta))
 
 
+def legal_form(program: Program) -> Program:
+    """A calibrated, expanded program in the forms that are quantized, with the ranges of what was added."""
+    legal, ranges = _legal(program, measured_ranges(program))
+    return replace(legal, meta={**legal.meta, "ranges": ranges})
+
+
 def _legal(program: Program, measured: Mapping[str, Mapping[str, Any]]) -> tuple[Program, dict[str, dict[str, Any]]]:
     """Every stage in the forms that have integer rules, and the ranges of all values."""
     stages: list[Stage] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ class Lowering:
                     raise
                 raise type(error)(error.message, place=self.place(value), hint=error.hint) from error
         self._finish()
-        return self.b.graph()
+        return _named_after_what_is_kept(self.b.graph())
 
     def place(self, value: Value) -> str:
         return f"stage '{self.stage.name}': %{value.name} ({value.op})"
@@ -232,3 +233,25 @@ class Lowering:
         """Whether moves alone read a value: then it is worth narrowing once, in front of them."""
         readers = self.graph.uses().get(value.name, [])
         return all(r.op not in ("sigmoid", "tanh", "relu") for r in readers)
+
+
+def _named_after_what_is_kept(graph: Graph) -> Graph:
+    """Where a float value has a wide form and one that is kept, the kept one bears its name."""
+    kept = {v.name: v.name.removesuffix(".out") for v in graph.values if v.name.endswith(".out")}
+    types = graph.types()
+    swapped: dict[str, str] = {}
+    for out, name in kept.items():
+        wide = f"{name}.wide"
+        if name in types and name not in graph.params and wide not in types:
+            swapped |= {out: name, name: wide}
+    swapped = {old: new for old, new in swapped.items() if old not in graph.inputs}
+    rename = {v.name: swapped[v.name] for v in graph.values if v.name in swapped}
+    values = tuple(
+        replace(v, name=rename.get(v.name, v.name), args=tuple(rename.get(a, a) for a in v.args)) for v in graph.values
+    )
+    states = tuple(
+        replace(s, next=rename.get(s.next, s.next), when=rename.get(s.when, s.when) if s.when else None)
+        for s in graph.states
+    )
+    outputs = {out: rename.get(name, name) for out, name in graph.outputs.items()}
+    return replace(graph, values=values, states=states, outputs=outputs)

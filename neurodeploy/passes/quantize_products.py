@@ -65,9 +65,9 @@ def _sum(z: Lowering, value: Value) -> Fixed:
     x = z.e.single(z.fixed(value.args[0]))
     count = x.shape[value.attrs.get("axis", 0)]
     scale = float(x.scale)
-    while not (x.size * (scale**-1 * float(x.scale)) + 1) * count <= I32_MAX:
-        scale *= 2
-    if scale != float(x.scale):
+    if x.size * count > I32_MAX:
+        while (x.size * float(x.scale) / scale + 1) * count > I32_MAX or not z.e.reaches(x, scale):
+            scale *= 2
         x = z.e.rescale(x, scale, "i32")
     low, high = int(x.lo) * count, int(x.hi) * count
     return z.e.emit("sum", (x.sym,), scale, low, high, z.want(value), value.name, **value.attrs)

@@ -85,6 +85,12 @@ def _div(z: Lowering, value: Value) -> Fixed:
         room = max(int(math.log2(I32_MAX / max(x.size, 1))), 0)
         if room:
             x = z.e.shifted(x, 1 << room)
+    # A divisor with all its bits would leave the quotient none: it gets those that the result's scale asks for.
+    needed = 2.0 ** math.floor(math.log2(2 * float(x.scale) / z.want(value)))
+    if float(y.scale) < needed:
+        while not z.e.reaches(y, needed):
+            needed *= 2
+        y = z.e.rescale(y, needed, "i32")
     scale = float(x.scale) / float(y.scale)
     if int(y.lo) <= 0 <= int(y.hi):
         # A divisor of 0 gives the extreme of i32.

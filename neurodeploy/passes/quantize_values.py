@@ -19,6 +19,7 @@ from neurodeploy.ir.graph import Param
 from neurodeploy.ir.types import Quant, TensorType, int_range
 
 I32_MAX = 2**31 - 1
+_SHIFT_FIRST = 2**14
 Scale = float | np.ndarray
 Bound = int | np.ndarray
 
@@ -192,6 +193,10 @@ class Emitter:
         ):
             return self.shifted(x, int(factor), name)
         top = float(np.max(factor))
+        if top > _SHIFT_FIRST and dtype != "i32":
+            # Out of reach of one multiplier: each step of x is many steps of the result.
+            x = self.shifted(self._clamped(x, np.asarray(factor), high, dtype), _SHIFT_FIRST)
+            return self._rescaled(x, scale, dtype, name)
         _, pre = multiplier(top)
         mult = np.minimum(np.rint(np.asarray(factor) * 2.0 ** (32 - pre)), I32_MAX).astype(np.int64)
         if x.size << pre > I32_MAX:
@@ -235,11 +240,11 @@ class Emitter:
 
     def shifted(self, x: Fixed, by: int, name: str | None = None) -> Fixed:
         """The same real value at a scale ``by`` times finer: exact."""
-        key = ("shift", x.sym.name, float(x.scale), by)
+        key = ("shift", x.sym.name, np.asarray(x.scale).tobytes(), by)
         if key not in self._made:
             number = self.b.const(by, dtype="i32")
             self._made[key] = self.emit(
-                "mul", (x.sym, number), float(x.scale) / by, int(x.lo) * by, int(x.hi) * by, x.want,
+                "mul", (x.sym, number), x.scale / by, x.lo * by, x.hi * by, x.want,
                 name or f"{x.sym.name}.shifted",
             )  # fmt: skip
         return replace(self._made[key], want=x.want)

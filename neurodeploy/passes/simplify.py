@@ -14,7 +14,7 @@ from neurodeploy.ir.graph import Graph, Param, Program, Value, prune
 from neurodeploy.ir.ops_shape import slice_bounds
 from neurodeploy.ir.types import TensorType, Type
 from neurodeploy.passes.expand import expand_graph
-from neurodeploy.passes.rewrite import evaluate, rebuild, resolve
+from neurodeploy.passes.rewrite import Names, evaluate, rebuild, resolve
 
 #: Ops whose result is an argument, merely seen otherwise: folding them does not make a second copy worth having.
 _GROWING = frozenset({"broadcast", "gather", "concat"})
@@ -50,6 +50,7 @@ class Simplify:
         known: dict[str, Param] = dict(params)
         renamed: dict[str, str] = {}
         values: list[Value] = []
+        names = Names(types)
         for value in graph.values:
             value = replace(value, args=tuple(resolve(renamed, a) for a in value.args))
             same = _identity(value, types, known)
@@ -66,7 +67,10 @@ class Simplify:
             elif folded.type.shape == () and folded.type.quant is None:
                 values.append(_as_const(value, folded))
             else:
-                params[value.name] = folded
+                kept = names.fresh(_stem(value)) if value.args and value.args[0] in params else value.name
+                if kept != value.name:
+                    renamed[value.name] = kept
+                known[kept], params[kept], types[kept] = folded, folded, folded.type
         return rebuild(graph, values, params, renamed)
 
     def _constant(self, value: Value, known: Mapping[str, Param]) -> Param | None:
@@ -83,6 +87,14 @@ class Simplify:
             return evaluate(value, args)
         except NeurodeployError:
             return None  # it fails at run time too, and says there what failed
+
+
+def _stem(value: Value) -> str:
+    """A name that says what was made of a param: ``W.0_64`` for rows 0 to 63 of ``W``."""
+    source = value.args[0]
+    if value.op == "slice":
+        return f"{source}.{value.attrs.get('start', 0)}_{value.attrs.get('stop', 'end')}"
+    return f"{source}.{value.op}"
 
 
 def _as_const(value: Value, data: Param) -> Value:
