@@ -16,10 +16,9 @@ import operator
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from neurodeploy.errors import ModelError, UnsupportedError, nearest, require
-from neurodeploy.importers import torch_export
+from neurodeploy.importers import torch_check, torch_export
+from neurodeploy.importers.check import unchecked
 from neurodeploy.importers.time import Tensor, Tracer
 from neurodeploy.importers.torch_moves import MOVES
 from neurodeploy.importers.torch_ops import MATHS, Rule
@@ -45,7 +44,7 @@ REFUSED: Mapping[str, tuple[str, str]] = {
 SYMBOLIC = {getattr(operator, name) for name in ("add", "sub", "mul", "floordiv", "truediv", "neg", "mod", "pow")}
 
 
-def import_module(
+def load_torch(
     module: Any,
     example: Any = None,
     *,
@@ -54,6 +53,7 @@ def import_module(
     axes: Mapping[str, Sequence[str]] | None = None,
     outputs: Sequence[str] | None = None,
     name: str | None = None,
+    check: bool = True,
 ) -> Program:
     """A ``torch.nn.Module`` as a program, compared with the module at other lengths and batch sizes.
 
@@ -69,7 +69,7 @@ def import_module(
     require("torch", "torch", "importing a PyTorch module")
     import torch
 
-    from neurodeploy.importers import torch_check, torch_step
+    from neurodeploy.importers import torch_step
 
     if not isinstance(module, torch.nn.Module) or isinstance(module, torch.jit.ScriptModule):
         raise ModelError(
@@ -81,7 +81,7 @@ def import_module(
     with torch_export.in_eval_mode(module):
         states, example = torch_step.defaults(module, states, example)
         if states is not None:
-            return torch_step.import_step(module, example, states, initial or {}, outputs, label, source)
+            return torch_step.import_step(module, example, states, initial or {}, outputs, label, source, check)
         if initial:
             raise ModelError("initial= is given without states=.", place=source, hint="Name the states: states={...}.")
         args = torch_export.grown(module, torch_export.arguments(module, example, source), source)
@@ -91,7 +91,9 @@ def import_module(
         results = walk(tracer, exported, inputs)
         named = name_outputs(module, args, results, outputs, source)
         program = tracer.finish(named, {"origin": f"torch {torch.__version__}: {source}"})
-        return torch_check.check_sequence(module, args, program, inputs, named, source)
+        if not check:
+            return unchecked(program, "check=False")
+        return torch_check.check_sequence(module, args, program, list(inputs.values()), named, source)
 
 
 def _check_weights(module: Any, source: str) -> None:
@@ -110,21 +112,13 @@ def bind_inputs(
     tracer: Tracer, exported: Any, args: tuple[Any, ...], axes: Mapping[str, Sequence[str]], source: str
 ) -> dict[Any, Tensor]:
     """The graph's tensor inputs as inputs of the program, in the order of the example."""
-    leaves = tensors_of(args)
+    leaves = torch_check.tensors_of(args)
     nodes = input_nodes(exported)
     found: dict[Any, Tensor] = {}
     for argument, leaf in zip(torch_export.label_inputs(nodes, exported, leaves, axes, source), leaves):
         tracer.at("", argument.name)
         found[argument.node] = tracer.input(argument.name, argument.labels, argument.sizes, dtype_of(leaf))
     return found
-
-
-def tensors_of(args: Any) -> list[Any]:
-    """The tensors of nested arguments, in order."""
-    import torch
-    from torch.utils import _pytree as tree
-
-    return [leaf for leaf in tree.tree_leaves(args) if isinstance(leaf, torch.Tensor)]
 
 
 def input_nodes(exported: Any) -> list[Any]:
@@ -156,7 +150,7 @@ def walk(tracer: Tracer, exported: Any, inputs: Mapping[Any, Tensor], rules: Map
             value = exported.graph_module
             for part in str(node.target).split("."):
                 value = getattr(value, part)
-            table[node] = tracer.constant(_numbers(value)) if hasattr(value, "detach") else value
+            table[node] = tracer.constant(torch_check.as_array(value)) if hasattr(value, "detach") else value
         elif node.op == "call_function":
             args, kwargs = _resolve(node.args, table), _resolve(node.kwargs, table)
             table[node] = _call(tracer, node, args, kwargs, rules)
@@ -173,12 +167,7 @@ def _leaf(tracer: Tracer, exported: Any, spec: Any) -> Any:
         return getattr(spec.arg, "value", None)
     held = exported.state_dict.get(spec.target)
     held = exported.constants[spec.target] if held is None else held
-    return tracer.constant(_numbers(held), spec.target.replace(".", "_"))
-
-
-def _numbers(tensor: Any) -> np.ndarray:
-    tensor = tensor.detach().cpu()
-    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    return tracer.constant(torch_check.as_array(held), spec.target.replace(".", "_"))
 
 
 def _resolve(value: Any, table: Mapping[Any, Any]) -> Any:
@@ -222,33 +211,34 @@ def _call(tracer: Tracer, node: Any, args: list[Any], kwargs: dict[str, Any], ru
         raise tracer.error(f"'{kind}' is called in a way that isn't supported: {error}.") from error
 
 
+def name_results(module: Any, args: tuple[Any, ...], count: int) -> list[str]:
+    """Names of the results of ``forward``: by their keys where it returns a dict, or numbered."""
+    from torch.utils import _pytree as tree
+
+    paths = [path for path, leaf in tree.tree_flatten_with_path(module(*args))[0]]
+    if count == 1 and not paths[0]:
+        return ["output"]
+    keys = ["_".join(str(getattr(p, "key", getattr(p, "idx", p))) for p in path) for path in paths]
+    return [f"output_{key}" if key[:1].isdigit() else key for key in keys]
+
+
 def name_outputs(
     module: Any, args: tuple[Any, ...], results: Sequence[Any], names: Sequence[str] | None, source: str
 ) -> dict[str, Tensor]:
-    """The results by name: as the caller named them, by their keys where forward returns a dict, or by number."""
-    from torch.utils import _pytree as tree
-
-    paths = [path for path, _ in tree.tree_flatten_with_path(module(*args))[0]]
-    if names is not None:
-        if len(names) != len(results) or len(set(names)) != len(names):
-            raise ModelError(
-                f"outputs= names {len(names)} results; forward returns {len(results)}.",
-                place=source,
-                hint="Give one name each, all different.",
-            )
-        keys = list(names)
-    elif len(results) == 1 and not paths[0]:
-        keys = ["output"]
-    else:
-        keys = ["_".join(str(getattr(p, "key", getattr(p, "idx", p))) for p in path) for path in paths]
-        keys = [f"output_{key}" if key[:1].isdigit() else key for key in keys]
+    """The tensors among the results by name, as the caller named them or as :func:`name_results` does."""
+    keys = list(names) if names is not None else name_results(module, args, len(results))
+    if len(keys) != len(results) or len(set(keys)) != len(keys):
+        raise ModelError(
+            f"outputs= gives {len(keys)} names; forward returns {len(results)}.",
+            place=source,
+            hint="Give one name each, all different.",
+        )
     found: dict[str, Tensor] = {}
-    for key, value in zip(keys, results, strict=True):
-        if value is None:
-            continue
-        if not isinstance(value, Tensor):
+    for key, value in zip(keys, results):
+        if value is not None and not isinstance(value, Tensor):
             raise ModelError(f"result '{key}' is {value}, no tensor.", place=source, hint="Return tensors only.")
-        found[key] = value
+        if value is not None:
+            found[key] = value
     if not found:
         raise ModelError("forward returns no tensor.", place=source)
     return found
