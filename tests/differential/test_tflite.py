@@ -1,0 +1,288 @@
+"""The tflite numerics against TFLite Micro itself: the golden model equals the wheel's kernels on every bit.
+
+Operators one by one (unary ones on every int16), every recurrent family, random graphs, and a trained classifier.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+
+from neurodeploy import hardware
+from neurodeploy.backends import backend, runner
+from neurodeploy.data import Data, arrange
+from neurodeploy.errors import MissingExtraError, UnsupportedError, UsageError
+from neurodeploy.ir import interpret, text
+from neurodeploy.ir.build import Builder
+from neurodeploy.ir.drive import real_outputs
+from neurodeploy.ir.graph import Param, Program, ProgramInput, Ref, Stage
+from neurodeploy.ir.ops import OPS
+from neurodeploy.ir.types import Quant, TensorType
+from neurodeploy.passes import pipeline, run
+from tests.families import CASES
+from tests.strategies import float_cases
+
+pytest.importorskip("tflite_micro", reason="the extra 'tflite' is not installed")
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+EVERY = np.arange(-32768, 32768, dtype=np.int16)[None]
+TARGET = hardware.find("tflm")
+
+#: Families that TFLM's int16 kernels can't run, and the op or value that stands in the way.
+REFUSED = {
+    "second_order": "einsum",
+    "ising": "i32",
+    "clockwork": "i32",
+    "recursive": "i32",
+    "rntn": "i32",
+    "ntm": "softplus",
+    "dnc": "prod",
+    "pushdown_automaton": "multiplies two computed values",
+    "memristive_network": "solve",
+}
+
+
+# -- operators ---------------------------------------------------------------------------------------------------------
+
+
+def i16(scale: float, *shape: int) -> TensorType:
+    return TensorType(shape, "i16", Quant(float(np.float32(scale))))
+
+
+def assert_kernel(op, types, result, arrays, constants=None):
+    """One operator in a model of its own; ``arrays`` ``[B, ...]`` for its inputs, ``constants`` for its params."""
+    from neurodeploy.backends.tflite_emit import stage_model
+    from neurodeploy.deploy.tflm import TFLMExecutor
+
+    b, constants = Builder(), constants or {}
+    args = [b.param(n, Param(t, constants[n])) if n in constants else b.input(n, t) for n, t in types.items()]
+    value = b(op, *args, quant=result)
+    b.output("y", value)
+    graph = b.graph()
+    engine = TFLMExecutor(stage_model(graph, op), graph)
+    batch = len(next(iter(arrays.values())))
+    engine.reset(batch, {})
+    found = engine.run_block({n: a[:, None] for n, a in arrays.items()}, np.ones((batch, 1), bool))["y"][:, 0]
+    given = [constants[n][None] if n in constants else arrays[n] for n in types]
+    wanted = OPS[op].eval(given, {}, value.type, list(types.values()))
+    np.testing.assert_array_equal(found, np.broadcast_to(wanted, found.shape))
+
+
+#: Powers of two on both sides of the kernels' own ranges, one within their tolerance of 2^-12, and others.
+SCALES = [2.0**-k for k in (1, 8, 9, 10, 11, 12, 13, 14, 20)] + [2.44141e-4 * 1.0004, 2.442e-4, 3.3e-4, 1e-3, 1e-5, 0.4]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("op", ["tfl_logistic", "tfl_tanh"])
+def test_activations_on_every_int16(op, scale):
+    assert_kernel(op, {"x": i16(scale, 65536)}, Quant(2.0**-15), {"x": EVERY})
+
+
+@pytest.mark.parametrize("ratio", [0.07, 0.5, 0.99, 1.0, 1.7, 3000.0])
+@pytest.mark.parametrize("op", ["tfl_relu", "tfl_quantize"])
+def test_rescaling_on_every_int16(op, ratio):
+    assert_kernel(op, {"x": i16(1.234e-3, 65536)}, i16(1.234e-3 / ratio).quant, {"x": EVERY})
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("op", ["tfl_add", "tfl_sub", "tfl_mul"])
+def test_arithmetic_on_wide_vectors(op, seed):
+    rng = np.random.default_rng(seed)
+    left, right = np.exp(rng.uniform(-11, -4, 2))
+    out = left * right * np.exp(rng.uniform(0.1, 11)) if op == "tfl_mul" else max(left, right) * rng.uniform(0.1, 3)
+    x, y = (rng.integers(-32768, 32768, (1, 20000)).astype(np.int16) for _ in range(2))
+    x[0, :4], y[0, :4] = [-32768, -32768, 32767, 32767], [-32768, 32767, -32768, 32767]
+    assert_kernel(op, {"x": i16(left, 20000), "y": i16(right, 20000)}, i16(out).quant, {"x": x, "y": y})
+    one = rng.integers(-32768, 32768, ()).astype(np.int16)
+    assert_kernel(op, {"x": i16(left, 20000), "y": i16(right)}, i16(out).quant, {"x": x}, {"y": one})
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (1, 9), (7, 5), (32, 64)])
+def test_fully_connected(rows, columns, biased, seed):
+    rng = np.random.default_rng(seed)
+    into = float(np.float32(np.exp(rng.uniform(-11, -6))))
+    scales = tuple(float(np.float32(s)) for s in rng.uniform(1e-3, 1e-1, rows))
+    types = {"x": i16(into, columns), "w": TensorType((rows, columns), "i8", Quant(scales, 0, 0))}
+    constants = {"w": rng.integers(-127, 128, (rows, columns)).astype(np.int8)}
+    if biased:
+        steps = tuple(float(np.float32(into * s)) for s in scales)
+        types["b"] = TensorType((rows,), "i64", Quant(steps, 0, 0))
+        constants["b"] = rng.integers(-(1 << 31), 1 << 31, rows)
+    x = rng.integers(-32768, 32768, (200, columns)).astype(np.int16)
+    out = i16(into * np.mean(scales) * 60 * np.sqrt(columns)).quant
+    assert_kernel("tfl_fully_connected", types, out, {"x": x}, constants)
+
+
+# -- programs ----------------------------------------------------------------------------------------------------------
+
+
+def quantized(program: Program, data: Data) -> Program:
+    return run(program, pipeline("tflite", "tflite", data=data))
+
+
+def sampled(program: Program, inputs, lengths) -> Data:
+    from dataclasses import replace
+
+    data = arrange(dict(inputs), program)
+    return data if lengths is None else replace(data, lengths=np.asarray(lengths))
+
+
+def assert_exact(program: Program, inputs, lengths=None, source=None, states=True):
+    """The wheel equals the interpreter: outputs and states of every step, and the outputs of the shipped files."""
+    artifact = backend("tflite").compile(program, TARGET, source=source)
+    golden = interpret.run(program, inputs, lengths, states=states)
+    for trail in (False, True) if states else (False,):
+        found = runner("tflm").run(artifact, dict(inputs), lengths, states=trail)
+        tables = [(found.outputs, golden.outputs), (found.series, golden.series), (found.steps, golden.steps)]
+        tables += [(found.states, golden.states)] if trail else []
+        for got, wanted in tables:
+            assert set(got) == set(wanted)
+            for name, array in wanted.items():
+                assert got[name].dtype == array.dtype
+                np.testing.assert_array_equal(got[name], array, err_msg=name)
+    return artifact, golden
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_families(case):
+    data = sampled(case.program, case.inputs, case.lengths)
+    if case.name in REFUSED:
+        with pytest.raises(UnsupportedError, match=REFUSED[case.name]):
+            quantized(case.program, data)
+        return
+    program = quantized(case.program, data)
+    _, golden = assert_exact(program, case.inputs, case.lengths, case.program)
+    plain = interpret.run(case.program, case.inputs, case.lengths).outputs
+    for name, array in real_outputs(program, golden).items():
+        assert np.abs(array.astype(float) - plain[name]).max() < 0.02 * max(1.0, np.abs(plain[name]).max())
+
+
+@settings(max_examples=60)
+@given(float_cases())
+def test_random_graphs(case):
+    try:
+        program = quantized(case.program, sampled(case.program, case.inputs, case.lengths))
+    except (UnsupportedError, UsageError) as error:
+        assume(not isinstance(error, UsageError) or "no calibrated range" in str(error))
+        assert error.place
+        return
+    assert_exact(program, case.inputs, case.lengths, states=False)
+
+
+def vowels() -> Program:
+    """The example's GRU, its weights read from the ONNX file: gates z, r, n there; r, z, n here."""
+    import onnx
+
+    model = onnx.load(str(EXAMPLES / "models" / "vowels_gru.onnx"))
+    weights = {i.name: onnx.numpy_helper.to_array(i) for i in model.graph.initializer}
+    node = next(n for n in model.graph.node if n.op_type == "GRU")
+    order = np.r_[32:64, 0:32, 64:96]
+    w, u, both = (weights[name][0] for name in node.input[1:4])
+    into, own = both[:96][order], both[96:][order]
+    b = Builder()
+    x, h = b.input("x", [12]), b.state("h", [32])
+    bias = into + np.r_[own[:64], np.zeros(32)]
+    params = [b.param("W", w[order]), b.param("U", u[order]), b.param("b", bias), b.param("u", own[64:])]
+    (new,) = b.call("gru", x, h, *params)
+    b.next(h, new)
+    b.output("logits", b.param("V", weights["fc.weight"]) @ new + b.param("c", weights["fc.bias"]))
+    stage = Stage("main", b.graph(), inputs_from={"x": Ref("x")})
+    inputs = {"x": ProgramInput(TensorType((12,)))}
+    return Program("vowels", inputs, (stage,), {"logits": Ref("logits", "main", "last")})
+
+
+def test_a_trained_gru_keeps_its_accuracy_and_every_bit():
+    source = vowels()
+    with np.load(EXAMPLES / "data" / "japanese_vowels_train.npz") as train:
+        program = quantized(source, sampled(source, {"x": train["x"]}, train["lengths"]))
+    with np.load(EXAMPLES / "data" / "japanese_vowels_test.npz") as test:
+        x, lengths, y = test["x"], test["lengths"], test["y"]
+    artifact, golden = assert_exact(program, {"x": x}, lengths, source, states=False)
+    plain = interpret.run(source, {"x": x}, lengths).outputs["logits"].argmax(-1)
+    assert (plain == y).mean() > 0.95
+    assert abs((golden.outputs["logits"].argmax(-1) == y).mean() - (plain == y).mean()) <= 0.005
+    figures = {f["name"]: f for f in artifact.manifest["figures"]}
+    assert figures["macs"]["value"] == 96 * 12 + 96 * 32 + 9 * 32
+    assert figures["tflite_bytes"]["value"] == len(artifact.files["main.tflite"])
+    assert figures["arena_bytes"]["how"] == "measured"
+    assert figures["arena_bytes"]["value"] > 2 * (96 + 32)
+
+
+# -- artifact and runner -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small():
+    """An LSTM's artifact and its inputs."""
+    case = CASES["lstm"]
+    program = quantized(case.program, sampled(case.program, case.inputs, case.lengths))
+    return backend("tflite").compile(program, TARGET, source=case.program), case
+
+
+def test_an_artifact_is_whole_and_reproducible(small, tmp_path):
+    artifact, case = small
+    program = text.from_files(artifact.files, "program")
+    assert text.from_files(artifact.files, "source") == case.program
+    assert program.numerics == artifact.manifest["numerics"] == "tflite"
+    assert backend("tflite").compile(program, TARGET, source=case.program).files == artifact.files
+    loaded = type(artifact).load(artifact.save(tmp_path / "build"))
+    again = runner("tflm").run(loaded, dict(case.inputs), case.lengths)
+    first = runner("tflm").run(artifact, dict(case.inputs), case.lengths)
+    np.testing.assert_array_equal(again.outputs["y"], first.outputs["y"])
+
+
+def test_litert_reads_the_files_too(small):
+    litert = pytest.importorskip("ai_edge_litert.interpreter", reason="ai-edge-litert is not installed")
+    artifact, _ = small
+    engine = litert.Interpreter(model_content=artifact.files["main.tflite"])
+    engine.allocate_tensors()
+    assert [d["dtype"] for d in engine.get_input_details()] == [np.int16]
+
+
+def test_other_builds_and_options_are_refused(small):
+    from dataclasses import replace
+
+    artifact, case = small
+    with pytest.raises(UsageError, match="a build for 'c'"):
+        runner("tflm").run(replace(artifact, backend="c"), dict(case.inputs), case.lengths)
+    with pytest.raises(UsageError, match="no option 'port'"):
+        runner("tflm").run(artifact, dict(case.inputs), case.lengths, port="x")
+    with pytest.raises(UnsupportedError, match="float numerics; needed tflite"):
+        backend("tflite").compile(case.program, TARGET)
+
+
+def test_without_the_wheel_it_compiles_but_does_not_run(small, monkeypatch):
+    import sys
+
+    artifact, case = small
+    program = text.from_files(artifact.files, "program")
+    monkeypatch.setitem(sys.modules, "tflite_micro", None)
+    made = backend("tflite").compile(program, TARGET, source=case.program)
+    assert made.files == artifact.files
+    assert {f["name"]: f["how"] for f in made.manifest["figures"]}["arena_bytes"] == "unknown"
+    with pytest.raises(MissingExtraError, match=r"neurodeploy\[tflite\]"):
+        runner("tflm").run(made, dict(case.inputs), case.lengths)
+
+
+def test_what_tflm_would_compute_wrongly_is_refused():
+    from neurodeploy.backends.tflite_emit import stage_model
+
+    def graph(op, *quants, **attrs):
+        b = Builder()
+        b.output("y", b(op, *(b.input(f"x{i}", [4], "i16", q) for i, q in enumerate(quants)), quant=quants[0], **attrs))
+        return partial(stage_model, b.graph(), "net/main")
+
+    with pytest.raises(UnsupportedError, match="%max: max joins .* needed one scale"):
+        graph("max", Quant(0.1), Quant(0.2))()
+    with pytest.raises(UnsupportedError, match="concat joins 11 values; TFLM joins 10"):
+        graph("concat", *[Quant(0.1)] * 11, axis=0)()
+    b = Builder()
+    b.output("y", b("lt", b.input("a", [4], "i16", Quant(0.1)), b.input("b", [4], "i16", Quant(0.2))))
+    with pytest.raises(UnsupportedError, match="%lt: lt compares .* needed one scale"):
+        stage_model(b.graph(), "net/main")

@@ -1,0 +1,184 @@
+"""The TFLite dialect without the wheel: rounding rules at their ties, tables, refusals, and the choice of scales."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from neurodeploy.errors import IRError, MissingExtraError, NumericsError, UnsupportedError, UsageError
+from neurodeploy.ir.build import Builder
+from neurodeploy.ir.graph import Drive, Program, ProgramInput, Ref, Stage
+from neurodeploy.ir.ops import OPS
+from neurodeploy.ir.tflite_ops import (
+    multiply_32,
+    multiply_64,
+    quantize_multiplier,
+    rounding_shift,
+    sigmoid_table,
+)
+from neurodeploy.ir.types import Quant, TensorType
+from neurodeploy.passes.quantize_tflite import QuantizeTFLite
+
+EVERY = np.arange(-32768, 32768, dtype=np.int16)[None]
+
+
+def i16(scale, *shape):
+    return TensorType(shape, "i16", Quant(scale))
+
+
+def test_rounding_shift_takes_halves_away_from_zero():
+    x = np.array([-6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6])
+    assert rounding_shift(x, 2).tolist() == [-2, -1, -1, -1, -1, 0, 0, 0, 1, 1, 1, 1, 2]
+    assert rounding_shift(x, 0).tolist() == x.tolist()
+
+
+def test_a_multiplier_is_31_bits_and_an_exponent():
+    assert [int(v) for v in quantize_multiplier(0.5)] == [1 << 30, 0]
+    assert [int(v) for v in quantize_multiplier(1.0)] == [1 << 30, 1]
+    # rounding up to 2^31 moves on to the next exponent
+    assert [int(v) for v in quantize_multiplier(1 - 2.0**-40)] == [1 << 30, 1]
+    assert [int(v) for v in quantize_multiplier(2.0**-40)] == [0, 0]
+
+
+def test_the_int32_product_rounds_twice():
+    mult, shift = quantize_multiplier(2.0**-3)
+    # 3/8: 1.5 goes up to 2, and 2/4 away from zero to 1; -3/8: -1.5 goes up to -1, and -1/4 to 0
+    assert multiply_32(np.array([3, 4, -3, -4]), mult, shift).tolist() == [1, 1, 0, -1]
+
+
+def test_the_int64_product_has_a_16_bit_multiplier():
+    mult, shift = quantize_multiplier(0.7)
+    reduced = round(0.7 * 2**15)
+    x = np.array([10**9, -(10**9), 12345])
+    assert multiply_64(x, mult, shift).tolist() == [(int(v) * reduced + (1 << 14)) >> 15 for v in x]
+    # the largest multipliers are cut off, not rounded up into the sign bit
+    assert multiply_64(np.array([1 << 20]), np.array(0x7FFFFFFF), np.array(0)).tolist() == [
+        ((1 << 20) * 0x7FFF + (1 << 14)) >> 15
+    ]
+
+
+def test_overflow_raises_where_the_kernel_would_be_undefined():
+    with pytest.raises(NumericsError, match="i32 holds"):
+        multiply_32(np.array([1 << 20]), np.array(1 << 30), np.array(12))
+    coarse = i16(8.0, 65536)
+    with pytest.raises(NumericsError, match="i32 holds"):
+        OPS["tfl_tanh"].eval([EVERY], {}, i16(2.0**-15, 65536), [coarse])
+
+
+def test_the_table_is_the_sigmoid():
+    table = sigmoid_table()
+    exact = 65536 / (1 + np.exp(-np.arange(256) / 24))
+    assert (table[0], table[-1], len(table)) == (32768, 65535, 256)
+    assert (np.diff(table) >= 0).all()
+    assert np.abs(table - exact).max() < 1.2
+
+
+@pytest.mark.parametrize("scale", [2.0**-11, 2.0**-12, 2.0**-14, 3.3e-4])
+@pytest.mark.parametrize(("op", "function"), [("tfl_tanh", np.tanh), ("tfl_logistic", lambda x: 1 / (1 + np.exp(-x)))])
+def test_the_activations_are_close_to_the_functions(op, function, scale):
+    found = OPS[op].eval([EVERY], {}, i16(2.0**-15, 65536), [i16(scale, 65536)])
+    assert np.abs(found * 2.0**-15 - function(EVERY * scale)).max() < 2.5e-4
+    assert (np.diff(found[0].astype(int)) >= 0).all()
+
+
+def test_shapes_and_dtypes_are_checked():
+    x, w = i16(0.1, 4), TensorType((3, 4), "i8", Quant((0.1, 0.1, 0.1), 0, 0))
+    assert OPS["tfl_fully_connected"].check([x, w], {}).shape == (3,)
+    assert OPS["tfl_add"].check([i16(0.1, 3, 1), x], {}).shape == (3, 4)
+    for op, types in (
+        ("tfl_fully_connected", [x, TensorType((3, 5), "i8")]),
+        ("tfl_fully_connected", [x, w, TensorType((3,), "i32")]),
+        ("tfl_add", [x, w]),
+        ("tfl_tanh", [w]),
+    ):
+        with pytest.raises(IRError, match="takes"):
+            OPS[op].check(types, {})
+    with pytest.raises(IRError, match="needs a scale"):
+        OPS["tfl_quantize"].eval([EVERY], {}, i16(0.1, 65536), [TensorType((65536,), "i16")])
+
+
+# -- the quantizer -----------------------------------------------------------------------------------------------------
+
+
+def program(b, ranges, **meta):
+    graph = b.graph()
+    inputs = {name: ProgramInput(type_) for name, type_ in graph.inputs.items()}
+    stage = Stage("main", graph, Drive(), {name: Ref(name) for name in inputs})
+    outputs = {name: Ref(name, "main") for name in graph.outputs}
+    return Program("net", inputs, (stage,), outputs, meta={"ranges": {"main": ranges}, **meta})
+
+
+def elman():
+    b = Builder()
+    x, h = b.input("x", [2]), b.state("h", [3])
+    z = b.param("W", np.ones((3, 2))) @ x + b.param("U", np.eye(3)) @ h + b.param("b", np.ones(3))
+    new = b("tanh", z, name="new")
+    b.next(h, new)
+    b.output("y", new)
+    ranges = {"x": [-5, 5], "h": [-1, 1], "new": [-1, 1], "matmul": [-9, 9], "matmul_1": [-1, 1], "add": [-9, 9]}
+    return program(b, {**ranges, "add_1": [-9.5, 10.5]}, kept=1)
+
+
+def test_a_sum_of_products_becomes_two_products_and_an_add():
+    made = QuantizeTFLite()(elman())
+    graph = made.stages[0].graph
+    assert made.numerics == "tflite"
+    assert made.meta == {"kept": 1}
+    assert [v.op for v in graph.values] == ["tfl_fully_connected", "tfl_fully_connected", "tfl_add", "tfl_tanh"]
+    assert [len(v.args) for v in graph.values] == [2, 3, 2, 1]
+    assert {p.type.dtype for p in graph.params.values()} == {"i8", "i64"}
+
+
+def test_scales_follow_the_kernels_rules():
+    graph = QuantizeTFLite()(elman()).stages[0].graph
+    types = graph.types()
+    assert types["new"] == types["h"] == TensorType((3,), "i16", Quant(2.0**-15))
+    # 10.5 with headroom needs 2^-11 to be held, and feeds only the table
+    assert types["add_1"].quant == Quant(2.0**-11)
+    assert types["x"].quant.scale == float(np.float32(5 * 1.1 / 32767))
+    assert QuantizeTFLite(headroom=2.0)(elman()).inputs["x"].type.quant.scale == float(np.float32(10 / 32767))
+
+
+def test_what_has_no_kernel_is_refused_by_op_and_value():
+    b = Builder()
+    b.output("y", b("exp", b.input("x", [2])))
+    with pytest.raises(UnsupportedError, match="net/main: %exp: exp has no int16 kernel"):
+        QuantizeTFLite()(program(b, {"x": [-1, 1], "exp": [0, 3]}))
+    b = Builder()
+    x = b.input("x", [2])
+    b.output("y", b("div", x, x))
+    with pytest.raises(UnsupportedError, match="net/main: %div: divides by a computed value"):
+        QuantizeTFLite()(program(b, {"x": [1, 2], "div": [1, 1]}))
+    b = Builder()
+    x = b.input("x", [2])
+    b.output("y", x @ x)
+    with pytest.raises(UnsupportedError, match="net/main: %matmul: multiplies two computed values"):
+        QuantizeTFLite()(program(b, {"x": [1, 2], "matmul": [1, 1]}))
+
+
+def test_a_value_without_a_range_is_named():
+    b = Builder()
+    b.output("y", b("tanh", b.input("x", [2])))
+    with pytest.raises(UsageError, match="main: %tanh: has no calibrated range"):
+        QuantizeTFLite()(program(b, {"x": [-1, 1]}))
+
+
+def test_a_composite_and_a_quantized_program_are_refused():
+    with pytest.raises(UsageError, match="is tflite already"):
+        QuantizeTFLite()(QuantizeTFLite()(elman()))
+    b = Builder()
+    x, h = b.input("x", [2]), b.state("h", [2])
+    (new,) = b.call("elman", x, h, *(b.param(n, np.eye(2)) for n in "WU"), b.param("b", np.zeros(2)), name="cell")
+    b.next(h, new)
+    with pytest.raises(IRError, match="%cell: elman is a composite; expand the program first"):
+        QuantizeTFLite()(program(b, {n: [-1, 1] for n in ("x", "h", "cell")}))
+
+
+def test_without_a_schema_module_the_extra_is_named(monkeypatch):
+    from neurodeploy.backends.tflite_emit import stage_model
+
+    for name in ("ai_edge_litert.schema_py_generated", "tflite_micro"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "tflite_micro.tensorflow.lite.micro.python.schema_py_generated", None)
+    with pytest.raises(MissingExtraError, match=r"neurodeploy\[tflite\]"):
+        stage_model(QuantizeTFLite()(elman()).stages[0].graph, "net/main")
