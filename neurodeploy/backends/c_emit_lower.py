@@ -37,6 +37,8 @@ PAIRS = Layout("pairs", columns=4, align=2)
 def lower(graph: Graph, layout: Layout = PLAIN) -> Graph:
     """The graph with products as ``matvec`` and constants as params; every composite but ``affine`` is inlined."""
     graph = inline(graph)
+    held = tuple(replace(s, when=None) if s.next == s.name else s for s in graph.states)
+    graph = replace(graph, states=held)
     graph = prune(_constants_to_params(graph))
     graph = _Products(graph, layout).lower()
     graph = _fuse_requantize(_slice_products(graph))

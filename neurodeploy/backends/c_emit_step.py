@@ -106,6 +106,7 @@ class StepWriter:
         self.macs: list[tuple[tuple[str, ...], int]] = []
         for value in self.graph.values:
             self.names[value.name] = self.fresh(value.name)
+        self.guard_of = {v.name: item.guard for item in plan.fused.items for v in item.values}
         self.buffers = {b.name: self.names.get(b.name) or self.fresh(b.name) for b in plan.buffers}
 
     # -- text ---------------------------------------------------------------------------------------------------------
@@ -123,7 +124,7 @@ class StepWriter:
         self.lines.append("    " * self.depth + text if text else "")
 
     def open(self, text: str) -> None:
-        self.line(f"{text} {{")
+        self.line(f"{text} {{" if text else "{")
         self.depth += 1
 
     def close(self) -> None:
@@ -196,7 +197,6 @@ class StepWriter:
         """The statements of the step."""
         guard: tuple[str, ...] = ()
         for action in self.plan.actions:
-            start = len(self.lines)
             if action.guard != guard:
                 if guard:
                     self.close()
@@ -209,10 +209,20 @@ class StepWriter:
                 c_ops_calls.call(self, action)
             else:
                 self._copy(action)
-            del start
         if guard:
             self.close()
-        return self.lines
+        return self._all_used()
+
+    def _all_used(self) -> list[str]:
+        """The lines, with a mark behind scalars that nothing reads after all (the index of a table of one row)."""
+        text = "\n".join(self.lines)
+        marked = []
+        for line in self.lines:
+            marked.append(line)
+            found = re.match(r"( +)const \w+ (\w+) = ", line)
+            if found and len(re.findall(rf"\b{found[2]}\b", text)) == 1:
+                marked.append(f"{found[1]}(void){found[2]};")
+        return marked
 
     def _copy(self, copy: Copy) -> None:
         view = self.fused.views[copy.source]
@@ -241,12 +251,15 @@ class StepWriter:
             arg
             for value in loop.values
             for position, arg in enumerate(value.args)
-            if self.fused.source.get(arg) not in own and not (value.op == "lut" and position == 1)
+            if self.fused.source.get(arg) not in own
+            and not (value.op == "lut" and position == 1)
+            and not self._conditional(loop, value, position)
         ]
         views = {name: self.fused.views[name].broadcast(loop.shape) for name in dict.fromkeys(reads)}
         targets = [(value, place) for value in loop.values for place in self._targets(value)]
         whole = {value.name: self.fused.views[value.name] for value, _ in targets}
-        shape, axes = collapse(loop.shape, [*views.values(), *whole.values()])
+        late = [self.fused.views[v.args[1]].broadcast(loop.shape) for v in loop.values if self._conditional(loop, v, 1)]
+        shape, axes = collapse(loop.shape, [*views.values(), *whole.values(), *late])
         count = self.loops(shape, INDICES)
 
         def view_at(view: View) -> str:
@@ -263,7 +276,12 @@ class StepWriter:
             if (view,) not in registers:
                 registers[(view,)] = self._load(view, view_at(view), taken, bool(shape))
         for value in loop.values:
-            self._compute(loop, value, own, {n: registers[(v,)] for n, v in views.items()})
+            held = {n: registers[(v,)] for n, v in views.items()}
+            if self._conditional(loop, value, 1):
+                view = self.fused.views[value.args[1]].broadcast(loop.shape)
+                lvalue = self.lvalue(self.place(view.base))
+                held[value.args[1]] = lvalue if self.is_scalar(self.place(view.base)) else f"{lvalue}[{view_at(view)}]"
+            self._compute(loop, value, own, held)
         for value, place in targets:
             target = self.lvalue(place)
             if not self.is_scalar(place):
@@ -272,6 +290,13 @@ class StepWriter:
             self.line(f"{target} = {stored(value.tensor.dtype, self.names[value.name])};")
         for _ in range(count):
             self.close()
+
+    def _conditional(self, loop: Loop, value: Value, position: int) -> bool:
+        """Whether an argument is only computed where the select that takes it wants it: then it is read there only."""
+        if value.op != "select" or position != 1:
+            return False
+        needed = self.fused.needs.get(value.args[1], frozenset())
+        return any(set(self.guard_of.get(name, ())) - set(loop.guard) for name in needed)
 
     def _targets(self, value: Value) -> list[Place]:
         base = self.fused.views[value.name].base

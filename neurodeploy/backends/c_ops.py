@@ -69,6 +69,8 @@ def _pick(sign: str, logic: str) -> Callable[..., str]:
     def write(value: Value, a: Sequence[str], types: Types) -> str:
         if value.tensor.dtype == "bool":
             return f"{a[0]} {logic} {a[1]}"
+        if a[0] == a[1]:
+            return a[0]
         nan = f" || {a[0]} != {a[0]}" if value.tensor.dtype == "f32" else ""  # NaN wins, as in NumPy
         return f"{a[0]} {sign} {a[1]}{nan} ? {a[0]} : {a[1]}"
 
@@ -80,7 +82,12 @@ def _float_call(name: str) -> Callable[..., str]:
 
 
 def _compare(sign: str) -> Callable[..., str]:
-    return lambda value, a, types: f"{a[0]} {sign} {a[1]}"
+    def write(value: Value, a: Sequence[str], types: Types) -> str:
+        if a[0] == a[1] and types[0].dtype != "f32":
+            return f"{a[0]} - {a[1]} {sign} 0"  # compilers warn of what compares itself
+        return f"{a[0]} {sign} {a[1]}"
+
+    return write
 
 
 def _abs(value: Value, a: Sequence[str], types: Types) -> str:

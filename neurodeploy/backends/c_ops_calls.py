@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -107,7 +108,7 @@ def _contract(w: StepWriter, value: Value, action: Call, terms: Sequence[str], o
         product = f"(uint32_t)({' * '.join(factors)})"
     else:
         product = " * ".join(f"({acc}){f}" for f in factors)
-    w.line(f"acc += {product};")
+    w.line(f"acc = acc + {product};")
     _close(w, inner)
     result = _result(w, value, [index[x] for x in out])
     w.line(f"{result} = {f'({STORED[dtype]})acc' if dtype != 'f32' else 'acc'};")
@@ -135,7 +136,7 @@ def _sum(w: StepWriter, value: Value, source: str, first: str, count: int) -> st
     acc = WRAPS.get(dtype, "float")
     w.line(f"{acc} acc = 0;")
     w.open(f"for (int32_t q = 0; q < {count}; ++q)")
-    w.line(f"acc += {source if dtype == 'f32' else f'({acc}){source}'};")
+    w.line(f"acc = acc + {source if dtype == 'f32' else f'({acc}){source}'};")
     w.close()
     return "acc" if dtype == "f32" else f"({STORED[dtype]})acc"
 
@@ -273,8 +274,10 @@ def _gather(w: StepWriter, value: Value, action: Call) -> None:
     count = w.loops(value.tensor.shape, names)
     if not count:
         w.open("")
-    w.line(f"const int32_t at = nd_index({w.at(index, names[axis : axis + rank])}, {shape[axis]});")
-    w.line(f"{_result(w, value, names)} = {w.at(data, [*names[:axis], 'at', *names[axis + rank :]])};")
+    found = w.at(data, [*names[:axis], "at", *names[axis + rank :]])
+    if re.search(r"\bat\b", found):  # an axis of one row, or of equal ones, needs no index
+        w.line(f"const int32_t at = nd_index({w.at(index, names[axis : axis + rank])}, {shape[axis]});")
+    w.line(f"{_result(w, value, names)} = {found};")
     _close(w, count or 1)
 
 

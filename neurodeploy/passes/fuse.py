@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from neurodeploy.ir.graph import Graph, Value, guards
+from neurodeploy.ir.graph import Graph, Value, guards, prune
 from neurodeploy.ir.ops import OPS
 from neurodeploy.ir.ops_shape import slice_bounds
 from neurodeploy.ir.types import TensorType
@@ -24,12 +24,19 @@ HEAVY = frozenset({"matvec", "matmul", "einsum", "solve", "softmax"})
 
 @dataclass(frozen=True)
 class View:
-    """Where a value's elements lie: element (i, j, ...) at ``offset + i strides[0] + ...`` of ``base``."""
+    """Where a value's elements lie: element (i, j, ...) at ``offset + i strides[0] + ...`` of ``base``.
+
+    The stride of an axis of one element is 0, so that equal places are equal views.
+    """
 
     base: str
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     offset: int = 0
+
+    def __post_init__(self) -> None:
+        strides = tuple(0 if n == 1 else s for n, s in zip(self.shape, self.strides, strict=True))
+        object.__setattr__(self, "strides", strides)
 
     @classmethod
     def whole(cls, base: str, shape: tuple[int, ...]) -> View:
@@ -108,7 +115,7 @@ def fuse(graph: Graph, contiguous: Callable[[Value], Mapping[int, int]] = lambda
     ``contiguous(value)`` names the arguments that must lie contiguously, with the alignment in elements that their
     offset must have; where they don't, a copy is put in front.
     """
-    graph = _push_slices(graph)
+    graph = replace(prune(_push_slices(graph)), params=graph.params)  # params are also named by attributes
     graph, views = _resolve_views(graph, contiguous)
     source, needs = _sources(graph, views)
     conditions = region_guards(graph)

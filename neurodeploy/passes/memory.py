@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 import numpy as np
 
@@ -101,6 +102,7 @@ class _Planner:
         self.places.update((name, Place("const", name)) for name in self.graph.params)
         self.places.update((state.name, Place("state", state.name)) for state in self.graph.states)
         self.nodes: dict[int, _Node] = {}
+        self.numbers = count()
         self.maker: dict[str, int] = {}
         self.stores: dict[str, list[Place]] = {}
         self.saved: dict[str, str] = {}
@@ -111,18 +113,19 @@ class _Planner:
             self.maker.update((value.name, number) for value in item.values)
         for number in list(self.nodes):
             self._wait_for_reads(number)
-        late = self._output_copies()
+        direct = self._output_copies()
+        self.shown = {source for _, source in direct}
         commits = self._commits()
         for state in self.graph.states:
             self._try_in_place(state.name, commits)
         order = self._order()
-        order = self._place_outputs(order, late)
+        order = self._place_outputs(order, direct)
         return self._finish(order)
 
     # -- nodes and their order ----------------------------------------------------------------------------------------
 
     def _add(self, action: Action, reads: Iterable[str]) -> int:
-        number = len(self.nodes)
+        number = next(self.numbers)
         self.nodes[number] = _Node(action, tuple(reads))
         return number
 
@@ -260,7 +263,7 @@ class _Planner:
         value = self._value(source)
         while value.op in ROW_STORES:
             below = self.fused.source.get(value.args[0])
-            if below is None or below in self.places or self._base(below) != below:
+            if below is None or below in self.places or self._base(below) != below or below in self.shown:
                 return
             lower, upper = self.maker[below], self.maker[value.name]
             action = self.nodes[lower].action
