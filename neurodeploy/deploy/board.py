@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -114,8 +115,9 @@ class BoardRunner:
         port: str | None = None,
         emulator: str = "auto",
         toolchain: str | None = None,
+        board: link.Board | None = None,
     ) -> Trace:
-        """Run on the board at ``port``, or on an emulated one (``unicorn``, ``qemu`` or ``auto``).
+        """Run on the board at ``port``, on an emulated one (``unicorn``, ``qemu`` or ``auto``), or on an open ``board``.
 
         The record holds what the board itself says it is, and the hash of the model that it says it holds.
         Raises :class:`UsageError` for an artifact that isn't C for a resident board, :class:`DeviceError`.
@@ -128,7 +130,8 @@ class BoardRunner:
         image = build_image(artifact, target, tool)
         stages = [stage.name for stage in program.stages]
         engines: dict[str, BoardExecutor] = {}
-        with emulators.open_board(target, emulator, port) as board:
+        opened = nullcontext(board) if board else emulators.open_board(target, emulator, port)
+        with opened as board:
             info = board.load(image)
             wanted = model_hash(artifact)
             if info.model_hash != wanted:
