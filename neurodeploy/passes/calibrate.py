@@ -23,7 +23,7 @@ from neurodeploy.passes.simplify import Simplify
 METHODS = ("minmax", "percentile", "mse")
 BINS = 4096
 #: Quantiles of the sizes of a state's updates that are kept (for the stall warning).
-QUANTILES = np.linspace(0, 1, 41)
+QUANTILES = np.linspace(0, 1, 21)
 #: Sizes of updates are counted in bins of a quarter of an octave from 2^-48 to 2^16.
 _OCTAVES, _PER_OCTAVE = (-48, 16), 4
 _UPDATE_BINS = (_OCTAVES[1] - _OCTAVES[0]) * _PER_OCTAVE
@@ -186,7 +186,7 @@ class _Watch:
             total = int(counts.sum())
             if total:
                 places = np.searchsorted(np.cumsum(counts), QUANTILES * (total - 1), side="right")
-                table.setdefault(stage, {})[state] = [float(middle[min(p, _UPDATE_BINS - 1)]) for p in places]
+                table.setdefault(stage, {})[state] = [float(f"{middle[min(p, _UPDATE_BINS - 1)]:.3g}") for p in places]
         return table
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import Program, ProgramInput, Stage, prune
 from neurodeploy.ir.types import Quant
-from neurodeploy.passes.calibrate import QUANTILES, expanded
+from neurodeploy.passes.calibrate import expanded
 from neurodeploy.passes.quantize_legalize import Legalizer
 from neurodeploy.passes.quantize_lower import Lowering
 from neurodeploy.passes.quantize_plan import Plan, measured_ranges
@@ -102,8 +102,8 @@ def _stalls(program: Program, plan: Plan) -> list[str]:
             if lost >= STALL_SHARE:
                 remedy = "Use state_dtype=i16." if type_.dtype == "i8" else "Compile with --numerics float."
                 found.append(
-                    f"state '{stage.name}.{state.name}' ({type_.dtype}, one step is {lsb:.3g}) stalls: {100 * lost:.0f} % "
-                    f"of its updates in calibration are below half a step and are lost. {remedy}"
+                    f"state '{stage.name}.{state.name}' ({type_.dtype}, one step is {lsb:.3g}) stalls: "
+                    f"{100 * lost:.0f} % of its updates in calibration are below half a step and are lost. {remedy}"
                 )
     return found
 
@@ -112,4 +112,4 @@ def lost_updates(sizes: list[float], lsb: float) -> float:
     """The share of a state's non-zero updates that are below half of ``lsb``, from their quantiles."""
     if lsb / 2 <= sizes[0]:
         return 0.0
-    return float(np.interp(np.log2(lsb / 2), np.log2(sizes), QUANTILES))
+    return float(np.interp(np.log2(lsb / 2), np.log2(sizes), np.linspace(0, 1, len(sizes))))

@@ -250,12 +250,11 @@ def _concat(z: Lowering, value: Value) -> Fixed:
 
 
 def _gather(z: Lowering, value: Value) -> Fixed:
-    """``gather`` and ``row``: an element of a table. A constant table is kept in the weights' bits."""
+    """``gather`` and ``row``: an element of a table. A constant table is kept in 8 bits."""
     table = z.env[value.args[0]]
     index = z.plain(value.args[1])
     if isinstance(table, Const):
-        top = 2 ** (z.weight_bits - 1) - 1
-        scale = (table.top or 1.0) / top
+        scale = (table.top or 1.0) / 127
         data = z.e.constant(table, scale, "i8", value.args[0], z.want(value))
     else:
         data = z.e.single(z.fixed(value.args[0]))
