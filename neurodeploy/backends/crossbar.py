@@ -23,10 +23,10 @@ from neurodeploy.crossbar.tiles import Matrix
 from neurodeploy.errors import TargetError, UsageError, nearest
 from neurodeploy.hardware import Crossbar, Target
 from neurodeploy.ir import text
-from neurodeploy.ir.graph import DRIVES, Program, guards
+from neurodeploy.ir.graph import DRIVES, Graph, Program, guards
 from neurodeploy.ir.ops import OPS
 from neurodeploy.ir.types import NUMPY_DTYPES
-from neurodeploy.passes.tiling import OP, Tiling, digital, origins
+from neurodeploy.passes.tiling import OP, Tiling, digital, origin
 
 if TYPE_CHECKING:
     from neurodeploy.data import Data
@@ -52,7 +52,7 @@ class CrossbarBackend:
     def accepts(self, target: Target) -> Capability:
         """Every op and drive runs (what isn't a product with constant weights, digitally); no composite is native."""
         crossbar = _crossbar(target)
-        equality = "statistical(1e-5)" if _is_ideal(crossbar) else f"statistical({TOLERANCE})"
+        equality = "close(1e-4)" if _is_ideal(crossbar) else f"statistical({TOLERANCE})"
         return Capability(frozenset(OPS), frozenset(NUMPY_DTYPES), frozenset(DRIVES), frozenset({OP}), equality)
 
     def compile(
@@ -87,7 +87,7 @@ class CrossbarBackend:
             "target_info": {"title": crossbar.title, "kind": "crossbar"},
             "numerics": program.numerics,
             "equality": _equality(tiled, crossbar),
-            "layout": {"matrices": _named(matrices, origins(source or program)), "digital": digital(tiled)},
+            "layout": {"matrices": _named(matrices, source or program), "digital": digital(tiled)},
             "crossbar": crossbar.model_dump(mode="json"),
             "compiler": {"name": "neurodeploy", "flags": [f"percentile={percentile}", f"scaling={scaling}"]},
             "not_modelled": list(NOT_MODELLED),
@@ -237,15 +237,16 @@ def _is_ideal(crossbar: Crossbar) -> bool:
 def _equality(program: Program, crossbar: Crossbar) -> str:
     if not _is_ideal(crossbar):
         return f"statistical({TOLERANCE})"
-    return "exact" if program.numerics == "native" else "statistical(1e-5)"
+    return "exact" if program.numerics == "native" else "close(1e-4)"
 
 
-def _named(matrices: Sequence[Matrix], names: Mapping[tuple[str, str], str]) -> list[dict[str, Any]]:
+def _named(matrices: Sequence[Matrix], source: Program) -> list[dict[str, Any]]:
     """The matrices as JSON, their parts under the names that the network itself has for its weights."""
+    graphs = {stage.name: stage.graph for stage in source.stages}
     records = [matrix.as_json() for matrix in matrices]
     for record in records:
-        found = [{**p, "weight": names.get((record["stage"], p["weight"]), p["weight"])} for p in record["parts"]]
-        record["parts"] = found
+        graph = graphs.get(record["stage"], Graph())
+        record["parts"] = [{**part, "weight": origin(graph, part["weight"])} for part in record["parts"]]
     return records
 
 

@@ -24,7 +24,7 @@ from neurodeploy.passes.expand import expand_graph
 from neurodeploy.passes.rewrite import Names, evaluate
 
 OP = "crossbar"
-_ROWS = re.compile(r"([^\[\]()]+)(?:\[(\d+):(\d+)\])?")
+_ROWS = re.compile(r"(.+?)(?:\[(\d+):(\d+)\]|\.(\d+)_(\d+))")
 
 
 @dataclass(frozen=True)
@@ -231,31 +231,25 @@ GATES: Mapping[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
 }
 
 
-def origins(source: Program) -> dict[tuple[str, str], str]:
-    """(stage, name of a constant) -> what it is in the network's own names: ``W[0:64] (r, z)``.
+def origin(source: Graph, weight: str) -> str:
+    """What a tiled part's weight is in the network's own names: ``W[0:64] (r, z)`` for ``W.0_64`` or ``W[0:64]``.
 
-    Read from a program whose weights no pass has cut or folded yet: a folded constant keeps its value's name. What a
-    tiled part already says, ``W[0:64]``, is a key too.
+    ``source`` is the stage's graph before its weights were cut (``simplify`` names rows 0 to 63 of ``W`` ``W.0_64``).
+    What can't be traced to one of its params stays as it is.
     """
-    table: dict[tuple[str, str], str] = {}
-    for stage in source.stages:
-        gates = {v.args[i]: GATES[v.op][1] for v in stage.graph.values if v.op in GATES for i in GATES[v.op][0]}
-        graph = expand_graph(stage.graph, keep=(OP,))
-        constant = _Constants(graph)
-        for name in constant.constants:
-            label = constant.label(name)
-            table[stage.name, name] = table[stage.name, label] = _with_gates(label, gates, graph)
-    return table
-
-
-def _with_gates(label: str, gates: Mapping[str, tuple[str, ...]], graph: Graph) -> str:
-    match = _ROWS.fullmatch(label)
-    if match is None or match[1] not in gates:
-        return label
-    names, rows = gates[match[1]], graph.tensor(match[1]).shape[0]
-    start, stop = (int(match[2]), int(match[3])) if match[2] else (0, rows)
-    units = rows // len(names)
-    return f"{label} ({', '.join(names[start // units : -(-stop // units)])})"
+    match = None if weight in source.params else _ROWS.fullmatch(weight)
+    name = match[1] if match else weight
+    if name not in source.params:
+        return weight
+    rows = source.params[name].type.shape[0]
+    start, stop = (int(match[2] or match[4]), int(match[3] or match[5])) if match else (0, rows)
+    label = f"{name}[{start}:{stop}]" if match else name
+    for value in source.values:
+        positions, gates = GATES.get(value.op, ((), ()))
+        if any(value.args[i] == name for i in positions):
+            units = rows // len(gates)
+            return f"{label} ({', '.join(gates[start // units : -(-stop // units)])})"
+    return label
 
 
 def digital(program: Program) -> dict[str, int]:

@@ -22,6 +22,17 @@ IDEAL, PCM = hardware.find("ideal-128", Crossbar), hardware.find("pcm-128", Cros
 compile_, run = CrossbarBackend().compile, CrossbarRunner().run
 
 
+def test_what_is_promised():
+    accepts = CrossbarBackend().accepts
+    assert (accepts(IDEAL).equality, accepts(PCM).equality) == ("close(1e-4)", "statistical(0.05)")
+    for program, target, equality in (
+        (integer_network(), IDEAL, "exact"),
+        (CASES["elman_tanh"].program, IDEAL, "close(1e-4)"),
+        (integer_network(), PCM, "statistical(0.05)"),
+    ):
+        assert compile_(program, target).manifest["equality"] == equality
+
+
 def test_the_families_are_there():
     assert len(CASES) >= 15
 
