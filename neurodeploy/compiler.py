@@ -206,14 +206,9 @@ def _manifest(
     source: Program, program: Program, target: Target, data: Data | None, method: str | None
 ) -> dict[str, Any]:
     """What every artifact's manifest says, whatever the backend."""
-    from importlib.metadata import PackageNotFoundError, version
-
     from neurodeploy.ir.text import to_files
+    from neurodeploy.version import release
 
-    try:
-        release = version("neurodeploy")
-    except PackageNotFoundError:
-        release = "0 (not installed)"
     model = hashlib.sha256()
     for content in to_files(source, "source").values():
         model.update(content)
@@ -224,7 +219,7 @@ def _manifest(
         "backend": target.backend,
         "target": target.name,
         "numerics": program.numerics,
-        "neurodeploy": release,
+        "neurodeploy": release(),
         "model": {"name": source.name, "parameters": parameters, "origin": source.meta.get("origin")},
         "inputs": [
             {"name": n, "kind": i.kind, "shape": list(i.type.shape), "dtype": i.type.dtype, **_scale(i.type)}

@@ -58,9 +58,9 @@ def options(
     context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
 ) -> None:
     if version:
-        from importlib.metadata import version as installed
+        from neurodeploy.version import release
 
-        typer.echo(f"neurodeploy {installed('neurodeploy')}")
+        typer.echo(f"neurodeploy {release()}")
         raise typer.Exit
     if context.invoked_subcommand is None:
         raise typer.Exit(2)

@@ -24,7 +24,8 @@ def agreement(
     stage have the same bits (so -0.0 differs from 0.0 and a NaN equals itself); one that only one run executed counts
     as different. The first difference is the first by sample, then step, then tensor. ``equality`` is ``exact``,
     ``lsb(n)`` (integers, every difference at most n), ``close(tolerance)`` (every difference at most that) or
-    ``statistical(tolerance)``; the last is judged on accuracies, not here, so ``holds`` is None. Raises :class:`DataError` if the tensors can't be compared.
+    ``statistical(tolerance)``; the last is judged on accuracies, not here, so ``holds`` is None.
+    Raises :class:`DataError` if the tensors can't be compared.
     """
     if not EQUALITY.fullmatch(equality):
         raise DataError(

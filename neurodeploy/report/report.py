@@ -6,7 +6,6 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from neurodeploy.artifact import Artifact
 from neurodeploy.errors import UsageError, nearest
 from neurodeploy.report.records import build_of, load_builds, write_whole
 from neurodeploy.report.schema import Build, ReportData
+from neurodeploy.version import release
 
 RENDERERS: dict[str, str] = {
     ".json": "neurodeploy.report.render_json:render",
@@ -67,7 +67,7 @@ def build_report(builds: Sequence[str | Path | Artifact | Build]) -> Report:
     records = [next(folders) if isinstance(b, str | Path) else _record(b) for b in builds]
     created = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     try:
-        return Report(ReportData(generator=f"neurodeploy {_version()}", created=created, builds=records))
+        return Report(ReportData(generator=f"neurodeploy {release()}", created=created, builds=records))
     except ValidationError as error:
         raise UsageError(
             f"{error.errors()[0]['msg']}.", place="report", hint="Give each build its own name."
@@ -122,10 +122,3 @@ def _renderer(ending: str, place: str) -> Callable[[ReportData], str]:
         )
     module, _, function = RENDERERS[ending].partition(":")
     return getattr(importlib.import_module(module), function)
-
-
-def _version() -> str:
-    try:
-        return version("neurodeploy")
-    except PackageNotFoundError:
-        return "(not installed)"

@@ -140,8 +140,8 @@ class FirstDifference(Record):
 class Agreement(Record):
     """A comparison of two runs, step by step (or inference by inference).
 
-    ``equality`` is what was promised: ``exact``, ``lsb(n)``, ``close(tolerance)`` or ``statistical(tolerance)``; ``holds`` is None where
-    that wasn't judged. ``max_difference`` is None where it isn't finite.
+    ``equality`` is what was promised: ``exact``, ``lsb(n)``, ``close(tolerance)`` or ``statistical(tolerance)``;
+    ``holds`` is None where that wasn't judged. ``max_difference`` is None where it isn't finite.
     """
 
     against: str

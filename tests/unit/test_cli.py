@@ -1,0 +1,227 @@
+"""The command line: what it prints, its exit status, and that bad input leaves one line and nothing half-written."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neurodeploy.__main__ import run
+
+ROOT = Path(__file__).parents[2]
+MODEL = ROOT / "examples" / "models" / "vowels_gru.onnx"
+TRAIN = ROOT / "examples" / "data" / "japanese_vowels_train.npz"
+TEST = ROOT / "examples" / "data" / "japanese_vowels_test.npz"
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run a command: exit status, standard output, standard error."""
+
+    def made(*arguments: object) -> tuple[int, str, str]:
+        status = run([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return status, out, err
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A build of the example GRU for the host."""
+    folder = tmp_path_factory.mktemp("builds") / "gru-host"
+    assert run(["compile", str(MODEL), "-t", "host", "-d", str(TRAIN), "--samples", "40", "-o", str(folder)]) == 0
+    return folder
+
+
+def test_help_answers_without_numpy_torch_or_onnx() -> None:
+    code = (
+        "import sys; from neurodeploy.__main__ import run; run(['--help']); print(sorted(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert "compile" in done.stdout
+    loaded = set(eval(done.stderr))  # noqa: S307 - our own list
+    assert not loaded & {"numpy", "torch", "onnx", "pydantic", "jinja2", "rich.console"}
+
+
+def test_compile_imports_no_heavy_framework(tmp_path: Path) -> None:
+    code = (
+        "import sys; from neurodeploy.__main__ import run;"
+        f"assert run(['compile', {str(MODEL)!r}, '-t', 'host', '-d', {str(TRAIN)!r}, '-o', {str(tmp_path / 'b')!r}]) == 0;"
+        "bad = {'torch', 'tensorflow', 'brian2', 'snntorch'} & set(sys.modules); assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+def test_version(call: Call) -> None:
+    assert call("--version")[1].startswith("neurodeploy ")
+
+
+def test_compile_writes_what_an_engineer_needs(build: Path) -> None:
+    names = {p.name for p in build.iterdir()}
+    assert {"vowels_gru.c", "vowels_gru.h", "main.c", "README.md", "manifest.json", "program.nd", "source.nd"} <= names
+    manifest = json.loads((build / "manifest.json").read_text())
+    figures = {f["name"]: f for f in manifest["figures"]}
+    assert figures["macs"]["value"] == 12 * 96 + 32 * 96 + 32 * 9
+    assert figures["ram_state"]["value"] == 64
+    assert figures["flash"]["how"] == "compiled"
+
+
+def test_run_then_report(build: Path, call: Call, tmp_path: Path) -> None:
+    outputs = tmp_path / "out.npz"
+    status, out, _ = call("run", build, "--data", TEST, "--samples", 30, "--save", outputs, "--json")
+    record = json.loads(out)
+    assert status == 0
+    assert record["agreement"][0]["bit_exact"] == record["agreement"][0]["compared"] > 200
+    assert record["accuracy"]["float"]["value"] >= 0.9
+    with np.load(outputs) as saved:
+        assert saved["logits"].shape == (30, 9)
+    for ending in ("html", "md", "json"):
+        assert call("report", build, "-o", tmp_path / f"r.{ending}")[0] == 0
+    assert "gru-host" in (tmp_path / "r.html").read_text()
+
+
+def test_validate_on_golden_and_host(build: Path, call: Call) -> None:
+    for where in ("golden", "host"):
+        status, out, err = call("validate", build, "--data", TEST, "--on", where, "--samples", 20)
+        assert status == 0, err
+        assert "Classification accuracy on 20 samples" in out
+    assert "bit-exact against golden" in out
+
+
+def test_validate_names_the_first_difference(build: Path, call: Call, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for path in build.iterdir():
+        if path.is_file():
+            (broken / path.name).write_bytes(path.read_bytes())
+    source = (broken / "vowels_gru.c").read_text().rstrip()
+    assert source.endswith("}") and "vowels_gru_step(" in source[source.rindex("void ") :], (
+        "the step is the last function"
+    )
+    (broken / "vowels_gru.c").write_text(source[:-1] + "    out->logits[4] ^= 1;\n}\n")
+    status, _, err = call("validate", broken, "--data", TEST, "--on", "host", "--samples", 5)
+    assert status == 1
+    assert "first difference: sample 0, step 0, tensor" in err and ".logits[4]" in err
+
+
+def test_json_everywhere(build: Path, call: Call) -> None:
+    for arguments in (
+        ["doctor", "--json"],
+        ["targets", "list", "--json"],
+        ["targets", "show", "pcm-128", "--json"],
+        ["targets", "check", ROOT / "targets" / "boards" / "host.toml", "--json"],
+        ["inspect", MODEL, "--json"],
+        ["quantize", MODEL, "--data", TEST, "--samples", 20, "--json"],
+        ["validate", build, "--data", TEST, "--on", "golden", "--samples", 5, "--json"],
+    ):
+        status, out, err = call(*arguments)
+        assert status == 0, err
+        json.loads(out)
+
+
+def test_opt_prints_what_the_compiler_sees(call: Call, tmp_path: Path) -> None:
+    passes = "simplify,calibrate{method=percentile},quantize"
+    status, out, _ = call("opt", MODEL, "--passes", passes, "--data", TRAIN, "--print", "-o", tmp_path / "q.nd")
+    assert status == 0
+    assert "numerics=native" in out and "requantize" in out
+    assert (tmp_path / "q.nd").read_text() == out
+    status, again, _ = call("opt", tmp_path / "q.nd", "--passes", "simplify", "--print")
+    assert status == 0 and "requantize" in again
+
+
+# -- bad input -----------------------------------------------------------------------------------------------------------
+
+
+def _npz(path: Path, **arrays: np.ndarray) -> Path:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    path.write_bytes(buffer.getvalue())
+    return path
+
+
+def bad_inputs(folder: Path) -> dict[str, tuple[list[object], str]]:
+    """Name -> arguments, and words that the error must hold."""
+    truncated, noise, text = folder / "truncated.onnx", folder / "noise.onnx", folder / "text.onnx"
+    truncated.write_bytes(MODEL.read_bytes()[:9000])
+    noise.write_bytes(np.random.default_rng(0).bytes(4000))
+    text.write_text("not a model\n")
+    narrow = _npz(folder / "narrow.npz", x=np.zeros((3, 5, 11), np.float32))
+    nan = _npz(folder / "nan.npz", x=np.full((3, 5, 12), np.nan, np.float32))
+    long = _npz(folder / "long.npz", x=np.zeros((3, 5, 12), np.float32), lengths=np.array([5, 6, 5]))
+    (folder / "data.npz").write_bytes(TEST.read_bytes()[:1000])
+    out = ["-o", folder / "made"]
+    host = ["-t", "host", *out]
+    return {
+        "truncated model": (["compile", truncated, *host, "-d", TRAIN], "truncated.onnx"),
+        "random bytes": (["compile", noise, *host, "-d", TRAIN], "noise.onnx"),
+        "a text": (["inspect", text], "text.onnx"),
+        "no file": (["inspect", folder / "none.onnx"], "none.onnx"),
+        "another format": (["inspect", folder / "model.pt"], "PyTorch"),
+        "no board": (["compile", MODEL, "-t", "mps2-an368", *out, "-d", TRAIN], "Did you mean 'mps2-an386'"),
+        "no calibration": (["compile", MODEL, *host], "--data"),
+        "wrong shape": (["compile", MODEL, *host, "-d", narrow], "needed [batch, time, 12]"),
+        "NaN data": (["compile", MODEL, *host, "-d", nan], "NaN"),
+        "lengths beyond": (["compile", MODEL, *host, "-d", long], "'lengths'"),
+        "cut data": (["compile", MODEL, *host, "-d", folder / "data.npz"], "data.npz"),
+        "numerics": (["compile", MODEL, *host, "--numerics", "natve", "-d", TRAIN], "native"),
+        "toolchain": (["compile", MODEL, *host, "--toolchain", "icc", "-d", TRAIN], "icc"),
+        "method": (["compile", MODEL, *host, "--method", "minmx", "-d", TRAIN], "minmax"),
+        "no build": (["run", folder, "--data", TEST], "manifest.json"),
+        "pass": (["opt", MODEL, "--passes", "simplfy"], "Did you mean 'simplify'"),
+        "report ending": (["report", folder, "-o", folder / "r.pdf"], "r"),
+        "target file": (["targets", "check", text], "text.onnx"),
+        "command": (["complie"], "complie"),
+        "option": (["inspect", MODEL, "--jsn"], "--jsn"),
+    }
+
+
+NAMES = [
+    "truncated model", "random bytes", "a text", "no file", "another format", "no board", "no calibration", "wrong shape",
+    "NaN data", "lengths beyond", "cut data", "numerics", "toolchain", "method", "no build", "pass", "report ending",
+    "target file", "command", "option",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bad_input_is_one_line_and_a_hint(name: str, call: Call, tmp_path: Path) -> None:
+    arguments, words = bad_inputs(tmp_path)[name]
+    before = {p.name for p in tmp_path.iterdir()}
+    status, out, err = call(*arguments)
+    assert status == 2, err
+    assert words in err
+    assert "internal error" not in err
+    if err.startswith("error:"):
+        assert len(err.strip().splitlines()) <= 2, err
+    assert {p.name for p in tmp_path.iterdir()} == before, "something was left half-written"
+
+
+def test_an_output_folder_with_other_things_is_left_alone(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    status, _, err = call("compile", MODEL, "-t", "host", "-d", TRAIN, "--samples", 5, "-o", tmp_path)
+    assert status == 2 and "left as it is" in err
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_silent_port_is_one_line(call: Call, tmp_path: Path) -> None:
+    folder = tmp_path / "board"
+    assert call("compile", MODEL, "-t", "mps2-an386", "-d", TRAIN, "--samples", 5, "-o", folder)[0] == 0
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = f"socket://127.0.0.1:{server.getsockname()[1]}"
+        start = time.monotonic()
+        status, _, err = call("run", folder, "--data", TEST, "--port", port, "--samples", 1)
+    assert status == 1 and "no answer after" in err and "powered" in err
+    assert time.monotonic() - start < 30
+    status, _, err = call("run", folder, "--data", TEST, "--port", "/dev/ttyNONE", "--samples", 1)
+    assert status == 1 and "can't be opened" in err
