@@ -9,6 +9,7 @@ from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability, c_build, c_toolchain
 from neurodeploy.backends.c_emit import Code, emit, manifest_types, model_name
 from neurodeploy.backends.c_emit_docs import example, readme
+from neurodeploy.backends.c_emit_run import emit_run
 from neurodeploy.backends.c_emit_lower import PAIRS, PLAIN, Layout
 from neurodeploy.errors import BuildError, MissingExtraError, TargetError, UnsupportedError
 from neurodeploy.hardware import Board
@@ -64,7 +65,8 @@ class CBackend:
         programs = {**text.to_files(program, "program"), **text.to_files(source or program, "source")}
         digest = hashlib.sha256(programs["program.nd"] + programs["program.npz"]).digest()
         files = dict(c_build.with_core(code.files, target))
-        files["main.c"] = example(program, code).encode()
+        runs, _ = emit_run(program, code)
+        files |= {**runs, "main.c": example(program, code).encode()}
         if target.resident and len(code.stages) <= c_build.MAX_STAGES:
             prefixes = [stage.prefix for stage in code.stages]
             files[f"{code.name}_image.c"] = c_build.image_table(prefixes, [f"{code.name}.h"], digest[:16])
@@ -116,11 +118,12 @@ class CBackend:
 
 
 def model_sources(artifact: Artifact) -> dict[str, bytes]:
-    """The C sources of a build that make the model, without example and image."""
+    """The C sources of a build that make the model, without example, image and whole runs."""
+    others = ("_image.c", "_run.c", "_run.h")
     return {
         name: data
         for name, data in artifact.files.items()
-        if name.endswith((".c", ".h")) and name != "main.c" and not name.endswith("_image.c")
+        if name.endswith((".c", ".h")) and name != "main.c" and not name.endswith(others)
     }
 
 

@@ -82,6 +82,8 @@ class Code:
 def model_name(name: str) -> str:
     """A program's name as the prefix of C symbols and of files."""
     made = re.sub(r"\W", "_", name).strip("_").lower() or "model"
+    if made.endswith(("_run", "_image")) or made == "main":
+        made += "_model"  # those ends are taken by other files of a build
     return identifier(made if not made[0].isdigit() else f"m{made}")
 
 

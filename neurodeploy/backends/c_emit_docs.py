@@ -43,7 +43,7 @@ def readme(
 ) -> str:
     """How to put the files into a project, feed inputs, read outputs; and what the model takes."""
     name = code.name
-    sources = ", ".join(f"`{f}`" for f in files if f.endswith(".c") and f != "main.c" and not f.endswith("_image.c"))
+    sources = ", ".join(f"`{f}`" for f in files if f.endswith(".c") and f != "main.c" and not f.endswith(("_image.c", "_run.c")))
     parts = [
         f"# {program.name}: C for {manifest['target']}",
         "",
@@ -57,8 +57,7 @@ def readme(
         parts += ["The weights are laid out for cores with SMLAD (Cortex-M4, M7, M33); on others the same code runs slowly.", ""]
     for stage in code.stages:
         parts += _stage_section(stage)
-    if len(code.stages) > 1 or code.stages[0].stage.drive.kind != "forward":
-        parts += [f"`{name}_run` runs the whole program, stage after stage; see `{name}.h` for its buffers.", ""]
+    parts += [f"`{name}_run.c` runs the program over whole sequences, stage after stage: see `{name}_run.h`.", ""]
     parts += _meaning(manifest)
     parts += ["## What it takes", "", "| | | |", "|---|---:|---|"]
     parts += [f"| {f.name} | {f.value} {f.unit} | {f.source} |" for f in figures]

@@ -12,15 +12,15 @@ import numpy as np
 from neurodeploy import hardware
 from neurodeploy.artifact import Artifact, Trace
 from neurodeploy.backends import c_build
+from neurodeploy.deploy.structs import struct_dtype
 from neurodeploy.errors import UsageError
 from neurodeploy.ir import text
 from neurodeploy.ir.drive import drive
 from neurodeploy.ir.graph import Graph, Program
 from neurodeploy.ir.op import Array
-from neurodeploy.ir.types import NUMPY_DTYPES
 
 #: Files of a build that a host's library is not made of.
-NOT_MODEL = ("main.c", "_image.c")
+NOT_MODEL = ("main.c", "_image.c", "_run.c", "_run.h")
 
 
 class _Stage(ctypes.Structure):
@@ -29,23 +29,6 @@ class _Stage(ctypes.Structure):
         ("state_bytes", ctypes.c_int64),
         ("in_bytes", ctypes.c_int64),
         ("out_bytes", ctypes.c_int64),
-    )
-
-
-def record_dtype(struct: Mapping[str, Any]) -> np.dtype:
-    """One of the layout's structures as a NumPy record."""
-    fields = struct["fields"]
-    formats = []
-    for row in fields:
-        dtype = np.uint8 if row["dtype"] == "bool" else NUMPY_DTYPES[row["dtype"]]
-        formats.append(np.dtype((dtype, tuple(row["shape"]))))
-    return np.dtype(
-        {
-            "names": [row["name"] for row in fields],
-            "formats": formats,
-            "offsets": [row["offset"] for row in fields],
-            "itemsize": struct["bytes"],
-        }
     )
 
 
@@ -73,10 +56,7 @@ class HostExecutor:
 
     def __init__(self, lib: ctypes.CDLL, layout: Mapping[str, Any], graph: Graph) -> None:
         self.graph = graph
-        self._types = {role: record_dtype(layout[role]) for role in ("state", "in", "out")}
-        self._bools = {
-            row["name"] for role in ("state", "out") for row in layout[role]["fields"] if row["dtype"] == "bool"
-        }
+        self._types = {role: struct_dtype(layout[role]) for role in ("state", "in", "out")}
         self._reset = getattr(lib, f"{layout['prefix']}_reset")
         self._reset.argtypes = [ctypes.c_void_p]
         self._reset.restype = None
@@ -101,10 +81,7 @@ class HostExecutor:
 
     def states(self) -> dict[str, Array]:
         """The states as they stand, ``[B, ...]``."""
-        return {state.name: self._plain(state.name, self.records[state.name]) for state in self.graph.states}
-
-    def _plain(self, name: str, array: Array) -> Array:
-        return array.astype(bool) if name in self._bools else array.copy()
+        return {state.name: self.records[state.name].copy() for state in self.graph.states}
 
     def step(self, inputs: Mapping[str, Array], active: Array) -> dict[str, Array]:
         """One step of the active streams; the outputs of the others are 0."""
@@ -120,7 +97,7 @@ class HostExecutor:
         running = np.ascontiguousarray(active, dtype=np.uint8)
         pointers = (self.records.ctypes.data, given.ctypes.data, running.ctypes.data, made.ctypes.data)
         self._run(ctypes.byref(self._stage), *pointers, *shape)
-        return {name: self._plain(name, made[name]) for name in self.graph.outputs}
+        return {name: made[name].copy() for name in self.graph.outputs}
 
 
 class HostRunner:
