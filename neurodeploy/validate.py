@@ -57,6 +57,9 @@ def validate(built: Built, data: Data, *, on: str | None = None, command: str = 
         agreements.append(agreement(trace, host, against="host", equality="exact", states=False))
     score = None
     if data.labels is not None:
+        over_chips = getattr(trace, "over_chips", None)
+        if over_chips is not None:
+            trace.record.update(over_chips(lambda raw: judge(program, real_outputs(program, Trace(raw)), data)[1]))
         plain = interpret.run(source, data.inputs, data.lengths)
         score = _accuracy(built, data, name, trace, outputs, real_outputs(program, golden), real_outputs(source, plain))
         agreements = [judged(found, score) for found in agreements]

@@ -273,7 +273,7 @@ def test_a_damaged_file_is_refused_or_valid_and_never_more(
     start = data.draw(st.integers(0, len(text)))
     end = data.draw(st.integers(start, min(len(text), start + 40)))
     text[start:end] = data.draw(st.binary(max_size=6))
-    path = tmp_path_factory.getbasetemp() / original.name
+    path = tmp_path_factory.mktemp("damaged") / original.name
     path.write_bytes(text)
     try:
         described = hardware.validate(path)
