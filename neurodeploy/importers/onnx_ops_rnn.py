@@ -28,6 +28,8 @@ ACTIVATIONS: Mapping[str, tuple[str, bool, bool]] = {
     "scaledtanh": ("scaled_tanh", True, True),
     "hardsigmoid": ("hard_sigmoid", True, True),
 }
+#: Without alpha (and beta) the operator's specification and onnxruntime, which takes 0, disagree about these.
+UNSETTLED = ("affine", "scaled_tanh", "thresholded_relu")
 DEFAULT_ACTIVATIONS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 DIRECTIONS = {"forward": [False], "reverse": [True], "bidirectional": [False, True]}
@@ -126,6 +128,11 @@ def _activations(call: Call, directions: int) -> list[list[Any]]:
         own, takes_alpha, takes_beta = ACTIVATIONS[name.lower()]
         alpha = alphas.pop(0) if takes_alpha and alphas else None
         beta = betas.pop(0) if takes_beta and betas else None
+        if own in UNSETTLED and (alpha is None or (takes_beta and beta is None)):
+            raise call.error(
+                f"the activation {name} has no numbers of its own, and what it means without is not settled.",
+                "Give activation_alpha and activation_beta.",
+            )
         found.append(own if alpha is None and beta is None else [own, alpha, beta])
     return [found[i : i + len(default)] for i in range(0, len(found), len(default))]
 

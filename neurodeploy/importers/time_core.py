@@ -10,7 +10,7 @@ import numpy as np
 
 from neurodeploy.errors import IRError, UnsupportedError
 from neurodeploy.importers.time_axes import UNIT, Axes, Axis, Dim, Size, describe, feature, shape_of
-from neurodeploy.importers.time_nodes import Names, Node, Tensor
+from neurodeploy.importers.time_nodes import Names, Node, Tensor, identifier
 from neurodeploy.ir.graph import Param, ProgramInput
 from neurodeploy.ir.ops import OPS, infer
 from neurodeploy.ir.types import TensorType
@@ -54,7 +54,7 @@ class Core:
     def at(self, node: str, stem: str = "") -> None:
         """What follows belongs to this node of the source: errors name it, values are named after ``stem``."""
         self.where = f"{self.source}: node {node}" if node else self.source
-        self._stem = stem or node
+        self._stem = identifier(stem or node) or "v"
 
     def error(self, message: str, hint: str = "") -> UnsupportedError:
         """An error at the current node, to be raised."""
@@ -107,7 +107,17 @@ class Core:
         self, op: str, args: Sequence[Node | None], attrs: Mapping[str, Any], type_: TensorType, domain: str | None,
         data: np.ndarray | None = None, name: str = "",
     ) -> Node:  # fmt: skip
-        made = Node(len(self.nodes), op, tuple(args), dict(attrs), type_, domain, name or self._stem, self.where, data)
+        made = Node(
+            len(self.nodes),
+            op,
+            tuple(args),
+            dict(attrs),
+            type_,
+            domain,
+            identifier(name) or self._stem,
+            self.where,
+            data,
+        )
         self.nodes.append(made)
         return made
 

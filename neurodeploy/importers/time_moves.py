@@ -12,7 +12,7 @@ from neurodeploy.errors import UnsupportedError
 from neurodeploy.importers.time_axes import UNIT, Axes, Axis, Dim, Size, describe, feature, find, join, shape_of
 from neurodeploy.importers.time_axes import reshape as reshape_axes
 from neurodeploy.importers.time_core import Core, placed
-from neurodeploy.importers.time_nodes import Tensor
+from neurodeploy.importers.time_nodes import Node, Tensor
 
 FAR = 1 << 30  # exporters write huge numbers for "to the end"
 
@@ -180,8 +180,26 @@ class Moves(Core):
             index = self.constant(np.array(chosen, np.int32)).node
             return Tensor(self.primitive("gather", x.node, index, axis=self.feature_index(x.axes, axis)), axes)
         at = self.feature_index(x.axes, axis)
+        if step == 1:
+            return Tensor(self._cut(x.node, at, start=chosen[0], stop=chosen[-1] + 1), axes)
         node = self.primitive("slice", x.node, axis=at, start=chosen[0], stop=chosen[-1] + 1, step=step)
         return Tensor(node, axes)
+
+    def _cut(self, node: Node, axis: int, start: int, stop: int) -> Node:
+        """A slice; of a concat the part that it lies in, so that directions and layers joined to be split come apart."""
+        while node.op == "concat" and node.attrs["axis"] == axis:
+            offset = 0
+            for part in node.inputs:
+                size = part.type.shape[axis]
+                if offset <= start and stop <= offset + size:
+                    node, start, stop = part, start - offset, stop - offset
+                    break
+                offset += size
+            else:
+                break
+        if (start, stop) == (0, node.type.shape[axis]):
+            return node
+        return self.primitive("slice", node, axis=axis, start=start, stop=stop, step=1)
 
     @placed
     def take(self, x: Tensor, axis: int, index: Size) -> Tensor:

@@ -7,7 +7,7 @@ the order of keys.
 - A value of each step can be used in the same stage, at the same step, or later as a series.
 - A value at the end (last step, final state, mean over time ...) is, in a forward stage, the running value read at
   the last step: what follows it can run in the same step, so a whole classifier stays one step graph. Used back in
-  time, or from a reverse stage, it is handed on when the stage has ended.
+  time, or where a reverse stage came before, it is handed on when the stage has ended.
 - Cheap nodes have no home: each stage that needs one computes it again rather than storing a series.
 """
 
@@ -78,6 +78,7 @@ class Plan:
         self.domains = {d: i for i, d in enumerate(dict.fromkeys(n.domain for n in self.live if n.domain))}
         self.home: dict[int, Key] = {}
         self.floor: dict[int, Floor] = {}
+        self.backward: set[int] = set()  # nodes that need a reverse stage: they can't stream
         self._anchor = self._first_direction()
         for node in self.live:
             self._place(node)
@@ -126,6 +127,8 @@ class Plan:
                 own = self.home[arg.index]
             floor = max(floor, after(own) if handed_on else own)
         self.floor[node.index] = floor
+        if node.attrs.get("reverse") or any(a.index in self.backward for a in node.inputs):
+            self.backward.add(node.index)
         costly = node.op in HEAVY and not self._is_free(node)
         if node.op in ANCHORED or costly or (node.domain is None and floor != LOWEST):
             self._fix(node, floor)
@@ -143,7 +146,7 @@ class Plan:
         elif node.domain is not None:
             key = self._series_home(node, floor)
         else:
-            key = self._static_home(floor)
+            key = self._static_home(floor, node.index not in self.backward)
         self.home[node.index] = key
         # What a reverse stage ends with can't be used in its steps: they run towards the first step, not the last.
         self.floor[node.index] = after(key) if node.domain is None and key[1] == REVERSE else key
@@ -157,8 +160,10 @@ class Plan:
         rank = self._anchor.get(node.domain or "", FORWARD) if floor == LOWEST else FORWARD
         return self.at_least(floor, REVERSE if floor[1:] == (REVERSE, domain) else rank, domain)
 
-    def _static_home(self, floor: Floor) -> Key:
-        if floor != LOWEST and floor[2] == int(floor[2]) and floor[1] in (STATIC, FORWARD):
+    def _static_home(self, floor: Floor, streams: bool) -> Key:
+        """Along with the steps of a forward stage, so that it streams; if nothing can stream anyway, once at the end."""
+        ranks = (STATIC, FORWARD) if streams else (STATIC,)
+        if floor != LOWEST and floor[2] == int(floor[2]) and floor[1] in ranks:
             return (floor[0], floor[1], int(floor[2]))
         return self.at_least(floor, STATIC, 0)
 
