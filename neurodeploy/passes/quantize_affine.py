@@ -13,7 +13,7 @@ from neurodeploy.passes.quantize_values import I32_MAX, Const, Emitter, Fixed
 #: A bias may take this much of the accumulator; the row's scale grows where it would take more.
 _BIAS_MAX = 2**29
 #: Bits of a vector that may be given up for bits of its weights.
-_SPARE_BITS = 4
+_SPARE_BITS = 6
 
 
 @dataclass
@@ -105,7 +105,7 @@ def _balanced(e: Emitter, terms: list[tuple[str, np.ndarray, Fixed]]) -> list[tu
     """The terms with vectors coarsened by powers of two so that the products' weights use their bits alike.
 
     Products share one accumulator scale a row, so weights whose product is small against another's would be left with
-    few levels. A vector has 16 bits, a weight 8: up to 4 bits of the vector are given for as many of the weights.
+    few levels. A vector has 16 bits, a weight 8: up to 6 bits of the vector are given for as many of the weights.
     """
     if len(terms) == 1:
         return terms

@@ -112,16 +112,17 @@ def _inlined(graph: Graph) -> Graph:
 
 def _identity(value: Value, types: Mapping[str, Type], known: Mapping[str, Param]) -> str | None:
     """The argument that the value equals, or None."""
-    if not value.args or types.get(value.args[0]) is None:
+    args: tuple[str, ...] = value.args
+    if not args or types.get(args[0]) is None:
         return None
-    first = value.args[0]
+    first = args[0]
     unchanged = types[first] == value.type
     match value.op:
         case "reshape" | "broadcast" | "cast" if unchanged:
             return first
         case "transpose" if unchanged and list(value.attrs["perm"]) == sorted(value.attrs["perm"]):
             return first
-        case "concat" if len(value.args) == 1 and unchanged:
+        case "concat" if len(args) == 1 and unchanged:
             return first
         case "slice" if unchanged:
             _, start, stop, step = slice_bounds(value.attrs, value.tensor.shape)
@@ -134,8 +135,8 @@ def _identity(value: Value, types: Mapping[str, Type], known: Mapping[str, Param
             return _neutral(value, types, known, 0, (1,))
         case "div":
             return _neutral(value, types, known, 1, (1,))
-        case "select" if value.args[1] == value.args[2] and types[value.args[1]] == value.type:
-            return value.args[1]
+        case "select" if args[1] == args[2] and types[args[1]] == value.type:
+            return args[1]
     return None
 
 
