@@ -16,10 +16,12 @@ import operator
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from neurodeploy.errors import ModelError, UnsupportedError, nearest, require
 from neurodeploy.importers import torch_check, torch_export
 from neurodeploy.importers.check import unchecked
-from neurodeploy.importers.time import Tensor, Tracer
+from neurodeploy.importers.time import Dim, Tensor, Tracer
 from neurodeploy.importers.torch_moves import MOVES
 from neurodeploy.importers.torch_ops import MATHS, Rule
 from neurodeploy.importers.torch_recurrent import LAYERS
@@ -88,6 +90,7 @@ def load_torch(
         exported = torch_export.export(module, args, source)
         tracer = Tracer(label, source)
         inputs = bind_inputs(tracer, exported, args, axes or {}, source)
+        refuse_attention(tracer, exported)
         results = walk(tracer, exported, inputs)
         named = name_outputs(module, args, results, outputs, source)
         program = tracer.finish(named, {"origin": f"torch {torch.__version__}: {source}"})
@@ -119,6 +122,17 @@ def bind_inputs(
         tracer.at("", argument.name)
         found[argument.node] = tracer.input(argument.name, argument.labels, argument.sizes, dtype_of(leaf))
     return found
+
+
+def refuse_attention(tracer: Tracer, exported: Any) -> None:
+    """Refuse attention as such, rather than the reshapes that lead up to it."""
+    for node in exported.graph.nodes:
+        place, stem = torch_export.place_of(node)
+        stack = list((node.meta.get("nn_module_stack") or {}).values())
+        inside = bool(stack) and str(stack[-1][1]).endswith("MultiheadAttention")
+        if inside or torch_export.op_name(node) == "scaled_dot_product_attention":
+            tracer.at(f"{stack[-1][0]} (nn.MultiheadAttention)" if inside else place, stem)
+            raise tracer.error(*REFUSED["scaled_dot_product_attention"])
 
 
 def input_nodes(exported: Any) -> list[Any]:
@@ -199,7 +213,7 @@ def _call(tracer: Tracer, node: Any, args: list[Any], kwargs: dict[str, Any], ru
         if kind in REFUSED:
             raise tracer.error(*REFUSED[kind])
         if kind not in rules:
-            raise tracer.error(f"the op '{kind}' is not supported.", nearest(kind, rules))
+            return _folded(tracer, node, args, kwargs, kind)
         return rules[kind](
             tracer, *args, **{k: v for k, v in kwargs.items() if k not in ("device", "layout", "pin_memory")}
         )
@@ -211,22 +225,43 @@ def _call(tracer: Tracer, node: Any, args: list[Any], kwargs: dict[str, Any], ru
         raise tracer.error(f"'{kind}' is called in a way that isn't supported: {error}.") from error
 
 
-def name_results(module: Any, args: tuple[Any, ...], count: int) -> list[str]:
-    """Names of the results of ``forward``: by their keys where it returns a dict, or numbered."""
+def _folded(tracer: Tracer, node: Any, args: list[Any], kwargs: dict[str, Any], kind: str) -> Any:
+    """An op that there is no rule for, worked out by PyTorch: possible where it reads weights only."""
+    import torch
     from torch.utils import _pytree as tree
 
-    paths = [path for path, leaf in tree.tree_flatten_with_path(module(*args))[0]]
-    if count == 1 and not paths[0]:
+    leaves, spec = tree.tree_flatten((args, kwargs))
+    if any(isinstance(leaf, Dim) or (isinstance(leaf, Tensor) and leaf.data is None) for leaf in leaves):
+        raise tracer.error(f"the op '{kind}' is not supported.", nearest(kind, RULES))
+    given = [torch.from_numpy(np.array(leaf.data)) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+    args, kwargs = tree.tree_unflatten(given, spec)
+    found = node.target(*args, **kwargs)
+    return tree.tree_map(
+        lambda v: tracer.constant(torch_check.as_array(v)) if isinstance(v, torch.Tensor) else v, found
+    )
+
+
+def name_results(module: Any, args: tuple[Any, ...]) -> list[str]:
+    """Names of the results of ``forward``: by their keys where it returns a dict, or numbered."""
+    import torch
+    from torch.utils import _pytree as tree
+
+    paths = [path for path, _ in tree.tree_flatten_with_path(module(*args))[0]]
+    if isinstance(module, torch.nn.RNNBase):
+        return ["y", "h", "c"][: len(paths)]
+    if isinstance(module, torch.nn.RNNCellBase):
+        return ["h", "c"][: len(paths)]
+    if len(paths) == 1 and not paths[0]:
         return ["output"]
     keys = ["_".join(str(getattr(p, "key", getattr(p, "idx", p))) for p in path) for path in paths]
-    return [f"output_{key}" if key[:1].isdigit() else key for key in keys]
+    return [f"output_{i}" if key[:1].isdigit() else key for i, key in enumerate(keys)]
 
 
 def name_outputs(
     module: Any, args: tuple[Any, ...], results: Sequence[Any], names: Sequence[str] | None, source: str
 ) -> dict[str, Tensor]:
     """The tensors among the results by name, as the caller named them or as :func:`name_results` does."""
-    keys = list(names) if names is not None else name_results(module, args, len(results))
+    keys = list(names) if names is not None else name_results(module, args)
     if len(keys) != len(results) or len(set(keys)) != len(keys):
         raise ModelError(
             f"outputs= gives {len(keys)} names; forward returns {len(results)}.",

@@ -30,7 +30,7 @@ def check_sequence(
     leaves = tensors_of(args)
 
     def reference(trial: Trial) -> Arrays:
-        sample = [_back(trial.inputs[name], t, leaf) for name, t, leaf in zip(program.inputs, inputs, leaves)]
+        sample = [back(trial.inputs[name], t, leaf) for name, t, leaf in zip(program.inputs, inputs, leaves)]
         results = [as_array(r) for r in tensors_of(module(*with_tensors(args, sample)))]
         batch = next((len(array) for array in trial.inputs.values()), 1)
         return {name: arranged(array, tensor, batch) for (name, tensor), array in zip(outputs.items(), results)}
@@ -82,13 +82,13 @@ def arranged(array: np.ndarray, tensor: Tensor, batch: int) -> np.ndarray:
     return np.broadcast_to(moved, (batch, *moved.shape))
 
 
-def _back(array: np.ndarray, tensor: Tensor, leaf: Any) -> Any:
+def back(array: np.ndarray, tensor: Tensor, leaf: Any) -> Any:
     """A program's array as the module takes it."""
     import torch
 
     if all(a.label != "batch" for a in tensor.axes):
         array = array[0]
-    moved = np.ascontiguousarray(array.transpose(np.argsort(_order(tensor))))
+    moved = np.array(array.transpose(np.argsort(_order(tensor))), order="C")
     return torch.from_numpy(moved).to(dtype=leaf.dtype, device=leaf.device)
 
 

@@ -8,7 +8,7 @@ ops of our own that have only a shape rule; batch and time stay unknowns, and th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -18,7 +18,8 @@ from neurodeploy.errors import ModelError, UnsupportedError
 
 #: Layer -> the index of its argument ``batch_first``.
 BATCH_FIRST = {"gru": 8, "rnn_tanh": 8, "rnn_relu": 8, "lstm": 8}
-#: Op -> why it is refused while exporting.
+#: Ops that take [batch, channels, time].
+ALONG_LAST = ("conv1d", "adaptive_avg_pool1d", "adaptive_max_pool1d")
 _REMEDY_PACKED = "Call the layer on the padded tensor; give the lengths when the compiled model runs (lengths=...)."
 _LAYER = "(Tensor x, {state}, Tensor[] w, bool bias, int n, float dropout, bool train, bool two_way, bool batch_first)"
 #: Unknown sizes are made of axes of at least 2, as torch.export takes 0 and 1 for constants.
@@ -78,17 +79,55 @@ def _redirection(source: str) -> Any:
 
 @contextmanager
 def in_eval_mode(module: Any) -> Iterator[None]:
-    """Evaluation mode and no gradients inside; every submodule's own mode is restored."""
+    """Evaluation mode and no gradients inside; modes, attributes and buffers are restored afterwards."""
     import torch
 
-    modes = [(m, m.training) for m in module.modules()]
+    parts = [(m, dict(vars(m))) for m in module.modules()]
+    buffers = [(b, b.detach().clone()) for b in module.buffers()]
     try:
         module.eval()
         with torch.no_grad():
             yield
     finally:
-        for part, training in modes:
-            part.training = training
+        for part, attributes in parts:
+            for name in set(vars(part)) - set(attributes):
+                delattr(part, name)
+            vars(part).update(attributes)
+        with torch.no_grad():
+            for buffer, held in buffers:
+                buffer.copy_(held)
+
+
+def refuse_memory(module: Any, args: tuple[Any, ...], source: str) -> None:
+    """Refuse a module that gives something else the second time: it keeps a state, or draws random numbers.
+
+    Raises :class:`ModelError`, :class:`UnsupportedError`.
+    """
+    import torch
+    from torch.utils import _pytree as tree
+
+    before = {id(m): dict(vars(m)) for m in module.modules()}
+    kept = {name: b.detach().clone() for name, b in module.named_buffers()}
+    first = tree.tree_leaves(_run(module, args, source))
+    second = tree.tree_leaves(_run(module, args, source))
+    pairs = [(a, b) for a, b in zip(first, second) if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor)]
+    if all(a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in pairs):
+        return
+    changed = [name for name, b in module.named_buffers() if not torch.equal(b, kept[name])]
+    for path, part in module.named_modules():
+        old = before[id(part)]
+        changed += [f"{path}.{k}".lstrip(".") for k, v in vars(part).items() if k not in old or old[k] is not v]
+    if changed:
+        raise UnsupportedError(
+            f"forward keeps values in the module between calls: '{changed[0]}'.",
+            place=source,
+            hint="Take the state as an argument and return its next value; then states={...} names it.",
+        )
+    raise UnsupportedError(
+        "two runs on one input differ: it draws random numbers in evaluation mode.",
+        place=source,
+        hint="Make dropout follow self.training, and give noise as an input.",
+    )
 
 
 def arguments(module: Any, example: Any, source: str) -> tuple[Any, ...]:
@@ -110,24 +149,29 @@ def arguments(module: Any, example: Any, source: str) -> tuple[Any, ...]:
         if bound.kwargs:
             raise ModelError(f"forward takes '{next(iter(bound.kwargs))}' by keyword only.", place=source)
         example = bound.args
-    given = tuple(example) if isinstance(example, tuple | list) else (example,)
-    return tuple(_as_tensor(one) for one in given)
+    several = isinstance(example, tuple | list) and not hasattr(example, "_fields")
+    given = tuple(example) if several else (example,)
+    return tuple(_as_tensor(one, source) for one in given)
 
 
-def _as_tensor(value: Any) -> Any:
+def _as_tensor(value: Any, source: str) -> Any:
     import numpy as np
     import torch
 
+    if isinstance(value, torch.nn.utils.rnn.PackedSequence):
+        raise UnsupportedError("the example is a packed sequence.", place=source, hint=_REMEDY_PACKED)
     if isinstance(value, tuple | list):
-        return tuple(_as_tensor(one) for one in value)
+        return tuple(_as_tensor(one, source) for one in value)
     if isinstance(value, np.ndarray):
         value = torch.from_numpy(np.ascontiguousarray(value))
         return value.float() if value.dtype == torch.float64 else value
     return value.detach() if isinstance(value, torch.Tensor) else value
 
 
-def grown(module: Any, args: tuple[Any, ...], source: str) -> tuple[Any, ...]:
+def grown(module: Any, args: tuple[Any, ...], source: str, *, one_axis: bool = False) -> tuple[Any, ...]:
     """The example with as many leading axes of size 1 as the module allows repeated, so that batch and time can vary.
+
+    ``one_axis``: only one axis of each tensor, the batch's.
 
     Raises :class:`ModelError` where the module doesn't run on the example itself.
     """
@@ -135,7 +179,7 @@ def grown(module: Any, args: tuple[Any, ...], source: str) -> tuple[Any, ...]:
     from torch.utils import _pytree as tree
 
     leaves, spec = tree.tree_flatten(args)
-    _run(module, args, source)
+    refuse_memory(module, args, source)
     ones = [
         (i, axis)
         for i, leaf in enumerate(leaves)
@@ -146,6 +190,8 @@ def grown(module: Any, args: tuple[Any, ...], source: str) -> tuple[Any, ...]:
     ones = ones[:8]
     for count in range(len(ones), 0, -1):
         for chosen in combinations(ones, count):
+            if one_axis and len({i for i, _ in chosen}) < count:
+                continue
             larger = list(leaves)
             for i, axis in chosen:
                 larger[i] = larger[i].repeat_interleave(2, dim=axis)
@@ -182,6 +228,7 @@ def _first_line(error: BaseException) -> str:
 
 def export(module: Any, args: tuple[Any, ...], source: str) -> Any:
     """The exported program, every size unknown that can be. Raises :class:`ModelError`, :class:`UnsupportedError`."""
+    import inspect
     import logging
     import warnings
 
@@ -191,12 +238,14 @@ def export(module: Any, args: tuple[Any, ...], source: str) -> Any:
     def dynamic(leaf: Any) -> Any:
         return dict.fromkeys(range(leaf.ndim), torch.export.Dim.AUTO) if isinstance(leaf, torch.Tensor) else None
 
+    # As forward names its arguments: those of *args are one argument, a tuple.
+    bound = tuple(inspect.signature(module.forward).bind(*args).arguments.values())
     level = logging.root.manager.disable
     try:
         logging.disable(logging.WARNING)  # torch prints the graph of a failed export
-        with warnings.catch_warnings(), _redirection(source):
+        with warnings.catch_warnings(), redirect_stdout(None), redirect_stderr(None), _redirection(source):
             warnings.simplefilter("ignore")
-            return torch.export.export(module, args, dynamic_shapes=tree.tree_map(dynamic, args), strict=False)
+            return torch.export.export(module, args, dynamic_shapes=tree.tree_map(dynamic, bound), strict=False)
     except UnsupportedError:
         raise
     except Exception as error:
@@ -241,7 +290,7 @@ def label_inputs(
     Without either, floats are ``[batch, time, feature ...]`` (``[batch, feature]`` if they have two axes) and whole
     numbers ``[batch, time, feature ...]``. Raises :class:`ModelError`.
     """
-    roles = _roles(exported)
+    roles = _roles(exported, source)
     for name in axes:
         if name not in {n.name for n in nodes}:
             known = ", ".join(n.name for n in nodes)
@@ -265,19 +314,42 @@ def label_inputs(
 
 def _symbol(size: Any) -> str | None:
     """The one unknown that a size depends on, if there is one."""
-    node = getattr(size, "node", None)
-    free = sorted(map(str, node.expr.free_symbols)) if node is not None else []
+    free = _unknowns(size)
     return free[0] if len(free) == 1 else None
 
 
-def _roles(exported: Any) -> dict[str, str]:
+def _unknowns(size: Any) -> list[str]:
+    node = getattr(size, "node", None)
+    return sorted(map(str, node.expr.free_symbols)) if node is not None else []
+
+
+def batch_axes(nodes: Sequence[Any], first: int, source: str) -> list[list[str]]:
+    """Labels of a step's arguments: axis 0 of argument ``first`` is the batch, and so is every axis of that size.
+
+    Raises :class:`ModelError` where an argument has no such axis.
+    """
+    shapes = [node.meta["val"].shape for node in nodes]
+    batch = _symbol(shapes[first][0]) if len(shapes[first]) else None
+    found = []
+    for node, shape in zip(nodes, shapes):
+        labels = ["batch" if batch and _symbol(size) == batch else "feature" for size in shape]
+        if labels.count("batch") != 1:
+            raise ModelError(
+                f"argument '{node.name}' has no batch axis that can vary.", place=source,
+                hint="A step takes x_t as [batch, features] and its states with the same batch axis.",
+            )  # fmt: skip
+        found.append(labels)
+    return found
+
+
+def _roles(exported: Any, source: str) -> dict[str, str]:
     """Unknown size -> ``batch`` or ``time``, as recurrent layers and convolutions use it."""
     roles: dict[str, str] = {}
     for node in exported.graph.nodes:
         kind = op_name(node)
         if kind in BATCH_FIRST and len(node.args) > BATCH_FIRST[kind]:
             places = ("batch", "time") if node.args[BATCH_FIRST[kind]] else ("time", "batch")
-        elif kind == "conv1d":
+        elif kind in ALONG_LAST:
             places = ("batch", "", "time")
         else:
             continue
@@ -286,6 +358,13 @@ def _roles(exported: Any) -> dict[str, str]:
             symbol = _symbol(size)
             if role and symbol:
                 roles.setdefault(symbol, role)
+            elif role == "time" and not _unknowns(size) and size != 1:
+                raise UnsupportedError(
+                    f"it runs over {size} steps, a number that something else in the module fixes to the example's.",
+                    place=f"{source}: node {place_of(node)[0]}",
+                    hint="Flattening over time, a table of positions and a Python loop over steps do that; "
+                    "take the last step or a mean over time instead.",
+                )
     return roles
 
 
@@ -326,6 +405,6 @@ def place_of(node: Any) -> tuple[str, str]:
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     path = stack[-1][0] if stack and not stack[-1][0].startswith("_empty") else ""
     packet = getattr(node.target, "overloadpacket", None)
-    op = str(packet) if packet is not None else op_name(node)
+    op = str(packet).replace("neurodeploy.", "aten.") if packet is not None else op_name(node)
     stem = path.split(".")[-1] if path else ""
     return f"{path or node.name} ({op})", stem if stem and not stem.isdigit() else (path or node.name)

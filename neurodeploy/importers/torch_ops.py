@@ -136,7 +136,12 @@ def _softplus(t: Tracer, x: Tensor, beta: float = 1.0, threshold: float = 20.0) 
 
 
 def _elu(t: Tracer, x: Tensor, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Tensor:
-    y = t.activation("elu", x if input_scale == 1 else t.pointwise("mul", x, float(input_scale)), alpha)
+    if input_scale == 1:
+        y = t.activation("elu", x, alpha)
+    else:
+        rise = t.pointwise("exp", t.pointwise("mul", t.pointwise("min", x, 0.0), float(input_scale)))
+        below = t.pointwise("mul", t.pointwise("sub", rise, 1.0), float(alpha))
+        y = t.pointwise("select", t.pointwise("lt", x, 0.0), below, x)
     return y if scale == 1 else t.pointwise("mul", y, float(scale))
 
 

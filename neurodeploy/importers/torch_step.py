@@ -17,7 +17,7 @@ from neurodeploy.errors import IRError, ModelError, UnsupportedError, nearest
 from neurodeploy.importers import torch_check, torch_export
 from neurodeploy.importers.check import Arrays, Trial, unchecked
 from neurodeploy.importers.time import Tensor, Tracer
-from neurodeploy.importers.time_axes import feature
+from neurodeploy.importers.time_axes import Axes, describe, feature
 from neurodeploy.importers.time_emit import StageGraph
 from neurodeploy.importers.time_nodes import Node
 from neurodeploy.importers.torch_ops import Rule
@@ -31,24 +31,60 @@ KEY = (0, 0, 0)
 STEP = "step"
 
 
-def _cell(kind: str, t: Tracer, x: Tensor, hidden: Any, *weights: Any) -> Any:
-    """``gru_cell(x, h, w_ih, w_hh, b_ih, b_hh)`` and its kin: one call of the IR's cell."""
+def _call(t: Tracer, kind: str, x: Tensor, starts: Sequence[Tensor], weights: Sequence[Any]) -> tuple[Tensor, ...]:
+    """One call of the IR's cell; ``weights`` are PyTorch's ``w_ih, w_hh, b_ih, b_hh`` and perhaps ``w_hr``."""
     name, attrs = KINDS[kind]
-    starts = list(hidden) if isinstance(hidden, list | tuple) else [hidden]
-    constants = [t.lift(w).node for w in cell_weights(t, name, [*weights, None, None][:4])]
+    if len(weights) == 5:
+        attrs = {**attrs, "projection": True}
+    constants = [t.lift(w).node for w in cell_weights(t, name, weights)]
     for tensor in (x, *starts):
         if [a.label for a in tensor.axes] != ["batch", "feature"]:
-            raise t.error(f"a cell reads {[str(a) for a in tensor.axes]}; needed [batch, feature].")
+            raise t.error(f"a cell reads {describe(tensor.axes)}; needed [batch, feature].")
     nodes = [x.node, *(s.node for s in starts)]
     made = t._add("rnn", [*nodes, *constants], {"cell": name, "attrs": dict(attrs)}, starts[0].node.type, None)
-    results = tuple(
+    return tuple(
         Tensor(t._add("result", [made], {"index": i}, s.node.type, None), (s.axes[0], feature(s.node.type.size)))
         for i, s in enumerate(starts)
     )
-    return results if kind == "lstm" else results[0]
 
 
-CELL_RULES: Mapping[str, Rule] = {name: partial(_cell, name.removesuffix("_cell")) for name in CELL_OPS}
+def _cell(kind: str, t: Tracer, x: Tensor, hidden: Any, *weights: Any) -> Any:
+    """``gru_cell(x, h, w_ih, w_hh, b_ih, b_hh)`` and its kin."""
+    starts = list(hidden) if isinstance(hidden, list | tuple) else [hidden]
+    found = _call(t, kind, x, starts, [*weights, None, None][:4])
+    return found if kind == "lstm" else found[0]
+
+
+def _layer(
+    kind: str, t: Tracer, x: Tensor, initial: Any, params: Sequence[Tensor], has_biases: bool, layers: int,
+    dropout: float, train: bool, two_way: bool, batch_first: bool,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """A stack of recurrent layers over a sequence of one step."""
+    time = 1 if batch_first else 0
+    if two_way or x.rank != 3 or x.shape[time] != 1:
+        raise t.error(
+            "a recurrent layer in a step runs over more than one step, or backwards.",
+            "Give it x_t.unsqueeze(1), or load the module as one that takes whole sequences (without states=).",
+        )
+    starts = list(initial) if isinstance(initial, list | tuple) else [initial]
+    finals: list[list[Tensor]] = [[] for _ in starts]
+    each = len(params) // layers
+    y = t.squeeze(x, [time])
+    for layer in range(layers):
+        own: list[Any] = list(params[layer * each : (layer + 1) * each])
+        if not has_biases:
+            own[2:2] = [None, None]
+        found = _call(t, kind, y, [t.take(s, 0, layer) for s in starts], own)
+        y = found[0]
+        for final, value in zip(finals, found):
+            final.append(t.unsqueeze(value, [0]))
+    return (t.unsqueeze(y, [time]), *(t.concat(final, 0) for final in finals))
+
+
+STEP_RULES: Mapping[str, Rule] = {
+    **{name: partial(_cell, name.removesuffix("_cell")) for name in CELL_OPS},
+    **{kind: partial(_layer, kind) for kind in KINDS},
+}
 
 
 @dataclass
@@ -114,26 +150,26 @@ def import_step(
 
     from neurodeploy.importers.torch import RULES, dtype_of, input_nodes, name_results, walk
 
-    args = torch_export.grown(module, torch_export.arguments(module, example, source), source)
+    args = torch_export.grown(module, torch_export.arguments(module, example, source), source, one_axis=True)
     exported = torch_export.export(module, args, source)
     leaves, nodes = torch_check.tensors_of(args), input_nodes(exported)
+    names = [node.name for node in nodes]
+    keys = name_results(module, args)
+    wiring = _wiring(names, keys, states, initial, source)
+    fed = next(i for i, n in enumerate(names) if n not in wiring.next)
     tracer = Tracer(name, source)
     inputs: dict[Any, Tensor] = {}
-    for node, leaf in zip(nodes, leaves):
-        if not leaf.ndim:
-            raise ModelError(f"argument '{node.name}' has no axes; axis 0 is the batch.", place=source)
+    for node, leaf, labels in zip(nodes, leaves, torch_export.batch_axes(nodes, fed, source)):
         tracer.at("", node.name)
-        labels = ["batch", *["feature"] * (leaf.ndim - 1)]
-        inputs[node] = tracer.input(node.name, labels, ["B", *leaf.shape[1:]], dtype_of(leaf))
-    results = walk(tracer, exported, inputs, {**RULES, **CELL_RULES})
-    keys = name_results(module, args, len(results))
-    wiring = _wiring([n.name for n in nodes], keys, states, initial, source)
+        sizes = ["B" if label == "batch" else int(size) for label, size in zip(labels, leaf.shape)]
+        inputs[node] = tracer.input(node.name, labels, sizes, dtype_of(leaf))
+    results = walk(tracer, exported, inputs, {**RULES, **STEP_RULES})
     named = _outputs(keys, results, wiring, outputs, source)
     program = _program(tracer, inputs, results, wiring, named, source)
     program = replace(program, meta={"origin": f"torch {torch.__version__}: {source}"})
     if not checked:
         return unchecked(program, "check=False")
-    return _check(module, args, program, results, wiring, named, source)
+    return _check(module, args, program, list(inputs.values()), results, wiring, named, source)
 
 
 def _wiring(
@@ -176,7 +212,7 @@ def _spread(names: Sequence[str], given: Mapping[str, Any], option: str, source:
         inner = [key] if key in names else [n for n in names if n.startswith(f"{key}_")]
         if not inner:
             raise ModelError(
-                f"{option} names '{key}', which is no argument; there are {', '.join(names)}.", place=source,
+                f"{option} names '{key}', which is no argument of forward.", place=source,
                 hint=nearest(key, names),
             )  # fmt: skip
         if key in names:
@@ -259,12 +295,10 @@ def _live(ends: Sequence[Node]) -> set[int]:
 
 
 def _check(
-    module: Any, args: tuple[Any, ...], program: Program, results: Sequence[Any], wiring: Wiring,
-    named: Mapping[str, int], source: str,
+    module: Any, args: tuple[Any, ...], program: Program, inputs: Sequence[Tensor], results: Sequence[Any],
+    wiring: Wiring, named: Mapping[str, int], source: str,
 ) -> Program:  # fmt: skip
     """Compare with the module run step by step. Raises :class:`ModelError` naming the output."""
-    import torch
-
     leaves = torch_check.tensors_of(args)
     fed = [i for i, name in enumerate(wiring.names) if name not in wiring.next]
 
@@ -272,16 +306,14 @@ def _check(
         given = {i: trial.inputs[name] for i, name in zip(fed, program.inputs)}
         batch, steps = next(iter(given.values())).shape[:2]
         held = {
-            name: _start(leaves[i], wiring.initial[name], batch)
+            name: _start(leaves[i], inputs[i].axes, wiring.initial[name], batch)
             for i, name in enumerate(wiring.names)
             if name in wiring.next
         }
         columns: dict[str, list[np.ndarray]] = {name: [] for name in named}
         for step in range(steps):
             now = [
-                held[name]
-                if name in held
-                else torch.from_numpy(given[i][:, step].copy()).to(leaf.dtype).to(leaf.device)
+                held[name] if name in held else torch_check.back(given[i][:, step], inputs[i], leaf)
                 for i, (name, leaf) in enumerate(zip(wiring.names, leaves))
             ]
             found = torch_check.tensors_of(module(*torch_check.with_tensors(args, now)))
@@ -290,13 +322,19 @@ def _check(
             held = {name: found[index] for name, index in wiring.next.items()}
         return {name: np.stack(column, axis=1) for name, column in columns.items()}
 
-    example = {name: torch_check.as_array(leaves[i])[:, None] for i, name in zip(fed, program.inputs)}
+    example = {
+        name: torch_check.arranged(torch_check.as_array(leaves[i]), inputs[i], 1)[:, None]
+        for i, name in zip(fed, program.inputs)
+    }
     return torch_check.compare(program, reference, Trial(example, None), 6, source, batches=(3, 2, 1))
 
 
-def _start(leaf: Any, initial: np.ndarray | None, batch: int) -> Any:
+def _start(leaf: Any, axes: Axes, initial: np.ndarray | None, batch: int) -> Any:
     """A state's tensor at the start."""
     import torch
 
-    zeros = torch.zeros((batch, *leaf.shape[1:]), dtype=leaf.dtype, device=leaf.device)
-    return zeros if initial is None else zeros + torch.from_numpy(initial.reshape(leaf.shape[1:])).to(zeros)
+    axis = next(i for i, a in enumerate(axes) if a.label == "batch")
+    shape = list(leaf.shape)
+    shape[axis] = 1
+    start = torch.zeros(shape) if initial is None else torch.from_numpy(initial.reshape(shape).copy())
+    return start.to(dtype=leaf.dtype, device=leaf.device).repeat_interleave(batch, dim=axis)
