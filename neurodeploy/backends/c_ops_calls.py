@@ -257,7 +257,7 @@ def _concat(w: StepWriter, value: Value, action: Call) -> None:
         index = INDICES[: len(view.shape)]
         count = w.loops(view.shape, index)
         w.target(value)
-        w.line(f"{w.element(own, index)} = {w.at(arg, index)};")
+        w.line(f"{w.element(own, index)} = {stored(value.tensor.dtype, w.at(arg, index))};")
         _close(w, count)
     if start < shape[axis]:
         w.open(f"for (int32_t i = {start}; i < {shape[axis]}; ++i)")
@@ -277,7 +277,7 @@ def _gather(w: StepWriter, value: Value, action: Call) -> None:
     found = w.at(data, [*names[:axis], "at", *names[axis + rank :]])
     if re.search(r"\bat\b", found):  # an axis of one row, or of equal ones, needs no index
         w.line(f"const int32_t at = nd_index({w.at(index, names[axis : axis + rank])}, {shape[axis]});")
-    w.line(f"{_result(w, value, names)} = {found};")
+    w.line(f"{_result(w, value, names)} = {stored(value.tensor.dtype, found)};")
     _close(w, count or 1)
 
 
@@ -295,7 +295,8 @@ def _row(w: StepWriter, value: Value, action: Call) -> None:
     names = INDICES[: len(shape)]
     _inside(w, index, w.type(table).shape[0])
     count = w.loops(shape, names)
-    w.line(f"{_result(w, value, names)} = {w.at(table, ['at', *names])};")
+    row = w.at(table, ["at", *names])
+    w.line(f"{_result(w, value, names)} = {stored(value.tensor.dtype, row)};")
     _close(w, count + 1)
     w.open("else")
     count = w.loops(shape, names)
@@ -321,7 +322,7 @@ def _put(w: StepWriter, value: Value, action: Call) -> None:
     _inside(w, index, shape[0])
     names = INDICES[: len(shape) - 1]
     count = w.loops(shape[1:], names)
-    w.line(f"{_result(w, value, ['at', *names])} = {w.at(row, names)};")
+    w.line(f"{_result(w, value, ['at', *names])} = {stored(value.tensor.dtype, w.at(row, names))};")
     _close(w, count + 2)
 
 
@@ -335,7 +336,8 @@ def _shift(w: StepWriter, value: Value, action: Call) -> None:
         w.line(f"{_result(w, value, ['q - 1', *names])} = {w.at(line, ['q', *names])};")
         _close(w, count + 1)
     count = w.loops(shape, names)
-    w.line(f"{_result(w, value, [str(rows - 1) if rows > 1 else '0', *names])} = {w.at(new, names)};")
+    newest = stored(value.tensor.dtype, w.at(new, names))
+    w.line(f"{_result(w, value, [str(rows - 1) if rows > 1 else '0', *names])} = {newest};")
     _close(w, count)
 
 

@@ -1,0 +1,252 @@
+"""C on this machine against the golden model: random graphs and every family, integers on every bit."""
+
+import ctypes
+import functools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from neurodeploy import hardware, passes
+from neurodeploy.backends import backend, c_build, c_emit, runner
+from neurodeploy.backends.c_emit_lower import PAIRS, PLAIN
+from neurodeploy.data import Data
+from neurodeploy.errors import NumericsError
+from neurodeploy.ir import interpret
+from neurodeploy.ir.drive import drive
+
+from neurodeploy.ir.interpret import StepInterpreter
+from tests.families import CASES
+from tests.host_c import build
+from tests.step_graphs import random_inputs, random_program
+
+BATCHES = [(start, layout) for start in range(0, 240, 60) for layout in (PLAIN, PAIRS) if (start // 60 + len(layout.name)) % 2]
+
+
+def equal(golden, found):
+    for part in ("outputs", "states"):
+        for name, array in getattr(golden, part).items():
+            np.testing.assert_array_equal(getattr(found, part)[name], array, err_msg=f"{part} {name}")
+
+
+# -- random graphs -----------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def random_batch(start, layout):
+    """Those of 60 random graphs whose values keep to their range, each with what the golden model makes of it."""
+    cases = []
+    for seed in range(start, start + 60):
+        program = random_program(seed)
+        inputs = random_inputs(program, seed)
+        try:
+            cases.append((program, inputs, interpret.run(program, inputs, states=True)))
+        except NumericsError:
+            continue
+    return build([program for program, _, _ in cases], layout).compile(), cases
+
+
+@pytest.mark.parametrize(("start", "layout"), BATCHES, ids=lambda v: getattr(v, "name", v))
+def test_random_integer_graphs_are_exact(start, layout):
+    built, cases = random_batch(start, layout)
+    assert len(cases) >= 50
+    for program, inputs, golden in cases:
+        equal(golden, built.run(program.name, inputs))
+
+
+@pytest.mark.parametrize(("start", "layout"), BATCHES[:2], ids=lambda v: getattr(v, "name", v))
+def test_chunks_streams_and_resets_give_the_same(start, layout):
+    """All steps at once = one by one, streams side by side = alone, and again after a reset."""
+    built, cases = random_batch(start, layout)
+    for program, inputs, golden in cases:
+        whole = built.run(program.name, inputs, states=False)
+        alone = [built.run(program.name, {n: a[i : i + 1] for n, a in inputs.items()}, states=False) for i in range(3)]
+        engine = built.executor(program.name, "step", program.stages[0].graph)
+        for _ in range(2):
+            engine.reset(3, {})
+            parts = [engine.run_block({n: a[:, k : k + 2] for n, a in inputs.items()}, np.ones((3, 2), bool)) for k in (0, 2, 4)]
+            for name, array in golden.outputs.items():
+                np.testing.assert_array_equal(whole.outputs[name], array)
+                np.testing.assert_array_equal(np.concatenate([p[name] for p in parts], 1), array)
+                np.testing.assert_array_equal(np.concatenate([a.outputs[name] for a in alone]), array)
+
+
+def test_random_graphs_have_every_integer_op():
+    used = {v.op for start, layout in BATCHES for p, _, _ in random_batch(start, layout)[1] for v in p.stages[0].graph.values}
+    wanted = {
+        "add", "sub", "mul", "div", "min", "max", "neg", "abs", "sqrt", "relu", "eq", "lt", "ne", "select", "cast",
+        "matmul", "einsum", "sum", "reduce_max", "argmax", "random", "concat", "slice", "reshape", "transpose",
+        "broadcast", "gather", "row", "put", "shift", "requantize", "lut", "affine", "const",
+    }  # fmt: skip
+    assert not wanted - used
+
+
+def test_a_wrong_bit_is_found():
+    program, inputs, golden = random_batch(*BATCHES[0])[1][0]
+    inputs = {name: array.copy() for name, array in inputs.items()}
+    inputs["x0"][0, 0, 0] ^= 1
+    inputs["x2"][0, 0] ^= 1
+    with pytest.raises(AssertionError):
+        equal(golden, random_batch(*BATCHES[0])[0].run(program.name, inputs))
+
+
+# -- families ----------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def float_families():
+    return build([case.program for case in CASES.values()], runs=True).compile()
+
+
+@functools.cache
+def quantized(name):
+    case = CASES[name]
+    data = Data(dict(case.inputs), case.lengths)
+    return passes.run(case.program, passes.pipeline("c", "native", data=data))
+
+
+@functools.cache
+def integer_families():
+    return build([quantized(name) for name, case in CASES.items() if case.integer], runs=True).compile()
+
+
+class Locked:
+    """Steps C from the interpreter's states, so that differences don't add up; the interpreter goes on."""
+
+    def __init__(self, stage, graph, built, name):
+        self.golden, self.found = StepInterpreter(graph), built.executor(name, stage, graph)
+        self.worst = 0.0
+
+    def reset(self, batch, init):
+        self.golden.reset(batch, init)
+        self.found.reset(batch, {})
+        self.close(self.found.states(), {k: v for k, v in self.golden.states().items() if k not in init})
+
+    def close(self, found, golden):
+        for name, array in golden.items():
+            a, b = np.asarray(array, np.float64), np.asarray(found[name], np.float64)
+            scale = np.maximum(1.0, np.abs(a))
+            assert np.all(np.abs(a - b) <= 4e-6 * scale), (name, np.abs(a - b).max())
+
+    def step(self, inputs, active):
+        self.found.set_states(self.golden.states())
+        found = self.found.step(inputs, active)
+        golden = self.golden.step(inputs, active)
+        self.close({n: a[active] for n, a in found.items()}, {n: a[active] for n, a in golden.items()})
+        self.close(self.found.states(), self.golden.states())
+        return golden
+
+    def states(self):
+        return self.golden.states()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_float_families_agree_step_by_step(name):
+    case = CASES[name]
+    drive(case.program, case.inputs, case.lengths, lambda stage, g: Locked(stage, g, float_families(), case.program.name))
+
+
+@pytest.mark.parametrize("name", [n for n, c in CASES.items() if c.integer])
+def test_integer_families_are_exact(name):
+    case, program = CASES[name], quantized(name)
+    golden = interpret.run(program, case.inputs, case.lengths, states=True)
+    equal(golden, integer_families().run(program.name, case.inputs, case.lengths))
+
+
+# -- whole runs --------------------------------------------------------------------------------------------------------
+
+
+def c_run(built, name, inputs, lengths):
+    """One sample through ``<model>_run``; gives its outputs."""
+    program, fields = built.programs[name], built.fields[name]
+    keep = {}
+    kinds = []
+    room = max([a.shape[0] for n, a in inputs.items() if program.inputs[n].kind == "series"], default=1)
+    room = max([room, *(s.drive.max_steps or 0 for s in program.stages)])
+    for f in fields:
+        if f.kind in ("in", "series"):
+            kinds.append((f.name, ctypes.c_void_p))
+        elif f.kind == "state":
+            wide = any(t.numpy.itemsize == 8 for s in program.stages for t in s.graph.types().values() if hasattr(t, "numpy"))
+            unit = ctypes.c_int64 if wide else ctypes.c_int32
+            kinds.append((f.name, unit * (f.nbytes // ctypes.sizeof(unit))))
+        elif f.kind == "out":
+            code = {"f32": ctypes.c_float, "i8": ctypes.c_int8, "i16": ctypes.c_int16, "i32": ctypes.c_int32, "bool": ctypes.c_uint8}
+            unit = code[f.type.dtype]
+            kinds.append((f.name, unit * f.type.size if f.type.shape else unit))
+        else:
+            kinds.append((f.name, ctypes.c_int32))
+    record = type("Run", (ctypes.Structure,), {"_fields_": kinds})()
+    for f in fields:
+        if f.kind == "in":
+            keep[f.name] = np.ascontiguousarray(inputs[f.name][:lengths])
+            setattr(record, f.name, keep[f.name].ctypes.data)
+        elif f.kind == "steps":
+            setattr(record, f.name, len(keep[f.name.removesuffix("_steps")]))
+        elif f.kind == "series":
+            keep[f.name] = np.full((room, *f.type.shape), 77).astype(f.type.numpy)
+            setattr(record, f.name, keep[f.name].ctypes.data)
+    function = getattr(built.lib, f"{built.codes[name].name}_run")
+    assert function(ctypes.byref(record)) == 0
+    found = {}
+    for out, ref in program.outputs.items():
+        if ref.stage is not None and ref.at == "series":
+            found[out] = keep[f"{ref.stage}_{ref.name}"][: getattr(record, f"{ref.stage}_steps")]
+    return found
+
+
+@pytest.mark.parametrize("name", [n for n, c in CASES.items() if c.integer])
+def test_whole_runs_in_c_are_exact(name):
+    """Every drive: forward, reverse, order, until, generate; several stages; a sample at a time."""
+    case, program, built = CASES[name], quantized(name), integer_families()
+    shown = replace(program, outputs={o: r for o, r in program.outputs.items() if r.at == "series" and r.stage})
+    quantized_inputs = drive_inputs(program, case.inputs)
+    golden = interpret.run(shown, case.inputs, case.lengths)
+    for i in range(len(next(iter(case.inputs.values())))):
+        length = None if case.lengths is None else int(case.lengths[i])
+        found = c_run(built, program.name, {n: a[i] for n, a in quantized_inputs.items()}, length)
+        for out, array in found.items():
+            np.testing.assert_array_equal(array, golden.outputs[out][i][: len(array)], err_msg=out)
+            assert len(array) or not golden.outputs[out][i].any()
+
+
+def drive_inputs(program, inputs):
+    from neurodeploy.ir.drive import Series, bind
+
+    bound, _ = bind(program, inputs, None)
+    return {n: v.data if isinstance(v, Series) else v for n, v in bound.items()}
+
+
+def test_every_drive_is_among_the_families():
+    assert {s.drive.kind for c in CASES.values() if c.integer for s in c.program.stages} == {
+        "forward", "reverse", "order", "until", "generate",
+    }  # fmt: skip
+
+
+# -- builds ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", ["host", "mps2-an385", "mps2-an386"])
+def test_a_build_runs_as_its_golden_model(target):
+    case, program = CASES["gru_reset_after"], quantized("gru_reset_after")
+    artifact = backend("c").compile(program, hardware.find(target), source=case.program)
+    golden = runner("golden").run(artifact, dict(case.inputs), case.lengths, states=True)
+    equal(golden, runner("host").run(artifact, dict(case.inputs), case.lengths, states=True))
+
+
+@pytest.mark.parametrize("tool", ["gcc", "clang", "zig"])
+def test_compilers_have_nothing_to_say(tool):
+    if tool not in c_build.toolchains("host"):
+        pytest.skip(f"{tool} isn't installed")
+    strict = ["-Wshadow", "-Wundef", "-Wpointer-arith", "-Wcast-align", *([] if tool == "gcc" else ["-Wconversion"])]
+    names = ["lstm_peephole", "ntm", "pushdown_automaton", "stacked_bidirectional", "encoder_decoder", "clockwork", "ising"]
+    programs = [quantized(n) for n in names]
+    programs += [replace(random_program(seed), name=f"r{seed}") for seed in range(12)]
+    c_build.compile_shared(build(programs, runs=True).files, tool, "-O2", strict)
+    floats = [replace(CASES[n].program, name=f"{n}_f") for n in (*names, "dnc", "memristive_network")]
+    c_build.compile_shared(build(floats, PAIRS, runs=True).files, tool, "-O2", strict)
+
+
+def test_names_of_models_become_c
+    assert c_emit.model_name("0 odd-name") == "m0_odd_name"
+    assert c_emit.model_name("long_run") == "long_run_model"
