@@ -65,7 +65,7 @@ def multiplier(factor: float) -> tuple[int, int]:
         mult = round(factor * 2.0 ** (32 - pre))
         if mult <= 0x7FFFFFFF:
             return mult, pre
-    raise IRError(f"a rescale by {factor} is out of reach (at most 32767).")
+    raise IRError(f"a rescale by {factor} is out of reach (it must be below 16384).")
 
 
 def _infer_requantize(types: Sequence[TensorType], attrs: Mapping[str, Any]) -> TensorType:

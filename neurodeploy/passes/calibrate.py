@@ -39,9 +39,9 @@ class Calibrate:
     """Write ``meta["ranges"][stage][value] = [lo, hi]`` for every f32 value, input and state, from sample data.
 
     ``method``: ``minmax``; ``percentile`` (the central ``percentile`` % of what was seen); ``mse`` (the symmetric
-    range with the least squared error at ``bits`` bits, rounding and clipping together). ``meta["updates"][stage][state]``
-    gets quantiles of ``|next - state|`` over the updates that differ from 0, ``meta["calibration"]`` method, samples
-    and hash of the data. Deterministic. The result is the expanded program.
+    range with the least squared error at ``bits`` bits, rounding and clipping together).
+    ``meta["updates"][stage][state]`` gets quantiles of ``|next - state|`` over the updates that differ from 0,
+    ``meta["calibration"]`` method, samples and hash of the data. Deterministic; gives the expanded program.
     Raises :class:`DataError` where a value becomes NaN or infinite, naming it.
     """
 

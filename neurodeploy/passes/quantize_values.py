@@ -193,7 +193,7 @@ class Emitter:
         ):
             return self.shifted(x, int(factor), name)
         top = float(np.max(factor))
-        if top > _SHIFT_FIRST and dtype != "i32":
+        if top >= _SHIFT_FIRST and dtype != "i32":
             # Out of reach of one multiplier: each step of x is many steps of the result.
             x = self.shifted(self._clamped(x, np.asarray(factor), high, dtype), _SHIFT_FIRST)
             return self._rescaled(x, scale, dtype, name)

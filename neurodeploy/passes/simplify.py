@@ -118,11 +118,13 @@ def _identity(value: Value, types: Mapping[str, Type], known: Mapping[str, Param
     first = args[0]
     unchanged = types[first] == value.type
     match value.op:
+        case "select" if args[1] == args[2] and types[args[1]] == value.type:
+            return args[1]
         case "reshape" | "broadcast" | "cast" if unchanged:
             return first
         case "transpose" if unchanged and list(value.attrs["perm"]) == sorted(value.attrs["perm"]):
             return first
-        case "concat" if len(args) == 1 and unchanged:
+        case "concat" if args == (first,) and unchanged:
             return first
         case "slice" if unchanged:
             _, start, stop, step = slice_bounds(value.attrs, value.tensor.shape)
@@ -135,8 +137,6 @@ def _identity(value: Value, types: Mapping[str, Type], known: Mapping[str, Param
             return _neutral(value, types, known, 0, (1,))
         case "div":
             return _neutral(value, types, known, 1, (1,))
-        case "select" if args[1] == args[2] and types[args[1]] == value.type:
-            return args[1]
     return None
 
 
