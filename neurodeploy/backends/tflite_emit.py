@@ -15,6 +15,7 @@ from neurodeploy.backends.tflite_write import Model, Subgraph
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Graph, State, Value
 from neurodeploy.ir.ops_shape import slice_bounds
+from neurodeploy.ir.tflite_ops import add_factors
 from neurodeploy.ir.types import TensorType
 
 MAX_CONCAT = 10
@@ -154,6 +155,23 @@ def _elementwise(code: str, table: str | None = None, **options: Any) -> Rule:
     return write
 
 
+def _sums(code: str, table: str) -> Rule:
+    """ADD or SUB. TFLM aborts the whole process for a result much finer than its arguments: refused here."""
+    rule = _elementwise(code, table, potScaleInt16=False)
+
+    def write(writer: StageWriter, value: Value) -> None:
+        left, right = (writer.types[a] for a in value.args)
+        if add_factors(left, right, value.tensor)[2] >= 1:
+            raise UnsupportedError(
+                f"{value.op} of {left} and {right} can't be made on {value.tensor}; needed a scale above 1/16384 of the "
+                "coarser one.",
+                place=f"{writer.name}: %{value.name}",
+            )
+        rule(writer, value)
+
+    return write
+
+
 def _moves(code: str, table: str | None = None, *, logical: str | None = None) -> Rule:
     """An operator that moves integers as they are; ``logical`` is its twin for bools."""
     rule = _elementwise(code, table)
@@ -260,8 +278,8 @@ def _shift(writer: StageWriter, value: Value) -> None:
 
 RULES: Mapping[str, Rule] = {
     "tfl_fully_connected": _fully_connected,
-    "tfl_add": _elementwise("ADD", "AddOptions", potScaleInt16=False),
-    "tfl_sub": _elementwise("SUB", "SubOptions", potScaleInt16=False),
+    "tfl_add": _sums("ADD", "AddOptions"),
+    "tfl_sub": _sums("SUB", "SubOptions"),
     "tfl_mul": _elementwise("MUL", "MulOptions"),
     "tfl_relu": _elementwise("RELU"),
     "tfl_quantize": _elementwise("QUANTIZE", "QuantizeOptions"),

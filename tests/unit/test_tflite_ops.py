@@ -10,6 +10,7 @@ from neurodeploy.ir.build import Builder
 from neurodeploy.ir.graph import Drive, Program, ProgramInput, Ref, Stage
 from neurodeploy.ir.ops import OPS
 from neurodeploy.ir.tflite_ops import (
+    mul_factor,
     multiply_32,
     multiply_64,
     quantize_multiplier,
@@ -52,9 +53,14 @@ def test_the_int64_product_has_a_16_bit_multiplier():
     x = np.array([10**9, -(10**9), 12345])
     assert multiply_64(x, mult, shift).tolist() == [(int(v) * reduced + (1 << 14)) >> 15 for v in x]
     # the largest multipliers are cut off, not rounded up into the sign bit
-    assert multiply_64(np.array([1 << 20]), np.array(0x7FFFFFFF), np.array(0)).tolist() == [
-        ((1 << 20) * 0x7FFF + (1 << 14)) >> 15
-    ]
+    cut = [((1 << 20) * 0x7FFF + (1 << 14)) >> 15]
+    for largest in (0x7FFF0000, 0x7FFF8000, 0x7FFFFFFF):
+        assert multiply_64(np.array([1 << 20]), np.array(largest), np.array(0)).tolist() == cut
+
+
+def test_scales_are_the_float32_that_a_file_holds():
+    a, b, c = (float(np.float32(s)) for s in (0.1, 0.3, 0.7))
+    assert mul_factor(i16(0.1), i16(0.3), i16(0.7)) == a * b / c != 0.1 * 0.3 / 0.7
 
 
 def test_overflow_raises_where_the_kernel_would_be_undefined():
@@ -108,7 +114,7 @@ def program(b, ranges, **meta):
     return Program("net", inputs, (stage,), outputs, meta={"ranges": {"main": ranges}, **meta})
 
 
-def elman():
+def elman(reach=10.5):
     b = Builder()
     x, h = b.input("x", [2]), b.state("h", [3])
     z = b.param("W", np.ones((3, 2))) @ x + b.param("U", np.eye(3)) @ h + b.param("b", np.ones(3))
@@ -116,7 +122,12 @@ def elman():
     b.next(h, new)
     b.output("y", new)
     ranges = {"x": [-5, 5], "h": [-1, 1], "new": [-1, 1], "matmul": [-9, 9], "matmul_1": [-1, 1], "add": [-9, 9]}
-    return program(b, {**ranges, "add_1": [-9.5, 10.5]}, kept=1)
+    return program(b, {**ranges, "add_1": [-reach, reach]}, kept=1)
+
+
+def scale(type_):
+    """The one scale of a tensor."""
+    return float(type_.quant.array)
 
 
 def test_a_sum_of_products_becomes_two_products_and_an_add():
@@ -130,13 +141,19 @@ def test_a_sum_of_products_becomes_two_products_and_an_add():
 
 
 def test_scales_follow_the_kernels_rules():
-    graph = QuantizeTFLite()(elman()).stages[0].graph
-    types = graph.types()
-    assert types["new"] == types["h"] == TensorType((3,), "i16", Quant(2.0**-15))
-    # 10.5 with headroom needs 2^-11 to be held, and feeds only the table
-    assert types["add_1"].quant == Quant(2.0**-11)
-    assert types["x"].quant.scale == float(np.float32(5 * 1.1 / 32767))
-    assert QuantizeTFLite(headroom=2.0)(elman()).inputs["x"].type.quant.scale == float(np.float32(10 / 32767))
+    made = QuantizeTFLite()(elman())
+    graph = made.stages[0].graph
+    assert graph.tensor("new") == graph.tensor("h") == TensorType((3,), "i16", Quant(2.0**-15))
+    assert scale(made.inputs["x"].type) == float(np.float32(5 * 1.1 / 32767))
+    assert scale(QuantizeTFLite(headroom=2.0)(elman()).inputs["x"].type) == float(np.float32(10 / 32767))
+
+
+@pytest.mark.parametrize(
+    ("reach", "power"), [(0.01, -14), (1.0, -14), (3.0, -13), (6.0, -12), (10.5, -11), (99.0, -11)]
+)
+def test_an_input_of_a_table_has_a_power_of_two_within_its_bounds(reach, power):
+    graph = QuantizeTFLite()(elman(reach)).stages[0].graph
+    assert scale(graph.tensor("add_1")) == 2.0**power
 
 
 def test_what_has_no_kernel_is_refused_by_op_and_value():
