@@ -14,7 +14,7 @@ from neurodeploy.ir import text
 from neurodeploy.ir.build import Builder
 from neurodeploy.ir.graph import Drive, Graph, Param, Program, ProgramInput, Ref, Stage, guards, prune
 from neurodeploy.ir.interpret import run
-from neurodeploy.ir.text import parse_program, print_program
+from neurodeploy.ir.text import parse_program
 from neurodeploy.ir.types import Quant, TensorType, TupleType, parse_type
 from neurodeploy.ir.verify import verify
 from tests.families import CASES
