@@ -12,9 +12,9 @@ import numpy as np
 from neurodeploy.errors import ModelError, UnsupportedError, nearest, require
 from neurodeploy.importers.check import unchecked
 from neurodeploy.importers.onnx_axes import labellings
-from neurodeploy.importers.onnx_node import Call, Lengths
+from neurodeploy.importers.onnx_node import Call, Lengths, WrongAxes
 from neurodeploy.importers.onnx_ops import RULES, fold
-from neurodeploy.importers.onnx_read import Model, read
+from neurodeploy.importers.onnx_read import HINT, Model, read
 from neurodeploy.importers.time import Tensor, Tracer
 from neurodeploy.ir.graph import Program
 
@@ -39,8 +39,12 @@ def load_onnx(
     Raises :class:`ModelError`, and :class:`UnsupportedError` naming the node that can't be imported.
     """
     require("onnx", "all", "reading ONNX models")
-    model = read(source, constants or {}, name)
-    traced = _trace(model, axes or {})
+    try:
+        model = read(source, constants or {}, name)
+        traced = _trace(model, axes or {})
+    except BROKEN as error:
+        place = Path(source).name if isinstance(source, str | Path) else name or "model"
+        raise ModelError(f"is malformed ({_reason(error)}).", place=place, hint=HINT) from error
     meta = {
         "origin": {"file": model.file, "sha256": model.sha256, "format": "onnx", "producer": model.producer},
         "axes": {name: [a.label for a in found] for name, found in traced.tracer.input_axes.items()},
@@ -66,10 +70,10 @@ class Traced:
 
 
 class _Stopped(Exception):
-    """A trace that failed, and how many nodes it had got through."""
+    """A trace that failed, and how many nodes it had got through: a fault of the labels counts as half a node less."""
 
     def __init__(self, error: UnsupportedError, done: int) -> None:
-        self.error, self.done = error, done
+        self.error, self.done = error, done - 0.5 * isinstance(error, WrongAxes)
 
 
 def _trace(model: Model, axes: Mapping[str, Sequence[str]]) -> Traced:
@@ -157,5 +161,9 @@ def _apply(call: Call) -> Any:
     except UnsupportedError as error:
         raise error if error.place else call.error(error.message, error.hint) from error
     except BROKEN as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise call.error(f"is malformed ({reason}).", "The file is damaged, or needs another opset.") from error
+        raise call.error(f"is malformed ({_reason(error)}).", "The file is damaged, or needs another opset.") from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error."""
+    return str(error).splitlines()[0][:120].rstrip(".") if str(error) else type(error).__name__

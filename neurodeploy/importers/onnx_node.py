@@ -16,6 +16,10 @@ Found = Tensor | np.ndarray | None
 Rule = Callable[["Call"], Any]
 
 
+class WrongAxes(UnsupportedError):
+    """A layer's input doesn't have the axes that it needs: perhaps the model's inputs were labelled wrongly."""
+
+
 @dataclass(frozen=True)
 class Lengths:
     """The graph input that holds the number of steps of each sample."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from neurodeploy.errors import nearest
-from neurodeploy.importers.onnx_node import Call, Lengths, Rule
+from neurodeploy.importers.onnx_node import Call, Lengths, Rule, WrongAxes
 from neurodeploy.importers.time import Recurrence, Tensor
 
 #: ONNX's activation -> ours, and which of alpha and beta it takes from the node's lists.
@@ -79,9 +79,10 @@ def _check_axes(call: Call, x: Tensor, layout: int) -> None:
     fits = x.rank == 3 and x.axes[time].label == "time" and x.axes[2].label == "feature"
     if layout not in (0, 1) or not fits or not (x.axes[batch].label == "batch" or x.axes[batch].is_unit):
         needed = "[time, batch, feature]" if layout == 0 else "[batch, time, feature]"
-        raise call.error(
+        raise WrongAxes(
             f"X is [{', '.join(map(str, x.axes))}]; needed {needed}.",
-            "If the axes were taken for something else, say what they are: axes={'x': ['batch', 'time', 'feature']}.",
+            place=call.tracer.where,
+            hint="If the axes were taken for something else, say so: axes={'x': ['batch', 'time', 'feature']}.",
         )
 
 

@@ -16,6 +16,7 @@ from neurodeploy.importers.onnx_ops_shape import DTYPES
 
 HINT = "Export the model again."
 OLDEST_OPSET = 7
+UNREADABLE = (ValueError, TypeError, KeyError, RuntimeError, OverflowError)
 RECURRENT = ("RNN", "GRU", "LSTM")
 
 
@@ -170,8 +171,9 @@ def _array(tensor: Any, path: Path | None, place: str) -> np.ndarray:
     import onnx
     from onnx import external_data_helper, numpy_helper
 
+    external = tensor.data_location == onnx.TensorProto.EXTERNAL
     try:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        if external:
             if path is None:
                 raise ModelError("keeps its data in another file.", place=place, hint="Give the model's path.")
             folder = str(path.parent)
@@ -180,13 +182,10 @@ def _array(tensor: Any, path: Path | None, place: str) -> np.ndarray:
         array = numpy_helper.to_array(tensor)
     except ModelError:
         raise
-    except OSError as error:
-        raise ModelError(
-            f"its data file can't be read ({error.strerror or _line(error)}).",
-            place=place,
-            hint="Keep the .data file beside the model.",
-        ) from error
-    except (ValueError, TypeError, KeyError, RuntimeError, onnx.checker.ValidationError, OverflowError) as error:
+    except (OSError, *UNREADABLE, onnx.checker.ValidationError) as error:
+        if external:
+            hint = "Keep the file with its data beside the model."
+            raise ModelError("its data, in another file, can't be read.", place=place, hint=hint) from error
         raise ModelError(f"can't be read ({_line(error)}).", place=place, hint=HINT) from error
     if array.dtype.kind not in "fiub":
         try:

@@ -137,7 +137,8 @@ class Axis:
         return self.label == "feature" and self.size == 1
 
     def __str__(self) -> str:
-        return f"{self.label} {self.extent}"
+        size = str(self.extent)
+        return self.label if size == self.label else f"{self.label} {size}"
 
 
 Axes = tuple[Axis, ...]

@@ -186,7 +186,7 @@ class Moves(Core):
         return Tensor(node, axes)
 
     def _cut(self, node: Node, axis: int, start: int, stop: int) -> Node:
-        """A slice; of a concat the part that it lies in, so that directions and layers joined to be split come apart."""
+        """A slice; of a concat the part that it lies in, so that layers joined to be split again come apart."""
         while node.op == "concat" and node.attrs["axis"] == axis:
             offset = 0
             for part in node.inputs:

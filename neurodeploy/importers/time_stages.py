@@ -161,7 +161,7 @@ class Plan:
         return self.at_least(floor, REVERSE if floor[1:] == (REVERSE, domain) else rank, domain)
 
     def _static_home(self, floor: Floor, streams: bool) -> Key:
-        """Along with the steps of a forward stage, so that it streams; if nothing can stream anyway, once at the end."""
+        """Along with the steps of a forward stage, so that it streams; if that is lost anyway, once at the end."""
         ranks = (STATIC, FORWARD) if streams else (STATIC,)
         if floor != LOWEST and floor[2] == int(floor[2]) and floor[1] in ranks:
             return (floor[0], floor[1], int(floor[2]))

@@ -25,8 +25,8 @@ def make_model(nodes, inputs, outputs, weights=None, opset=17):
 
 
 def recurrent(
-    op, *, direction="forward", hidden=4, size=3, bias=True, peepholes=False, lengths=False, starts=None, layout=0,
-    outputs=("Y", "Y_h", "Y_c"), seed=0, scale=0.7, steps="time", batch="batch", **attrs,
+    op: str, *, direction="forward", hidden=4, size=3, bias=True, peepholes=False, lengths=False, starts=None, layout=0,
+    outputs=("Y", "Y_h", "Y_c"), seed=0, scale=0.7, steps: str | int = "time", batch: str | int = "batch", **attrs,
 ):  # fmt: skip
     """One recurrent layer. ``starts``: None, ``"input"`` or ``"constant"`` initial states."""
     rng = np.random.default_rng(seed)
