@@ -22,6 +22,7 @@ from neurodeploy.ir.ops import infer
 from neurodeploy.ir.tflite_ops import add_factors, fully_connected_factor, mul_factor
 from neurodeploy.ir.types import Quant, TensorType
 from neurodeploy.ir.verify import verify
+from neurodeploy.passes.quantize import STALL_SHARE, lost_updates
 from neurodeploy.passes.tflite_scales import COARSEST, MOVES, TABLE_SCALE, TABLES, Scales, f32
 
 #: log2 of how much finer one QUANTIZE makes a value.
@@ -48,8 +49,26 @@ class QuantizeTFLite:
             name: ProgramInput(scales.typed(("", name), spec.type), spec.kind) for name, spec in program.inputs.items()
         }
         stages = tuple(replace(s, graph=StageQuantizer(s, program.name, scales).graph()) for s in program.stages)
-        meta = {key: value for key, value in program.meta.items() if key != "ranges"}
+        meta = {key: value for key, value in program.meta.items() if key not in ("ranges", "updates")}
+        if stalled := _stalls(program, scales):
+            meta["warnings"] = [*meta.get("warnings", []), *stalled]
         return verify(replace(program, inputs=inputs, stages=stages, numerics="tflite", meta=meta))
+
+
+def _stalls(program: Program, scales: Scales) -> list[str]:
+    """A warning for every state most of whose updates are below half a step, by ``meta["updates"]``."""
+    found = []
+    for stage in program.stages:
+        for state in stage.graph.states:
+            sizes = program.meta.get("updates", {}).get(stage.name, {}).get(state.name)
+            lsb = scales.scale((stage.name, state.name))
+            if sizes and (lost := lost_updates(sizes, lsb)) >= STALL_SHARE:
+                found.append(
+                    f"state '{stage.name}.{state.name}' (i16, one step is {lsb:.3g}) stalls: {100 * lost:.0f} % of its "
+                    "updates in calibration are below half a step and are lost. "
+                    "Choose a C target with --numerics float."
+                )
+    return found
 
 
 # -- one stage ---------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The TFLite dialect without the wheel: rounding rules at their ties, tables, refusals, and the choice of scales."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -189,6 +190,19 @@ def test_a_composite_and_a_quantized_program_are_refused():
     b.next(h, new)
     with pytest.raises(IRError, match="%cell: elman is a composite; expand the program first"):
         QuantizeTFLite()(program(b, {n: [-1, 1] for n in ("x", "h", "cell")}))
+
+
+def test_a_state_that_stalls_is_named():
+    step = 2.0**-15
+    for share, warned in ((0.2 * step, True), (20 * step, False)):
+        source = elman()
+        meta = {**source.meta, "updates": {"main": {"h": [share] * 41}}, "warnings": ["older"]}
+        made = QuantizeTFLite()(replace(source, meta=meta))
+        assert "updates" not in made.meta
+        assert made.meta["warnings"][0] == "older"
+        assert [
+            w.startswith("state 'main.h' (i16, one step is 3.05e-05) stalls") for w in made.meta["warnings"][1:]
+        ] == ([True] if warned else [])
 
 
 def test_without_a_schema_module_the_extra_is_named(monkeypatch):
