@@ -57,7 +57,9 @@ def main() -> int:
                 line = f"left out: {error}"
             except NeurodeployError as error:
                 line, failed = f"FAILED: {error}", failed + 1
-        console.print(f"{number}/{len(JOBS)} {name}: {line} [{time.perf_counter() - start:.0f} s]", markup=False)
+        console.print(
+            f"{number}/{len(JOBS)} {name}: {line} [{time.perf_counter() - start:.0f} s]", markup=False, soft_wrap=True
+        )
     if folders:
         report = neurodeploy.report(folders)
         report.write(output / "report.md")
