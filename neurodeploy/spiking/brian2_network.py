@@ -102,14 +102,15 @@ class LiquidEngine:
         wherever two share a slot. Reading the traces comes before the first update of a frame.
         """
         n = self.liquid.neurons
+        clock = b2.Clock(dt)
         neurons = b2.NeuronGroup(
             batch * n, "v : 1\ncurrent : 1\ntrace : 1", threshold="v >= threshold",
-            reset="v -= threshold\ntrace += trace_step", namespace=space, dt=dt, order=0,
+            reset="v -= threshold\ntrace += trace_step", namespace=space, clock=clock, order=0,
         )  # fmt: skip
-        update = neurons.run_regularly(UPDATE, dt=dt, when="start", order=1)
+        update = neurons.run_regularly(UPDATE, clock=clock, when="start", order=1)
         post, pre = np.nonzero(self.liquid.weights)
         offsets = (np.arange(batch) * n)[:, None]
-        synapses = b2.Synapses(neurons, neurons, "w : 1", on_pre="current_post += w", dt=dt, order=0)
+        synapses = b2.Synapses(neurons, neurons, "w : 1", on_pre="current_post += w", clock=clock, order=0)
         synapses.connect(i=(offsets + pre).ravel(), j=(offsets + post).ravel())
         synapses.w = np.tile(self.liquid.weights[post, pre], batch).astype(np.float64)
         record = b2.StateMonitor(neurons, "trace", record=True, dt=ticks * dt, when="start", order=0)

@@ -15,17 +15,22 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def layer(
-    W, U, bias, leak, V, c, *, activation="tanh", normalise=None, last=True, cell="leaky", name="net", state_init=None,
+    W, U, bias, leak, V, c, *, activation="tanh", normalise=None, project=None, last=True, cell="leaky", name="net", state_init=None,
     tail=None, drive=None,
 ) -> Program:  # fmt: skip
-    """``h' = h + leak (f(W x + U h + b) - h)``, ``y = V h' + c``; ``normalise``: mean and std taken from x first."""
+    """``h' = h + leak (f(W x + U h + b) - h)``, ``y = V h' + c``.
+
+    ``normalise``: mean and std taken from x first; ``project``: a matrix that then multiplies it.
+    """
     b = Builder()
-    x = b.input("x", (np.shape(W)[1],))
+    x = b.input("x", (np.shape(W if project is None else project)[1],))
     h = b.state("h", np.shape(bias), init=state_init)
     fed = x
     if normalise is not None:
         mean, std = (b.param(n, np.asarray(a, np.float32)) for n, a in zip(("mean", "std"), normalise, strict=True))
         fed = (x - mean) / std
+    if project is not None:
+        fed = b.param("project", np.asarray(project, np.float32)) @ fed
     weights = [b.param(n, np.asarray(a, np.float32)) for n, a in (("W", W), ("U", U), ("bias", bias))]
     more = [b.param("leak", np.asarray(leak, np.float32))] if cell == "leaky" else []
     (new,) = b.call(cell, fed, h, *weights, *more, activation=activation)

@@ -1,5 +1,6 @@
 """Brian2 against the golden model and against NumPy: a trained reservoir as a liquid, every bit of every step."""
 
+from importlib import import_module
 from importlib.metadata import version
 
 import numpy as np
@@ -85,6 +86,9 @@ def test_one_tick_a_frame_counts_as_neurobench_does(monkeypatch):
     figures = {figure.name: figure.value for figure in trace.record["figures"]}
     assert figures["SynapticOperations.Effective_ACs"] == pytest.approx(recurrent["Effective_ACs"], abs=0.05)
     assert figures["SynapticOperations.Dense"] == recurrent["Dense"] + dense_rest
+    assert activity.first.sum() > 0
+    updates = liquid.neurons + (activity.spikes.sum() - activity.first.sum()) / len(x)
+    assert figures["MembraneUpdates"] == pytest.approx(updates, abs=0.05)
     assert figures["ActivationSparsity"] == pytest.approx(metrics.activation_sparsity([activity.spikes]), abs=1e-4)
 
 
@@ -103,9 +107,11 @@ def test_small_liquids_in_blocks_of_any_size(monkeypatch, activation):
 
 
 def test_brian2s_preferences_are_left_as_they_were(built, test_set):
-    import brian2
-
-    before = brian2.prefs.codegen.target
-    few = test_set.first(2)
-    Brian2Runner().run(built, dict(few.inputs), few.lengths)
-    assert brian2.prefs.codegen.target == before
+    codegen = import_module("brian2").prefs.codegen
+    before, codegen.target = codegen.target, "cython"
+    try:
+        few = test_set.first(2)
+        Brian2Runner().run(built, dict(few.inputs), few.lengths)
+        assert codegen.target == "cython"
+    finally:
+        codegen.target = before

@@ -30,7 +30,8 @@ SIGMA = hardware.find("snntorch-sigma-delta")
 
 
 def test_input_and_output_maps_are_folded_into_the_layer():
-    program = random_layer(0, normalise=([0.5, -1.0, 2.0], [0.5, 2.0, 4.0]), last=False)
+    project = np.random.default_rng(0).normal(size=(3, 3))
+    program = random_layer(0, normalise=([0.5, -1.0, 2.0], [0.5, 2.0, 4.0]), project=project, last=False)
     found = network.find(program, "test")
     data = random_data(1)
     x = data.inputs["x"].astype(np.float64)
@@ -179,12 +180,20 @@ def test_traces_stay_below_their_limit(step, synapse):
     assert trace <= limit
 
 
+@pytest.mark.parametrize("units", [3, 60])
 @pytest.mark.parametrize("ticks", [1, 8])
-def test_no_input_overflows_the_liquid(ticks):
-    liquid, source = _liquid(7, Constants(ticks, 1.0, 1.0, 0.1))
+def test_no_input_overflows_the_liquid(ticks, units):
+    """The largest inputs, signed as each unit's weights are; the interpreter raises if a number leaves 32 bits."""
+    liquid, source = _liquid(7, Constants(ticks, 1.0, 1.0, 0.1), units=units)
     program = liquid_program.program_of(liquid, source, "rnn", "x", "y", {})
-    x = np.sign(np.random.default_rng(0).normal(size=(8, 30, 3))).astype(np.float32) * 1e9
-    interpret.run(program, {"x": np.repeat(x[:, :1], 30, axis=1)})  # raises NumericsError if a number leaves 32 bits
+    x = np.sign(liquid.W_in * np.sign(liquid.bias)[:, None]).astype(np.float32) * 1e9
+    interpret.run(program, {"x": np.repeat(x[:, None], 12, axis=1)})
+    for weights, bias, largest in (
+        (liquid.W_in, liquid.bias, 32768),
+        (liquid.readout, liquid.readout_bias, liquid.trace_limit),
+    ):
+        top = np.abs(weights.astype(np.int64)).sum(axis=1) * largest + np.abs(bias.astype(np.int64))
+        assert top.max() < 2**31
 
 
 def test_the_readout_survives_its_rounding():
@@ -270,11 +279,25 @@ def test_more_levels_come_closer_to_the_network(where, activation):
     assert errors[0] > 2 * errors[1] > 4 * errors[2] and errors[2] < 0.05
 
 
+@pytest.mark.parametrize("units", [6, 200])
 @pytest.mark.parametrize("where", LEAKS)
-def test_no_input_overflows_sigma_delta(where):
-    _, compiled = _sigma(random_layer(23, leak=LEAKS[where]), 64)
-    x = np.sign(np.random.default_rng(0).normal(size=(8, 1, 3))).astype(np.float32) * 1e9
-    interpret.run(compiled, {"x": np.repeat(x, 40, axis=1)})  # raises NumericsError if a number leaves 32 bits
+def test_no_input_overflows_sigma_delta(where, units):
+    """Sums of levels stay below 2^31, and leaky ones so that their doubled differences do."""
+    leak = np.linspace(0.1, 0.9, units) if where == "unit" else LEAKS[where]
+    rng = np.random.default_rng(0)
+    U, V = np.where(rng.random((units, units)) < 0.5, 0.1, -0.1), rng.normal(size=(2, units))
+    program = layer(rng.normal(size=(units, 3)), U, np.zeros(units), leak, V, np.ones(2))
+    made, compiled = _sigma(program, 64)
+    x = np.sign(made.W[:8]).astype(np.float32) * 1e9
+    interpret.run(compiled, {"x": np.repeat(x[:, None], 12, axis=1)})
+    limit = 2**28 if where == "receiver" else 2**31
+    for weights, bias, largest, room in (
+        (made.W, made.bias, 32768, 2**31),
+        (made.U, np.zeros(units), 128, limit),
+        (made.V, made.c, 128, limit),
+    ):
+        top = np.abs(weights.astype(np.int64)).sum(axis=1) * largest + np.abs(bias.astype(np.int64))
+        assert top.max() < room
 
 
 def test_levels_are_the_fewest_that_keep_the_outputs():
