@@ -34,9 +34,7 @@ class Grower:
         found = [
             s
             for s in self.pool
-            if s.type.dtype in dtypes
-            and (shape is None or s.shape == shape)
-            and (rank is None or len(s.shape) == rank)
+            if s.type.dtype in dtypes and (shape is None or s.shape == shape) and (rank is None or len(s.shape) == rank)
         ]
         return found[self.rng.integers(len(found))] if found else None
 
@@ -218,7 +216,9 @@ class Grower:
     def op_random(self) -> None:
         counter = self.pick("i32", rank=0)
         if counter is not None:
-            self.add(self.b("random", counter, seed=int(self.rng.integers(1 << 20)), shape=[self.n], dtype="i16"), 32768)
+            self.add(
+                self.b("random", counter, seed=int(self.rng.integers(1 << 20)), shape=[self.n], dtype="i16"), 32768
+            )
 
     # -- the end ------------------------------------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability, c_build, c_toolchain
 from neurodeploy.backends.c_emit import Code, emit, manifest_types, model_name
 from neurodeploy.backends.c_emit_docs import example, readme
-from neurodeploy.backends.c_emit_run import emit_run
 from neurodeploy.backends.c_emit_lower import PAIRS, PLAIN, Layout
+from neurodeploy.backends.c_emit_run import emit_run
 from neurodeploy.errors import BuildError, MissingExtraError, TargetError, UnsupportedError
 from neurodeploy.hardware import Board
 from neurodeploy.ir import text

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from neurodeploy.backends.c_emit_constants import Constants, identifier
 from neurodeploy.backends.c_emit_lower import PLAIN, Layout, lower
-from neurodeploy.backends.c_emit_step import Constants, StepWriter, identifier
+from neurodeploy.backends.c_emit_step import StepWriter
 from neurodeploy.backends.c_ops import STORED, literal
 from neurodeploy.backends.c_ops_calls import contiguous_args, workspace
 from neurodeploy.ir.graph import Program, Stage

@@ -7,7 +7,7 @@ from typing import Any
 
 from neurodeploy.artifact import Figure
 from neurodeploy.backends.c_emit import Code, StageCode
-from neurodeploy.backends.c_emit_step import identifier
+from neurodeploy.backends.c_emit_constants import identifier
 from neurodeploy.ir.graph import Program
 from neurodeploy.ir.types import TensorType
 
@@ -32,7 +32,11 @@ def _example_stage(stage: StageCode) -> list[str]:
         quantized = type_.quant is not None and type_.quant.axis is None
         zero = f"{p}_quantize_{identifier(name)}(0.0f)" if quantized else "0"
         if type_.shape:
-            lines += [f"        for (int i = 0; i < {type_.size}; ++i) {{", f"            {field}[i] = {zero};", "        }"]
+            lines += [
+                f"        for (int i = 0; i < {type_.size}; ++i) {{",
+                f"            {field}[i] = {zero};",
+                "        }",
+            ]
         else:
             lines.append(f"        {field} = {zero};")
     return [*lines, f"        {p}_step(&{p}_state, &{p}_in, &{p}_out);", "    }"]
@@ -43,18 +47,23 @@ def readme(
 ) -> str:
     """How to put the files into a project, feed inputs, read outputs; and what the model takes."""
     name = code.name
-    sources = ", ".join(f"`{f}`" for f in files if f.endswith(".c") and f != "main.c" and not f.endswith(("_image.c", "_run.c")))
+    sources = ", ".join(
+        f"`{f}`" for f in files if f.endswith(".c") and f != "main.c" and not f.endswith(("_image.c", "_run.c"))
+    )
     parts = [
         f"# {program.name}: C for {manifest['target']}",
         "",
-        f"Copy {sources} and the `.h` files into your project and include `{name}.h`. The code is C99, needs `memcpy` and "
-        "`memset` and nothing else, allocates nothing and keeps no globals: two models, or two streams of one (each "
-        "with its own state), run side by side. A step may not be interrupted by a step on the *same* state. "
+        f"Copy {sources} and the `.h` files into your project and include `{name}.h`. The code is C99, needs `memcpy` "
+        "and `memset` and nothing else, allocates nothing and keeps no globals: two models, or two streams of one "
+        "(each with its own state), run side by side. A step may not be interrupted by a step on the *same* state. "
         "Compile with `-O2 -ffp-contract=off`; `main.c` is an example.",
         "",
     ]
     if manifest["compiler"]["weights"] == "pairs":
-        parts += ["The weights are laid out for cores with SMLAD (Cortex-M4, M7, M33); on others the same code runs slowly.", ""]
+        parts += [
+            "The weights are laid out for cores with SMLAD (Cortex-M4, M7, M33); on others the same code runs slowly.",
+            "",
+        ]
     for stage in code.stages:
         parts += _stage_section(stage)
     parts += [f"`{name}_run.c` runs the program over whole sequences, stage after stage: see `{name}_run.h`.", ""]
@@ -83,7 +92,9 @@ def _stage_section(stage: StageCode) -> list[str]:
     ]
     for role in ("in", "out"):
         for name, type_, _ in stage.structs[role].fields:
-            lines.append(f"| `{role}.{identifier(name)}` | {_shape(type_)} | {_real(p, role, identifier(name), type_)} |")
+            lines.append(
+                f"| `{role}.{identifier(name)}` | {_shape(type_)} | {_real(p, role, identifier(name), type_)} |"
+            )
     return [*lines, ""]
 
 

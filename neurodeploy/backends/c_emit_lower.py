@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Graph, Param, Value, prune
 from neurodeploy.ir.ops_shape import slice_bounds
 from neurodeploy.ir.types import TensorType
@@ -71,14 +72,16 @@ def _constants_to_params(graph: Graph) -> Graph:
             continue
         if value.op in ("quantize", "dequantize"):
             marked = value.tensor if value.op == "quantize" else types[value.args[0]]
-            quant = marked.quant  # type: ignore[union-attr]
+            quant = marked.quant if isinstance(marked, TensorType) else None
+            if quant is None:
+                raise UnsupportedError(
+                    f"{value.op} has no scale.", place=f"%{value.name}", hint="Quantize the program."
+                )
             scale = quant.shaped(len(value.tensor.shape))
             scale = (1.0 / scale if value.op == "quantize" else scale).astype(np.float32)
             name = f"{value.name}.scale"
             params[name] = Param(TensorType(scale.shape), np.array(scale, order="C"))
-            value = replace(  # noqa: PLW2901
-                value, args=(*value.args, name), attrs={**value.attrs, "zero_point": quant.zero_point}
-            )
+            value = replace(value, args=(*value.args, name), attrs={**value.attrs, "zero_point": quant.zero_point})
         values.append(value)
     return replace(graph, params=params, values=tuple(values))
 

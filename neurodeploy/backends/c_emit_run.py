@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from neurodeploy.backends.c_emit import Code, StageCode
-from neurodeploy.backends.c_emit_step import identifier
+from neurodeploy.backends.c_emit_constants import identifier
 from neurodeploy.backends.c_ops import STORED
 from neurodeploy.ir.graph import Program, Ref
 from neurodeploy.ir.types import TensorType
@@ -14,8 +14,11 @@ from neurodeploy.ir.types import TensorType
 
 @dataclass(frozen=True)
 class Field:
-    """One field of ``<model>_run_t``. ``kind``: ``in`` or ``series`` (pointers that the caller sets), ``steps`` (a count
-    that the caller sets), ``state``, ``count`` or ``out`` (filled by the run)."""
+    """One field of ``<model>_run_t``.
+
+    ``kind``: ``in`` or ``series`` (pointers that the caller sets), ``steps`` (a count that the caller sets), ``state``,
+    ``count`` or ``out`` (filled by the run).
+    """
 
     name: str
     kind: str
@@ -56,7 +59,9 @@ class _Writer:
             self.add(("state", key), f"{key}_state", "state", struct, "as it is at the end", nbytes=nbytes)
             self.add(("count", key), f"{key}_steps", "count", "int32_t @;", f"rows that {key} gave")
             if stage.stage.drive.kind in ("until", "generate"):
-                self.add(("converged", key), f"{key}_converged", "count", "int32_t @;", "whether it ended before max_steps")
+                self.add(
+                    ("converged", key), f"{key}_converged", "count", "int32_t @;", "whether it ended before max_steps"
+                )
         for ref in self.refs():
             if ref.stage is None or ref.at == "final":
                 continue
@@ -185,7 +190,9 @@ class _Writer:
                 put(f"        memcpy(run->{f.name} + {at}, {source}, {f.type.nbytes});")
                 continue
             copy = f"memcpy({_address(f'run->{f.name}', f.type)}, {source}, {f.type.nbytes});"
-            self.lines += [f"        if ({last}) {{", f"            {copy}", "        }"] if last else [f"        {copy}"]
+            self.lines += (
+                [f"        if ({last}) {{", f"            {copy}", "        }"] if last else [f"        {copy}"]
+            )
 
 
 def emit_run(program: Program, code: Code) -> tuple[dict[str, bytes], list[Field]]:
@@ -200,7 +207,12 @@ def emit_run(program: Program, code: Code) -> tuple[dict[str, bytes], list[Field
     source += [f"int32_t {name}_run({name}_run_t *run)", "{"]
     for stage in code.stages:
         call = f"run_{identifier(stage.stage.name)}(run)"
-        source += ["    {", f"        const int32_t failed = {call};", "        if (failed) {", "            return failed;"]
+        source += [
+            "    {",
+            f"        const int32_t failed = {call};",
+            "        if (failed) {",
+            "            return failed;",
+        ]
         source += ["        }", "    }"]
     source += ["    return 0;", "}", ""]
     header = _header(name, fields, {out: writer.source(ref) for out, ref in program.outputs.items()})
@@ -232,7 +244,7 @@ def _header(name: str, fields: Sequence[Field], outputs: dict[str, str]) -> str:
             f"}} {name}_run_t;",
             "",
             f"/* Outputs: {shown}.",
-            " * Returns 0; -1 if the series of a stage differ in length, -2 if an order names a row that isn't there. */",
+            " * Returns 0; -1 if a stage's series differ in length, -2 if an order names a row that isn't there. */",
             f"int32_t {name}_run({name}_run_t *run);",
             "",
             "#endif",

@@ -2,92 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-
-import numpy as np
 
 from neurodeploy.backends import c_ops_calls
+from neurodeploy.backends.c_emit_constants import KEYWORDS, Constants, identifier
+from neurodeploy.backends.c_emit_index import collapse, subscript
 from neurodeploy.backends.c_emit_lower import Layout, stream
-from neurodeploy.backends.c_ops import HELD, STORED, expression, literal, stored
+from neurodeploy.backends.c_ops import HELD, expression, literal, stored
 from neurodeploy.ir.graph import Value
 from neurodeploy.ir.types import TensorType
 from neurodeploy.passes.fuse import Call, Loop, View
 from neurodeploy.passes.memory import Copy, Place, Plan
 
-KEYWORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if inline int long register "
-    "restrict return short signed sizeof static struct switch typedef union unsigned void volatile while "
-    "i j k l m n p q acc best at top state in out s v and or not xor bool true false NULL memcpy memset".split()
-)
 INDICES = "ijklmnpq"
-
-
-def identifier(name: str) -> str:
-    """A name as C takes it."""
-    made = re.sub(r"\W", "_", name)
-    return f"{made}_" if made in KEYWORDS or made[:1].isdigit() else made
-
-
-@dataclass
-class Constants:
-    """The model's constant arrays, each of them once."""
-
-    prefix: str
-    defined: dict[tuple[str, bytes], str] = field(default_factory=dict)
-    text: list[str] = field(default_factory=list)
-    nbytes: dict[str, int] = field(default_factory=dict)
-    names: set[str] = field(default_factory=set)
-    weights: set[str] = field(default_factory=set)  # those that products read
-
-    def fresh(self, stem: str) -> str:
-        name = base = f"{self.prefix}_{identifier(stem)}"
-        number = 1
-        while name in self.names:
-            number += 1
-            name = f"{base}_{number}"
-        self.names.add(name)
-        return name
-
-    def array(self, stem: str, data: np.ndarray, dtype: str, note: str = "", align: int = 0) -> str:
-        """The C name of an array with that data."""
-        key = (f"{dtype}{align}", hashlib.sha256(data.tobytes()).digest())
-        if key not in self.defined:
-            name = self.defined[key] = self.fresh(stem)
-            aligned = f" ND_ALIGNED({align})" if align else ""
-            comment = f"/* {note} */\n" if note else ""
-            self.text.append(
-                f"{comment}static const {STORED[dtype]} {name}[{max(1, data.size)}]{aligned} = {{\n{numbers(data, dtype)}\n}};\n"
-            )
-            self.nbytes[name] = data.nbytes
-        return self.defined[key]
-
-    def struct(self, text: str, stem: str, kind: str, nbytes: int) -> str:
-        """The C name of a constant structure."""
-        key = (kind, text.encode())
-        if key not in self.defined:
-            name = self.defined[key] = self.fresh(stem)
-            self.text.append(f"static const {kind} {name} = {text};\n")
-            self.nbytes[name] = nbytes
-        return self.defined[key]
-
-
-def numbers(data: np.ndarray, dtype: str) -> str:
-    """The elements as C text, wrapped into lines."""
-    flat = data.reshape(-1)
-    if not flat.size:
-        return "    0"
-    if dtype == "f32":
-        finite = np.isfinite(flat).all()
-        made = ["%.8ef" % x for x in flat.tolist()] if finite else [literal(x, dtype) for x in flat.tolist()]
-        width = 7
-    else:
-        special = (dtype == "i32" and flat.min() == -(1 << 31)) or dtype == "i64"
-        made = [literal(x, dtype) for x in flat.tolist()] if special else list(map(str, flat.astype(np.int64).tolist()))
-        width = {"i8": 24, "bool": 24, "i16": 16}.get(dtype, 10)
-    return "\n".join(f"    {', '.join(made[i : i + width])}," for i in range(0, len(made), width))
 
 
 class StepWriter:
@@ -99,7 +27,7 @@ class StepWriter:
         self.types = self.graph.types()
         self.lines: list[str] = []
         self.depth = 1
-        self.used = set(KEYWORDS)
+        self.used: set[str] = set(KEYWORDS)
         self.names: dict[str, str] = {}
         self.headers: set[str] = {"nd_math.h"}
         self.declared: list[str] = []
@@ -381,37 +309,3 @@ class StepWriter:
         self.constants.weights |= {name for name in names if name != "0"}
         text = f"{{{', '.join(names)}, {attrs['rows']}, {attrs['columns']}, {attrs.get('pre', 0)}}}"
         return self.constants.struct(text, value.name, "nd_affine_t", 24)
-
-
-def subscript(view: View, index: Sequence[str]) -> str:
-    """The position of an element in its base."""
-    terms = []
-    for stride, size, name in zip(view.strides, view.shape, index, strict=True):
-        if stride and size > 1 and name != "0":
-            terms.append(name if stride == 1 else f"{stride} * {name if name.isidentifier() else f'({name})'}")
-    if view.offset:
-        terms.append(str(view.offset))
-    return " + ".join(terms) or "0"
-
-
-def collapse(shape: tuple[int, ...], views: Sequence[View]) -> tuple[tuple[int, ...], object]:
-    """Fewest loops for a shape: axes that every view walks as one become one. Returns counts and strides of a view."""
-    kept = [axis for axis, n in enumerate(shape) if n != 1]
-    groups: list[list[int]] = []
-    for axis in kept:
-        last = groups[-1][-1] if groups else -1
-        if groups and all(view.strides[last] == view.strides[axis] * shape[axis] for view in views):
-            groups[-1].append(axis)
-        else:
-            groups.append([axis])
-    counts = []
-    for group in groups:
-        count = 1
-        for axis in group:
-            count *= shape[axis]
-        counts.append(count)
-
-    def strides(view: View) -> tuple[int, ...]:
-        return tuple(view.strides[group[-1]] for group in groups)
-
-    return tuple(counts), strides

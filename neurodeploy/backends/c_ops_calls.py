@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from neurodeploy.backends.c_emit_index import subscript
 from neurodeploy.backends.c_ops import HELD, STORED, stored
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Value
@@ -225,8 +226,6 @@ def _random(w: StepWriter, value: Value, action: Call) -> None:
     index = INDICES[: len(shape)]
     count = w.loops(shape, index)
     at = View.whole("", shape)
-    from neurodeploy.backends.c_emit_step import subscript
-
     where = subscript(at, index)
     word = f"nd_philox((uint32_t){w.at(value.args[0], ())}, (uint32_t)({where}), {value.attrs['seed'] & 0xFFFFFFFF}u)"
     made = (

@@ -7,58 +7,11 @@ Slices, reshapes, transposes and broadcasts become :class:`View` (an offset and 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from neurodeploy.ir.graph import Graph, Value, guards, prune
-from neurodeploy.ir.ops import OPS
-from neurodeploy.ir.ops_shape import slice_bounds
-from neurodeploy.ir.types import TensorType
-
-#: Values computed element by element besides the primitives that say so themselves; ``copy`` is the identity.
-ELEMENTWISE_TOO = frozenset({"lut", "copy"})
-#: Work for whose sake a region is branched around even if no state asks for it.
-HEAVY = frozenset({"matvec", "matmul", "einsum", "solve", "softmax"})
-
-
-@dataclass(frozen=True)
-class View:
-    """Where a value's elements lie: element (i, j, ...) at ``offset + i strides[0] + ...`` of ``base``.
-
-    The stride of an axis of one element is 0, so that equal places are equal views.
-    """
-
-    base: str
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    offset: int = 0
-
-    def __post_init__(self) -> None:
-        strides = tuple(0 if n == 1 else s for n, s in zip(self.shape, self.strides, strict=True))
-        object.__setattr__(self, "strides", strides)
-
-    @classmethod
-    def whole(cls, base: str, shape: tuple[int, ...]) -> View:
-        return cls(base, shape, row_major(shape))
-
-    @property
-    def contiguous(self) -> bool:
-        """Whether the elements stand one after the other, in row-major order."""
-        return all(n == 1 or s == t for n, s, t in zip(self.shape, self.strides, row_major(self.shape), strict=True))
-
-    def broadcast(self, shape: tuple[int, ...]) -> View:
-        """The view as NumPy broadcasts it to a shape."""
-        lead = len(shape) - len(self.shape)
-        strides = [
-            0 if i < lead or self.shape[i - lead] == 1 != n else self.strides[i - lead] for i, n in enumerate(shape)
-        ]
-        return View(self.base, shape, tuple(strides), self.offset)
-
-
-def row_major(shape: Sequence[int]) -> tuple[int, ...]:
-    """Strides in elements of a contiguous array."""
-    return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
+from neurodeploy.ir.graph import Graph, Value, prune
+from neurodeploy.passes.views import View, is_elementwise, push_slices, region_guards, resolve_views, sources
 
 
 @dataclass(frozen=True)
@@ -115,208 +68,12 @@ def fuse(graph: Graph, contiguous: Callable[[Value], Mapping[int, int]] = lambda
     ``contiguous(value)`` names the arguments that must lie contiguously, with the alignment in elements that their
     offset must have; where they don't, a copy is put in front.
     """
-    graph = replace(prune(_push_slices(graph)), params=graph.params)  # params are also named by attributes
-    graph, views = _resolve_views(graph, contiguous)
-    source, needs = _sources(graph, views)
+    graph = replace(prune(push_slices(graph)), params=graph.params)  # params are also named by attributes
+    graph, views = resolve_views(graph, contiguous)
+    source, needs = sources(graph, views)
     conditions = region_guards(graph)
-    items = _Grouping(graph, source, needs, conditions).items()
+    items = _Grouping(graph, source, needs, conditions, views).items()
     return Fused(graph, views, source, needs, items)
-
-
-def is_elementwise(value: Value) -> bool:
-    """Whether a value can be computed element by element in a loop."""
-    return value.op in ELEMENTWISE_TOO or (value.op in OPS and OPS[value.op].elementwise)
-
-
-def region_guards(graph: Graph) -> dict[str, tuple[str, ...]]:
-    """The conditions that are worth a branch: those of states, and those with heavy work under them."""
-    every = guards(graph)
-    worth = {state.when for state in graph.states if state.when}
-    for value in graph.values:
-        if value.op in HEAVY:
-            worth.update(every[value.name])
-    return {name: tuple(c for c in conditions if c in worth) for name, conditions in every.items()}
-
-
-# -- slices before elementwise ops -------------------------------------------------------------------------------------
-
-
-def _push_slices(graph: Graph) -> Graph:
-    """Where an elementwise value is only read in disjoint slices, compute the slices each for itself.
-
-    So ``split(sigmoid(a))`` reads ``a`` at offsets instead of storing the sigmoid first.
-    """
-    kept = {*graph.outputs.values(), *(s.next for s in graph.states), *(s.when for s in graph.states if s.when)}
-    values = {value.name: value for value in graph.values}
-    users: dict[str, list[str]] = {}
-    for value in graph.values:
-        for arg in dict.fromkeys(value.args):
-            users.setdefault(arg, []).append(value.name)
-    types = graph.types()
-    result: list[Value] = []  # last first
-    for name in [value.name for value in reversed(graph.values)]:
-        value = values[name]
-        found = [values[u] for u in users.get(name, [])]
-        if name in kept or not is_elementwise(value) or not _disjoint(found, value):
-            result.append(value)
-            continue
-        for part in found:
-            args, before = _sliced_args(value, part, types)
-            for extra in before:
-                values[extra.name], types[extra.name] = extra, extra.type
-                users.setdefault(extra.args[0], []).append(extra.name)
-            moved = Value(part.name, value.op, args, value.attrs, part.tensor.with_(quant=value.tensor.quant))
-            values[part.name] = moved
-            at = next(i for i, v in enumerate(result) if v.name == part.name)
-            result[at : at + 1] = [moved, *reversed(before)]
-            for arg in args:
-                users.setdefault(arg, []).append(part.name)
-        for arg in value.args:
-            users[arg] = [u for u in users[arg] if u != name]
-    return replace(graph, values=_ordered(list(reversed(result)), values))
-
-
-def _ordered(found: Sequence[Value], latest: Mapping[str, Value]) -> tuple[Value, ...]:
-    """The values, each as it was last written, in an order of dependency."""
-    done: dict[str, Value] = {}
-    known = {value.name for value in found}
-
-    def visit(name: str) -> None:
-        stack = [name]
-        while stack:
-            top = stack[-1]
-            waits = [a for a in latest[top].args if a in known and a not in done] if top not in done else []
-            if waits:
-                stack.extend(reversed(waits))
-            else:
-                stack.pop()
-                done.setdefault(top, latest[top])
-
-    for value in found:
-        visit(value.name)
-    return tuple(done.values())
-
-
-def _disjoint(parts: Sequence[Value], whole: Value) -> bool:
-    if not parts or any(part.op != "slice" for part in parts):
-        return False
-    bounds = sorted(slice_bounds(part.attrs, whole.tensor.shape) for part in parts)
-    same = all(b[0] == bounds[0][0] and b[3] == 1 for b in bounds)
-    return same and all(a[2] <= b[1] for a, b in zip(bounds, bounds[1:], strict=False))
-
-
-def _sliced_args(value: Value, part: Value, types: Mapping[str, object]) -> tuple[tuple[str, ...], list[Value]]:
-    axis, start, stop, _ = slice_bounds(part.attrs, value.tensor.shape)
-    from_right = axis - len(value.tensor.shape)
-    args: list[str] = []
-    before: list[Value] = []
-    for position, arg in enumerate(value.args):
-        type_ = types[arg]
-        shape = type_.shape if isinstance(type_, TensorType) else ()
-        if (value.op == "lut" and position == 1) or len(shape) < -from_right or shape[from_right] == 1:
-            args.append(arg)
-            continue
-        own = len(shape) + from_right
-        piece = replace(type_, shape=(*shape[:own], stop - start, *shape[own + 1 :]), quant=None)  # type: ignore[type-var]
-        name = f"{part.name}.{position}"
-        before.append(Value(name, "slice", (arg,), {"axis": own, "start": start, "stop": stop, "step": 1}, piece))
-        args.append(name)
-    return tuple(args), before
-
-
-# -- views -------------------------------------------------------------------------------------------------------------
-
-
-def _resolve_views(graph: Graph, contiguous: Callable[[Value], Mapping[int, int]]) -> tuple[Graph, dict[str, View]]:
-    """A view for every name; copies put in where a reshape or a call needs what a view can't give."""
-    views = {name: View.whole(name, t.shape) for name, t in graph.types().items() if isinstance(t, TensorType)}
-    for value in graph.values:
-        del views[value.name]
-    values: list[Value] = []
-
-    types = graph.types()
-
-    def copied(arg: str, why: str) -> str:
-        name = f"{why}.copy"
-        while name in views:
-            name += "_"
-        made = TensorType(views[arg].shape, types[arg].dtype)  # type: ignore[union-attr]
-        values.append(Value(name, "copy", (arg,), {}, made))
-        views[name], types[name] = View.whole(name, made.shape), made
-        return name
-
-    for value in graph.values:
-        args = list(value.args)
-        for position, align in contiguous(value).items():
-            view = views[args[position]]
-            if not view.contiguous or view.offset % align:
-                args[position] = copied(args[position], f"{value.name}.{position}")
-        if value.op == "reshape" and not views[args[0]].contiguous:
-            args[0] = copied(args[0], value.name)
-        views[value.name] = _view_of(value, args, views)
-        values.append(replace(value, args=tuple(args)))
-    graph = replace(graph, values=tuple(values))
-    _write_into_concats(graph, views)
-    return graph, views
-
-
-def _view_of(value: Value, args: Sequence[str], views: Mapping[str, View]) -> View:
-    shape = value.tensor.shape
-    if value.op not in ("slice", "reshape", "transpose", "broadcast"):
-        return View.whole(value.name, shape)
-    seen = views[args[0]]
-    if value.op == "reshape":
-        return View(seen.base, shape, row_major(shape), seen.offset)
-    if value.op == "transpose":
-        return View(seen.base, shape, tuple(seen.strides[p] for p in value.attrs["perm"]), seen.offset)
-    if value.op == "broadcast":
-        return seen.broadcast(shape)
-    axis, start, _, step = slice_bounds(value.attrs, seen.shape)
-    strides = (*seen.strides[:axis], seen.strides[axis] * step, *seen.strides[axis + 1 :])
-    return View(seen.base, shape, strides, seen.offset + start * seen.strides[axis])
-
-
-def _write_into_concats(graph: Graph, views: dict[str, View]) -> None:
-    """Let what a concat joins be written straight into its place, where each part is contiguous there."""
-    nexts = {state.next for state in graph.states}
-    computed = {v.name for v in graph.values if views[v.name].base == v.name and v.op not in ("concat", "pack")}
-    conditions = region_guards(graph)
-    for value in graph.values:
-        if value.op not in ("concat", "pack"):
-            continue
-        shape = value.tensor.shape
-        axis = value.attrs.get("axis", 0) % len(shape)
-        if any(n != 1 for n in shape[:axis]) or value.name in nexts:
-            continue
-        at = 0
-        for arg in value.args:
-            size = math.prod(views[arg].shape)
-            producer = next((v for v in graph.values if v.name == arg), None) if arg in computed else None
-            same = producer is not None and producer.tensor.dtype == value.tensor.dtype
-            if same and arg not in nexts and producer.tensor.shape and conditions[arg] == conditions[value.name]:  # type: ignore[union-attr]
-                for name, view in list(views.items()):
-                    if view.base == arg:
-                        views[name] = replace(view, base=value.name, offset=view.offset + at)
-                computed.discard(arg)
-            at += size
-
-
-def _sources(graph: Graph, views: Mapping[str, View]) -> tuple[dict[str, str], dict[str, frozenset[str]]]:
-    source: dict[str, str] = {}
-    needs: dict[str, frozenset[str]] = dict.fromkeys(views, frozenset())
-    for value in graph.values:
-        if value.op in ("slice", "reshape", "transpose", "broadcast"):
-            below = value.args[0]
-            needs[value.name] = needs[below]
-            origin = source.get(below)
-            if origin is not None and views[origin] == views[value.name]:
-                source[value.name] = origin
-        else:
-            source[value.name] = value.name
-            needs[value.name] = frozenset([value.name])
-            if value.op in ("concat", "pack"):
-                needs[value.name] = frozenset([value.name]).union(*(needs[a] for a in value.args))
-    return source, needs
 
 
 # -- grouping ----------------------------------------------------------------------------------------------------------
@@ -343,7 +100,11 @@ class _Grouping:
         source: Mapping[str, str],
         needs: Mapping[str, frozenset[str]],
         conditions: Mapping[str, tuple[str, ...]],
+        views: Mapping[str, View],
     ) -> None:
+        self.states = {state.name for state in graph.states}
+        self.read_by: dict[tuple[View, tuple[int, ...]], set[int]] = {}
+        self.part_of: dict[int, int] = {}
         self.groups: dict[int, _Group] = {}
         self.owner: dict[str, int] = {}
         self.position = {value.name: i for i, value in enumerate(graph.values)}
@@ -361,6 +122,23 @@ class _Grouping:
             self.groups[number], self.owner[value.name] = group, number
             if elementwise:
                 self._join(number, sorted(group.registers, reverse=True))
+                self._join(number, self._siblings(number, value, views))
+
+    def _siblings(self, number: int, value: Value, views: Mapping[str, View]) -> list[int]:
+        """Loops of this shape that read one of the same states: states that read each other then move together."""
+        if not value.tensor.shape:
+            return []
+        read = {views[arg] for arg in value.args if views[arg].base in self.states}
+        found = {n for view in read for n in self.read_by.get((view, value.tensor.shape), set())}
+        for view in read:
+            self.read_by.setdefault((view, value.tensor.shape), set()).add(number)
+        return sorted((self.moved(n) for n in found), reverse=True)
+
+    def moved(self, number: int) -> int:
+        """The group that a group has become part of."""
+        while number in self.part_of:
+            number = self.part_of[number]
+        return number
 
     def _same_shape(self, name: str, value: Value) -> bool:
         group = self.groups[self.owner[name]]
@@ -372,15 +150,16 @@ class _Grouping:
             group, feeds = self.groups[number], self.groups.get(other)
             if feeds is None or other == number or feeds.guard != group.guard or other in group.memory:
                 continue
-            if not is_elementwise(feeds.values[0]) or number in feeds.before:
+            if not is_elementwise(feeds.values[0]) or number in feeds.memory:
                 continue
-            if self._reaches(other, group.before - {other}) or self._reaches(number, feeds.before):
+            if self._reaches(other, group.before - {other}) or self._reaches(number, feeds.before - {number}):
                 continue
             group.values = feeds.values + group.values
             group.registers = (group.registers | feeds.registers) - {other, number}
             group.memory |= feeds.memory
             group.registers -= group.memory
             del self.groups[other]
+            self.part_of[other] = number
             for value in feeds.values:
                 self.owner[value.name] = number
             for third in self.groups.values():

@@ -14,13 +14,14 @@ from neurodeploy.data import Data
 from neurodeploy.errors import NumericsError
 from neurodeploy.ir import interpret
 from neurodeploy.ir.drive import drive
-
 from neurodeploy.ir.interpret import StepInterpreter
 from tests.families import CASES
 from tests.host_c import build
 from tests.step_graphs import random_inputs, random_program
 
-BATCHES = [(start, layout) for start in range(0, 240, 60) for layout in (PLAIN, PAIRS) if (start // 60 + len(layout.name)) % 2]
+BATCHES = [
+    (start, layout) for start in range(0, 240, 60) for layout in (PLAIN, PAIRS) if (start // 60 + len(layout.name)) % 2
+]
 
 
 def equal(golden, found):
@@ -64,7 +65,10 @@ def test_chunks_streams_and_resets_give_the_same(start, layout):
         engine = built.executor(program.name, "step", program.stages[0].graph)
         for _ in range(2):
             engine.reset(3, {})
-            parts = [engine.run_block({n: a[:, k : k + 2] for n, a in inputs.items()}, np.ones((3, 2), bool)) for k in (0, 2, 4)]
+            parts = [
+                engine.run_block({n: a[:, k : k + 2] for n, a in inputs.items()}, np.ones((3, 2), bool))
+                for k in (0, 2, 4)
+            ]
             for name, array in golden.outputs.items():
                 np.testing.assert_array_equal(whole.outputs[name], array)
                 np.testing.assert_array_equal(np.concatenate([p[name] for p in parts], 1), array)
@@ -72,7 +76,12 @@ def test_chunks_streams_and_resets_give_the_same(start, layout):
 
 
 def test_random_graphs_have_every_integer_op():
-    used = {v.op for start, layout in BATCHES for p, _, _ in random_batch(start, layout)[1] for v in p.stages[0].graph.values}
+    used = {
+        v.op
+        for start, layout in BATCHES
+        for p, _, _ in random_batch(start, layout)[1]
+        for v in p.stages[0].graph.values
+    }
     wanted = {
         "add", "sub", "mul", "div", "min", "max", "neg", "abs", "sqrt", "relu", "eq", "lt", "ne", "select", "cast",
         "matmul", "einsum", "sum", "reduce_max", "argmax", "random", "concat", "slice", "reshape", "transpose",
@@ -143,7 +152,9 @@ class Locked:
 @pytest.mark.parametrize("name", CASES)
 def test_float_families_agree_step_by_step(name):
     case = CASES[name]
-    drive(case.program, case.inputs, case.lengths, lambda stage, g: Locked(stage, g, float_families(), case.program.name))
+    drive(
+        case.program, case.inputs, case.lengths, lambda stage, g: Locked(stage, g, float_families(), case.program.name)
+    )
 
 
 @pytest.mark.parametrize("name", [n for n, c in CASES.items() if c.integer])
@@ -167,11 +178,19 @@ def c_run(built, name, inputs, lengths):
         if f.kind in ("in", "series"):
             kinds.append((f.name, ctypes.c_void_p))
         elif f.kind == "state":
-            wide = any(t.numpy.itemsize == 8 for s in program.stages for t in s.graph.types().values() if hasattr(t, "numpy"))
+            wide = any(
+                t.numpy.itemsize == 8 for s in program.stages for t in s.graph.types().values() if hasattr(t, "numpy")
+            )
             unit = ctypes.c_int64 if wide else ctypes.c_int32
             kinds.append((f.name, unit * (f.nbytes // ctypes.sizeof(unit))))
         elif f.kind == "out":
-            code = {"f32": ctypes.c_float, "i8": ctypes.c_int8, "i16": ctypes.c_int16, "i32": ctypes.c_int32, "bool": ctypes.c_uint8}
+            code = {
+                "f32": ctypes.c_float,
+                "i8": ctypes.c_int8,
+                "i16": ctypes.c_int16,
+                "i32": ctypes.c_int32,
+                "bool": ctypes.c_uint8,
+            }
             unit = code[f.type.dtype]
             kinds.append((f.name, unit * f.type.size if f.type.shape else unit))
         else:
@@ -239,7 +258,15 @@ def test_compilers_have_nothing_to_say(tool):
     if tool not in c_build.toolchains("host"):
         pytest.skip(f"{tool} isn't installed")
     strict = ["-Wshadow", "-Wundef", "-Wpointer-arith", "-Wcast-align", *([] if tool == "gcc" else ["-Wconversion"])]
-    names = ["lstm_peephole", "ntm", "pushdown_automaton", "stacked_bidirectional", "encoder_decoder", "clockwork", "ising"]
+    names = [
+        "lstm_peephole",
+        "ntm",
+        "pushdown_automaton",
+        "stacked_bidirectional",
+        "encoder_decoder",
+        "clockwork",
+        "ising",
+    ]
     programs = [quantized(n) for n in names]
     programs += [replace(random_program(seed), name=f"r{seed}") for seed in range(12)]
     c_build.compile_shared(build(programs, runs=True).files, tool, "-O2", strict)
@@ -247,6 +274,6 @@ def test_compilers_have_nothing_to_say(tool):
     c_build.compile_shared(build(floats, PAIRS, runs=True).files, tool, "-O2", strict)
 
 
-def test_names_of_models_become_c
+def test_names_of_models_become_c():
     assert c_emit.model_name("0 odd-name") == "m0_odd_name"
     assert c_emit.model_name("long_run") == "long_run_model"
