@@ -90,6 +90,7 @@ def compile(
         str | None, typer.Option(help="zig, gcc or clang; by default the first that is there.")
     ] = None,
     samples: Samples = None,
+    costs: Annotated[bool, typer.Option(help="Have the C compiler say how large the code becomes.")] = True,
     json: Json = False,
 ) -> None:
     """Compile a model for a target into a folder."""

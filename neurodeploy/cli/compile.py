@@ -18,6 +18,7 @@ def main(
     method: str,
     toolchain: str | None,
     samples: int | None,
+    costs: bool,
     json: bool,
 ) -> None:
     """Compile, save, and print what it costs."""
@@ -28,7 +29,7 @@ def main(
         source = compiler.load(model)
         calibration = data_files.load(data, source).first(samples) if data else None
         built = compiler.compile(
-            source, described, calibration, numerics=numerics, method=method, progress=say, **options
+            source, described, calibration, numerics=numerics, method=method, costs=costs, progress=say, **options
         ).save(output)
     manifest = built.artifact.manifest
     if json:
