@@ -47,8 +47,7 @@ class Causal(nn.Module):
         self.norm = nn.BatchNorm1d(IN)
         self.lstm = nn.LSTM(IN, HIDDEN, batch_first=True)
         self.fc = nn.Linear(HIDDEN, CLASSES)
-        nn.init.uniform_(self.norm.running_mean)
-        nn.init.uniform_(self.norm.running_var, 0.5, 2)
+        self.norm.running_mean, self.norm.running_var = torch.rand(IN), 0.5 + torch.rand(IN)
 
     def forward(self, tokens):
         x = self.embed(tokens).transpose(1, 2)
@@ -65,7 +64,9 @@ class Residual(nn.Module):
         self.inp = nn.Linear(IN, HIDDEN)
         self.one, self.two = (nn.GRU(HIDDEN, HIDDEN, batch_first=True) for _ in range(2))
         self.norm = nn.LayerNorm(HIDDEN)
-        self.head = nn.Sequential(nn.Dropout(0.5), nn.Linear(3 * HIDDEN, 8), nn.ReLU(inplace=True), nn.Linear(8, CLASSES))
+        self.head = nn.Sequential(
+            nn.Dropout(0.5), nn.Linear(3 * HIDDEN, 8), nn.ReLU(inplace=True), nn.Linear(8, CLASSES)
+        )
 
     def forward(self, x):
         x = F.silu(self.inp(x))
@@ -136,59 +137,61 @@ def moves(m, x):
     return torch.cat([a * b, c, d, e, x.index_select(2, torch.tensor([3, 0])), x[..., ::2]], dim=-1), x.sum((1, 2))
 
 
-#: name -> (module, example). None of the shapes that the tests use is the example's.
-MODULES = {
-    "gru": (classifier(nn.GRU(IN, HIDDEN, batch_first=True)), torch.randn(2, 7, IN)),
-    "gru batch of one": (classifier(nn.GRU(IN, HIDDEN, batch_first=True)), torch.randn(1, 7, IN)),
-    "gru equal sizes": (classifier(nn.GRU(IN, HIDDEN, batch_first=True)), torch.randn(IN, IN, IN)),
-    "gru no bias": (classifier(nn.GRU(IN, HIDDEN, bias=False, batch_first=True)), torch.randn(2, 7, IN)),
-    "gru stacked": (classifier(nn.GRU(IN, HIDDEN, 3, batch_first=True, dropout=0.3)), torch.randn(2, 7, IN)),
-    "gru two ways": (
-        Wrapped(two_way, rnn=nn.GRU(IN, HIDDEN, batch_first=True, bidirectional=True), fc=nn.Linear(2 * HIDDEN, CLASSES)),
-        torch.randn(2, 7, IN),
-    ),
-    "lstm": (classifier(nn.LSTM(IN, HIDDEN, batch_first=True)), torch.randn(2, 7, IN)),
-    "lstm no bias": (classifier(nn.LSTM(IN, HIDDEN, bias=False, batch_first=True)), torch.randn(2, 7, IN)),
-    "lstm stacked two ways": (
-        Wrapped(both, rnn=nn.LSTM(IN, HIDDEN, 2, batch_first=True, bidirectional=True)), torch.randn(2, 7, IN),
-    ),
-    "lstm projected": (Wrapped(both, rnn=nn.LSTM(IN, HIDDEN, 2, batch_first=True, proj_size=4)), torch.randn(2, 7, IN)),
-    "lstm projected two ways": (
-        Wrapped(both, rnn=nn.LSTM(IN, HIDDEN, bias=False, bidirectional=True, proj_size=4)), torch.randn(7, 2, IN),
-    ),
-    "rnn tanh": (classifier(nn.RNN(IN, HIDDEN, batch_first=True)), torch.randn(2, 7, IN)),
-    "rnn relu": (classifier(nn.RNN(IN, HIDDEN, nonlinearity="relu", batch_first=True)), torch.randn(2, 7, IN)),
-    "time first": (Seq2Vec(), torch.randn(7, 1, IN)),
-    "no batch axis": (Wrapped(lambda m, x: m.rnn(x)[0].relu(), rnn=nn.GRU(IN, HIDDEN)), torch.randn(7, IN)),
-    "learned start": (Learned(), torch.randn(2, 7, IN)),
-    "embedding, convolution": (Causal(), torch.arange(18).reshape(2, 9) % 9),
-    "residual, pooling": (Residual(), torch.randn(2, 7, IN)),
-    "several inputs": (
-        TwoInputs(),
-        (torch.randn(1, 7, IN), torch.randn(1, 2), (torch.randn(1, 1, HIDDEN), torch.randn(1, 1, HIDDEN))),
-    ),
-    "activations": (Wrapped(activations, fc=nn.Linear(IN, 4), slope=nn.PReLU()), torch.randn(2, 7, IN)),
-    "moves": (Wrapped(moves, rnn=nn.GRU(IN, 4, batch_first=True), fc=nn.Linear(IN, 4)), torch.randn(2, 7, IN)),
-    "pooling layers": (
-        Wrapped(lambda m, x: m.fc(torch.cat([m.mean(x), m.max(x)], 1).squeeze(-1)), mean=nn.AdaptiveAvgPool1d(1),
-                max=nn.AdaptiveMaxPool1d(1), fc=nn.Linear(2 * IN, CLASSES), conv=nn.Conv1d(1, 1, 1)),
-        torch.randn(2, IN, 7),
-    ),
-    "temporal convolutions": (
-        Wrapped(lambda m, x: m.b(F.relu(m.a(x)[..., :-2]))[..., :-4].amax(-1), a=nn.Conv1d(IN, 4, 3, padding=2),
-                b=nn.Conv1d(4, 4, 3, padding=4, dilation=2, groups=2)),
-        torch.randn(2, IN, 9),
-    ),
-    "one-hot text": (
-        Wrapped(lambda m, i: m.fc(m.rnn(F.one_hot(i, 9).float())[0]), rnn=nn.GRU(9, HIDDEN, batch_first=True), fc=nn.Linear(HIDDEN, 9)),
-        torch.arange(14).reshape(2, 7) % 9,
-    ),
-    "argmax of every step": (
-        Wrapped(lambda m, x: m.rnn(x)[0].argmax(-1), rnn=nn.LSTM(IN, HIDDEN, batch_first=True)), torch.randn(2, 7, IN),
-    ),
-    "weight norm": (
-        classifier(nn.GRU(IN, HIDDEN, batch_first=True), nn.utils.parametrizations.weight_norm(nn.Linear(HIDDEN, CLASSES))),
-        torch.randn(2, 7, IN),
-    ),
-    "double precision": (classifier(nn.GRU(IN, HIDDEN, batch_first=True)).double(), torch.randn(2, 7, IN).double()),
-}  # fmt: skip
+def modules():
+    """name -> (module, example), the same at every call. None of the shapes that the tests use is the example's."""
+    torch.manual_seed(0)
+    return {
+        "gru": (classifier(nn.GRU(IN, HIDDEN, batch_first=True)), torch.randn(2, 7, IN)),
+        "gru batch of one": (classifier(nn.GRU(IN, HIDDEN, batch_first=True)), torch.randn(1, 7, IN)),
+        "gru equal sizes": (classifier(nn.GRU(IN, HIDDEN, batch_first=True)), torch.randn(IN, IN, IN)),
+        "gru no bias": (classifier(nn.GRU(IN, HIDDEN, bias=False, batch_first=True)), torch.randn(2, 7, IN)),
+        "gru stacked": (classifier(nn.GRU(IN, HIDDEN, 3, batch_first=True, dropout=0.3)), torch.randn(2, 7, IN)),
+        "gru two ways": (
+            Wrapped(two_way, rnn=nn.GRU(IN, HIDDEN, batch_first=True, bidirectional=True), fc=nn.Linear(2 * HIDDEN, CLASSES)),
+            torch.randn(2, 7, IN),
+        ),
+        "lstm": (classifier(nn.LSTM(IN, HIDDEN, batch_first=True)), torch.randn(2, 7, IN)),
+        "lstm no bias": (classifier(nn.LSTM(IN, HIDDEN, bias=False, batch_first=True)), torch.randn(2, 7, IN)),
+        "lstm stacked two ways": (
+            Wrapped(both, rnn=nn.LSTM(IN, HIDDEN, 2, batch_first=True, bidirectional=True)), torch.randn(2, 7, IN),
+        ),
+        "lstm projected": (Wrapped(both, rnn=nn.LSTM(IN, HIDDEN, 2, batch_first=True, proj_size=4)), torch.randn(2, 7, IN)),
+        "lstm projected two ways": (
+            Wrapped(both, rnn=nn.LSTM(IN, HIDDEN, bias=False, bidirectional=True, proj_size=4)), torch.randn(7, 2, IN),
+        ),
+        "rnn tanh": (classifier(nn.RNN(IN, HIDDEN, batch_first=True)), torch.randn(2, 7, IN)),
+        "rnn relu": (classifier(nn.RNN(IN, HIDDEN, nonlinearity="relu", batch_first=True)), torch.randn(2, 7, IN)),
+        "time first": (Seq2Vec(), torch.randn(7, 1, IN)),
+        "no batch axis": (Wrapped(lambda m, x: m.rnn(x)[0].relu(), rnn=nn.GRU(IN, HIDDEN)), torch.randn(7, IN)),
+        "learned start": (Learned(), torch.randn(2, 7, IN)),
+        "embedding, convolution": (Causal(), torch.arange(18).reshape(2, 9) % 9),
+        "residual, pooling": (Residual(), torch.randn(2, 7, IN)),
+        "several inputs": (
+            TwoInputs(),
+            (torch.randn(1, 7, IN), torch.randn(1, 2), (torch.randn(1, 1, HIDDEN), torch.randn(1, 1, HIDDEN))),
+        ),
+        "activations": (Wrapped(activations, fc=nn.Linear(IN, 4), slope=nn.PReLU()), torch.randn(2, 7, IN)),
+        "moves": (Wrapped(moves, rnn=nn.GRU(IN, 4, batch_first=True), fc=nn.Linear(IN, 4)), torch.randn(2, 7, IN)),
+        "pooling layers": (
+            Wrapped(lambda m, x: m.fc(torch.cat([m.mean(x), m.max(x)], 1).squeeze(-1)), mean=nn.AdaptiveAvgPool1d(1),
+                    max=nn.AdaptiveMaxPool1d(1), fc=nn.Linear(2 * IN, CLASSES), conv=nn.Conv1d(1, 1, 1)),
+            torch.randn(2, IN, 7),
+        ),
+        "temporal convolutions": (
+            Wrapped(lambda m, x: m.b(F.relu(m.a(x)[..., :-2]))[..., :-4].amax(-1), a=nn.Conv1d(IN, 4, 3, padding=2),
+                    b=nn.Conv1d(4, 4, 3, padding=4, dilation=2, groups=2)),
+            torch.randn(2, IN, 9),
+        ),
+        "one-hot text": (
+            Wrapped(lambda m, i: m.fc(m.rnn(F.one_hot(i, 9).float())[0]), rnn=nn.GRU(9, HIDDEN, batch_first=True), fc=nn.Linear(HIDDEN, 9)),
+            torch.arange(14).reshape(2, 7) % 9,
+        ),
+        "argmax of every step": (
+            Wrapped(lambda m, x: m.rnn(x)[0].argmax(-1), rnn=nn.LSTM(IN, HIDDEN, batch_first=True)), torch.randn(2, 7, IN),
+        ),
+        "weight norm": (
+            classifier(nn.GRU(IN, HIDDEN, batch_first=True), nn.utils.parametrizations.weight_norm(nn.Linear(HIDDEN, CLASSES))),
+            torch.randn(2, 7, IN),
+        ),
+        "double precision": (classifier(nn.GRU(IN, HIDDEN, batch_first=True)).double(), torch.randn(2, 7, IN).double()),
+    }  # fmt: skip
