@@ -51,6 +51,7 @@ def load_onnx(
     }
     if traced.lengths:
         meta["lengths_input"] = traced.lengths
+    _warn(traced)
     program = traced.tracer.finish(traced.outputs, meta)
     if not check:
         return unchecked(program, "the check was turned off")
@@ -67,6 +68,22 @@ class Traced:
     outputs: dict[str, Tensor]
     inputs: dict[str, str]
     lengths: str | None
+
+    @property
+    def pools(self) -> bool:
+        """Whether something selects or reduces along time."""
+        return any(node.op in ("last", "first", "accumulate") for node in self.tracer.nodes)
+
+
+def _warn(traced: Traced) -> None:
+    """Note what the import means that the model doesn't say."""
+    tracer = traced.tracer
+    if traced.lengths and traced.pools:
+        tracer.warnings.append(
+            "last steps and reductions over time count each sample's own steps; the ONNX model reads its padding there."
+        )
+    if tracer.inputs and not any(i.kind == "series" for i in tracer.inputs.values()):
+        tracer.warnings.append("no axis of the inputs is time: the network runs as one step (was it unrolled?).")
 
 
 class _Stopped(Exception):

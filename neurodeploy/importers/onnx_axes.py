@@ -20,8 +20,8 @@ TIME_NAME = re.compile(r"time|seq|step|len|frame|^(t|l)$", re.IGNORECASE)
 #: rank -> labellings of a sequence or a static input, likely ones first.
 SHAPES: Mapping[int, tuple[tuple[str, ...], ...]] = {
     0: ((),),
-    1: ((T,), (B,), (F,)),
-    2: ((B, T), (T, F), (T, B), (B, F), (F, T), (F, F)),
+    1: ((F,), (T,), (B,)),
+    2: ((B, F), (T, F), (B, T), (T, B), (F, T), (F, F)),
     3: ((B, T, F), (T, B, F), (B, F, T), (F, B, F), (B, F, F), (F, F, B), (F, F, F)),
     4: ((B, T, F, F), (T, B, F, F), (B, F, T, F), (B, F, F, T), (F, F, B, F), (B, F, F, F), (F, B, F, F)),
 }

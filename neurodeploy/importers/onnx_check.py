@@ -101,10 +101,10 @@ def _trials(program: Program, model: Model, traced: Traced) -> list[Trial]:
     batch = batches[0] if batches else (None if has_batch else 1)
     fixed = {n: a.size for n, found in axes.items() if (a := find(found, "time")) and isinstance(a.size, int)}
     if not fixed:
-        return trials(program, batch=batch, unequal=bool(traced.lengths))
+        return trials(program, batch=batch, unequal=bool(traced.lengths) and not traced.pools)
     spans = {name: fixed.get(name, LENGTHS[-1]) for name in axes}
     made = trials(program, batch=batch, steps=spans)
-    if not traced.lengths:
+    if not traced.lengths or traced.pools:
         return made
     span = max(fixed.values())
     lengths = np.random.default_rng(1).integers(1, span + 1, size=len(next(iter(made[0].inputs.values()))))

@@ -111,13 +111,11 @@ class Maths(Moves):
             return self.linear(a, b.data.T)
         if b.data is not None and b.data.ndim == 1:
             return self.squeeze(self.linear(a, b.data[None]), [-1])
-        if not a.axes or not b.axes or a.axes[-1].label != "feature" or b.axes[max(-2, -b.rank)].label != "feature":
+        if any(x.label != "feature" for x in (*a.axes[-2:], *b.axes[-2:])) or min(a.rank, b.rank) < 2:
             raise UnsupportedError(
-                f"a product of {describe(a.axes)} and {describe(b.axes)} runs over batch or time.",
+                f"a product of {describe(a.axes)} and {describe(b.axes)}, neither constant, runs over batch or time.",
                 hint="Attention over a whole sequence can't be run step by step.",
             )
-        if a.rank < 2 or b.rank < 2 or a.axes[-2].label != "feature" or b.axes[-1].label != "feature":
-            raise UnsupportedError(f"a product of {describe(a.axes)} and {describe(b.axes)}, neither constant.")
         lead = join([a.axes[:-2] or (UNIT,), b.axes[:-2] or (UNIT,)])
         if shape_of(lead) not in ((), (1,)):
             raise UnsupportedError(f"a product of {describe(a.axes)} and {describe(b.axes)} has leading feature axes.")

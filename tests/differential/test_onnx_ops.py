@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from onnx import helper, numpy_helper
@@ -152,7 +154,8 @@ def test_reduction_over_time_or_features(op, axis, keep):
         if not keep
         else [1 if i == axis % 3 else d for i, d in enumerate(SERIES)]
     )
-    given, weights, inputs = {"axes": [axis]}, {}, "x"
+    given: dict[str, Any] = {"axes": [axis]}
+    weights, inputs = {}, "x"
     if op == "ReduceSum":
         given, weights, inputs = {}, {"axes": ints(axis)}, "x axes"
     agree(node(op, inputs, keepdims=keep, **given), weights, out, stages=["forward"])

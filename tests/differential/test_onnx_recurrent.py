@@ -213,3 +213,24 @@ def test_axes_go_back_and_forth():
     for order in itertools.permutations(axes):
         laid = to_source(array, tuple(axes[label] for label in order))
         np.testing.assert_array_equal(from_source(laid, tuple(axes[label] for label in order), 2), array)
+
+
+def test_last_step_of_unequal_lengths_is_each_samples_own():
+    model = recurrent("GRU", lengths=True, outputs=("Y",))
+    model.graph.node.append(onnx.helper.make_node("Gather", ["Y", "end"], ["out"], name="last", axis=0))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(-1, np.int64), "end"))
+    model.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("out", 1, [1, "batch", 4]))
+    program = verify(model)
+    assert "count each sample's own steps" in program.meta["warnings"][0]
+    x = np.random.default_rng(0).normal(size=(2, 6, 3)).astype(np.float32)
+    found = run(program, {"X": x}, np.array([6, 2])).outputs["out"]
+    np.testing.assert_allclose(found[1], run(program, {"X": x[1:, :2]}).outputs["out"][0], atol=1e-6)
+
+
+def test_a_network_without_time_says_so():
+    from tests.differential.onnx_models import make_model
+
+    node = onnx.helper.make_node("Tanh", ["x"], ["y"])
+    program = load_onnx(make_model([node], {"x": ("f", ["batch", 4])}, {"y": ("f", ["batch", 4])}), name="m")
+    assert program.inputs["x"].kind == "static"
+    assert "no axis of the inputs is time" in program.meta["warnings"][0]

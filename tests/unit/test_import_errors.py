@@ -192,7 +192,7 @@ def test_an_import_that_computes_something_else_is_refused(monkeypatch):
     from neurodeploy.importers import onnx_ops_rnn
 
     gates = onnx_ops_rnn._gates
-    monkeypatch.setattr(onnx_ops_rnn, "_gates", lambda array, hidden, order: gates(array, hidden, sorted(order)))
+    monkeypatch.setattr(onnx_ops_rnn, "_gates", lambda array, hidden, order: gates(array, hidden, tuple(sorted(order))))
     with pytest.raises(ModelError, match=r"model: output 'Y.*' differs from onnxruntime .* by"):
         load_onnx(recurrent("GRU"))
 
