@@ -11,6 +11,8 @@ from neurodeploy.backends.c_emit import Code, emit, manifest_types, model_name
 from neurodeploy.backends.c_emit_docs import example, readme
 from neurodeploy.backends.c_emit_lower import PAIRS, PLAIN, Layout
 from neurodeploy.backends.c_emit_run import emit_run
+from neurodeploy.backends.c_ops import EXPRESSIONS
+from neurodeploy.backends.c_ops_calls import CALLS
 from neurodeploy.errors import BuildError, MissingExtraError, TargetError, UnsupportedError
 from neurodeploy.hardware import Board
 from neurodeploy.ir import text
@@ -20,6 +22,8 @@ from neurodeploy.ir.ops import OPS
 if TYPE_CHECKING:
     from neurodeploy.hardware import Target
 
+#: Primitives that are only another way to look at memory, or a constant.
+SEEN = frozenset({"slice", "reshape", "transpose", "broadcast", "const"})
 DTYPES = frozenset({"f32", "i8", "i16", "i32", "i64", "bool"})
 #: Cores that have SMLAD: they read weights laid out in pairs of rows.
 PAIR_CORES = ("armv7em", "armv8m")
@@ -36,8 +40,10 @@ class CBackend:
     name = "c"
 
     def accepts(self, target: Target) -> Capability:
-        """Every primitive, every drive; an integer program's bits are the golden model's."""
-        return Capability(frozenset(OPS), DTYPES, frozenset(DRIVES), frozenset({"affine"}), "exact")
+        """Every primitive but TFLite's own, every drive; an integer program's bits are the golden model's."""
+        return Capability(
+            frozenset(OPS) & {*EXPRESSIONS, *CALLS, *SEEN}, DTYPES, frozenset(DRIVES), frozenset({"affine"}), "exact"
+        )
 
     def compile(
         self,
