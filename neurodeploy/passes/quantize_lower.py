@@ -170,7 +170,7 @@ class Lowering:
         """A value as the right side of a product with weights: 16 bits, or 8 if activations are to be."""
         x = self.e.narrow(self.fixed(name))
         if self.plan.activation_dtype == "i8" and x.dtype == "i16":
-            x = self.e.rescale(x, self.plan.top(self.stage.name, name) / 127, "i8")
+            x = self.e.rescale(x, (self.plan.top(self.stage.name, name) or 1.0) / 127, "i8")
         return x
 
     def range_of(self, name: str) -> tuple[float, float]:

@@ -244,3 +244,14 @@ def test_sensitivity_ranks_the_tensor_that_was_spoilt_first():
     assert table.rows[0].rmse_others < table.rmse_all / 5
     assert {row.kind for row in table.rows} >= {"weight", "state", "input", "activation"}
     assert table.accuracy_float is None
+
+
+@pytest.mark.parametrize("options", ["", "state_dtype=i8", "activation_dtype=i8"])
+def test_values_that_are_always_zero_quantize(options: str):
+    b = Builder()
+    x, h = b.input("x", [2]), b.state("h", [2])
+    b.next(h, h - h)
+    b.output("y", b.param("W", np.ones((2, 2))) @ (x - x) + b.param("V", np.ones((2, 2))) @ h)
+    program = as_program(b, "zero")
+    data = Data({"x": np.random.default_rng(0).normal(size=(2, 3, 2)).astype(np.float32)})
+    assert error(program, quantized(program, data, options), data) == 0
