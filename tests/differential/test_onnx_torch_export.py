@@ -113,7 +113,7 @@ def test_a_classifier_streams():
     """A forward net with its head is one step graph: its states are the layer's, its output is read at the last step."""
     program = load_onnx(export(CASES["stacked"][0], fixed=False), name="m")
     assert [s.type.shape for s in program.stages[0].graph.states] == [(8,)] * 6
-    assert str(program.outputs["y"]) == "forward.fc@last"
+    assert (program.outputs["y"].stage, program.outputs["y"].at) == ("forward", "last")
 
 
 def test_unequal_lengths_end_where_each_sample_ends():
