@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from neurodeploy.errors import ModelError, UnsupportedError, nearest, require
+from neurodeploy.errors import ModelError, UnsupportedError, nearest
 from neurodeploy.importers.check import unchecked
 from neurodeploy.importers.onnx_axes import labellings
 from neurodeploy.importers.onnx_node import Call, Lengths, WrongAxes
@@ -38,7 +38,6 @@ def load_onnx(
     ONNX's own reference where that isn't installed) on random inputs; ``meta["import_check"]`` says how that went.
     Raises :class:`ModelError`, and :class:`UnsupportedError` naming the node that can't be imported.
     """
-    require("onnx", "all", "reading ONNX models")
     try:
         model = read(source, constants or {}, name)
         traced = _trace(model, axes or {})

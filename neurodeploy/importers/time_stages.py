@@ -14,6 +14,7 @@ the order of keys.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from neurodeploy.errors import IRError, UnsupportedError
@@ -53,9 +54,37 @@ def form(core: Core, outputs: Mapping[str, Node], meta: Mapping[str, Any]) -> Pr
         drive = Drive("reverse" if key[1] == REVERSE else "forward")
         built.append(Stage(names[key], ended[key], drive, graph.inputs_from, graph.state_from))
     try:
-        return verify(Program(core.name, dict(core.inputs), tuple(built), refs, "float", dict(meta)))
+        return verify(named(Program(core.name, dict(core.inputs), tuple(built), refs, "float", dict(meta))))
     except IRError as error:
         raise UnsupportedError(error.message, place=core.source, hint=error.hint) from error
+
+
+def named(program: Program) -> Program:
+    """Stage outputs called as the program calls them, so that C and reports use the model's own words."""
+    new: dict[tuple[str, str], str] = {}
+    for name, ref in program.outputs.items():
+        if ref.stage is not None and ref.at != "final" and (ref.stage, ref.name) not in new:
+            graph = program.stage(ref.stage).graph
+            taken = {*graph.outputs, *(n for (stage, _), n in new.items() if stage == ref.stage)}
+            if name == ref.name or name not in taken:
+                new[ref.stage, ref.name] = name
+
+    def moved(ref: Ref) -> Ref:
+        known = ref.stage is not None and ref.at != "final" and (ref.stage, ref.name) in new
+        return replace(ref, name=new[ref.stage, ref.name]) if known and ref.stage else ref
+
+    stages = tuple(
+        replace(
+            stage,
+            graph=replace(
+                stage.graph, outputs={new.get((stage.name, o), o): v for o, v in stage.graph.outputs.items()}
+            ),
+            inputs_from={n: moved(r) for n, r in stage.inputs_from.items()},
+            state_from={n: moved(r) for n, r in stage.state_from.items()},
+        )
+        for stage in program.stages
+    )
+    return replace(program, stages=stages, outputs={n: moved(r) for n, r in program.outputs.items()})
 
 
 def _stage_names(keys: list[Key]) -> dict[Key, str]:

@@ -29,6 +29,10 @@ from neurodeploy.passes.tflite_scales import COARSEST, MOVES, TABLE_SCALE, TABLE
 UPSCALE = 14
 
 
+#: What to do about values that count or index.
+WHOLE = "Whole numbers stay off TFLite Micro here; choose a C target."
+
+
 @dataclass(frozen=True)
 class QuantizeTFLite:
     """Quantize a calibrated, expanded float program for TFLite Micro.
@@ -131,7 +135,7 @@ class StageQuantizer:
 
     def _leaf(self, name: str, type_: TensorType) -> TensorType:
         if type_.dtype != "f32":
-            raise UnsupportedError(f"is {type_}; needed f32.", place=self.place(name))
+            raise UnsupportedError(f"is {type_}; needed f32.", place=self.place(name), hint=WHOLE)
         self.types[name] = self.scales.typed((self.stage.name, name), type_)
         return self.types[name]
 
@@ -423,7 +427,7 @@ def _compare(q: StageQuantizer, value: Value) -> None:
     """Integers compared on one scale: the coarser of two values, or the value's where the other is constant."""
     source = q.stage.graph.tensor(value.args[0])
     if source.dtype != "f32":
-        raise UnsupportedError(f"compares {source}; needed f32.", place=q.place(value.name))
+        raise UnsupportedError(f"compares {source}; needed f32.", place=q.place(value.name), hint=WHOLE)
     quants = [q.types[a].quant for a in value.args if a not in q.known]
     quant = max((t for t in quants if t is not None), key=lambda t: float(t.array))
     q.emit(value.op, [q.at(a, quant) for a in value.args], None, value.name)
@@ -432,7 +436,7 @@ def _compare(q: StageQuantizer, value: Value) -> None:
 def _select(q: StageQuantizer, value: Value) -> None:
     condition, *choices = value.args
     if value.tensor.dtype != "f32":
-        raise UnsupportedError(f"chooses between {value.tensor}; needed f32.", place=q.place(value.name))
+        raise UnsupportedError(f"chooses between {value.tensor}; needed f32.", place=q.place(value.name), hint=WHOLE)
     target = q.target(value.name)
     q.emit("select", [q.boolean(condition), *(q.at(a, target) for a in choices)], target, value.name)
 

@@ -154,10 +154,11 @@ def _constant(known: dict[str, Affine], name: str) -> np.ndarray | None:
 def _readout(program: Program, graph: Graph, known: dict[str, Affine], cell: Value, place: str) -> tuple[str, Affine]:
     """The graph's output that the program gives, as an affine map of the new state."""
     refs = list(program.outputs.items())
-    if len(refs) != 1 or refs[0][1].at == "final":
+    if len({(ref.stage, ref.name) for _, ref in refs}) != 1 or any(ref.at == "final" for _, ref in refs):
         raise UnsupportedError(
-            f"it has outputs {', '.join(f'{name} = {ref}' for name, ref in refs)}; needed one, read from the layer.",
+            f"it has outputs {', '.join(f'{name} = {ref}' for name, ref in refs)}; needed one readout of the layer.",
             place=program.name,
+            hint="Leave out the others, or use a board target.",
         )
     output = refs[0][1].name
     value = graph.outputs[output]

@@ -21,7 +21,7 @@ from neurodeploy import hardware
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Modules whose distribution has another name.
-DISTRIBUTION = {"elftools": "pyelftools", "serial": "pyserial", "sklearn": "scikit-learn"}
+DISTRIBUTION = {"google": "protobuf", "elftools": "pyelftools", "serial": "pyserial", "sklearn": "scikit-learn"}
 # What a user may have in place of one of our extras; never installed by us.
 USERS_OWN = {"tflite-runtime", "tensorflow", "keras"}
 
