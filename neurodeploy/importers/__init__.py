@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 #: A file's ending -> the function that reads it.
 FILES: Mapping[str, str] = {
     ".onnx": "neurodeploy.importers.onnx:load_onnx",
+    ".pt2": "neurodeploy.importers.torch:load_torch",
     ".nd": "neurodeploy.importers.native:load_native",
     ".npz": "neurodeploy.importers.numpy:load_numpy",
 }
@@ -43,12 +44,14 @@ ELSEWHERE: Mapping[str, str] = {
 def load(source: Any, example: Any = None, **options: Any) -> Program:
     """A network as a program.
 
-    ``source``: a path (``.onnx``; ``.nd``; ``.npz`` of plain weights), an ONNX ``ModelProto`` or a
-    ``torch.nn.Module``, which needs an ``example`` input. Options go to the importer; all take ``check=False``.
+    ``source``: a path (``.onnx``; ``.pt2`` of ``torch.export``; ``.nd``; ``.npz`` of plain weights), an ONNX
+    ``ModelProto`` or a ``torch.nn.Module``, which needs an ``example`` input. Options go to the importer; all take
+    ``check=False``.
     Raises :class:`ModelError`, and :class:`UnsupportedError` naming what isn't supported and what to do.
     """
     if isinstance(source, str | Path):
-        return _load_file(Path(source), options)
+        given = {"example": example} if example is not None else {}
+        return _load_file(Path(source), given | options)
     for kind in type(source).__mro__:
         entry = OBJECTS.get(f"{kind.__module__}.{kind.__qualname__}")
         if entry is not None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,6 +60,8 @@ def load_torch(
 ) -> Program:
     """A ``torch.nn.Module`` as a program, compared with the module at other lengths and batch sizes.
 
+    ``module``: also a path of a ``.pt2`` archive or an exported program, whose own example serves if none is given.
+
     ``example``: a tensor or array, a tuple of them, or a dict by argument. Floats are ``[batch, time, features]`` or
     ``[batch, features]``, whole numbers ``[batch, time]``, unless recurrent layers or convolutions say otherwise;
     ``axes={"x": ["time", "batch", "feature"]}`` says it outright. ``outputs``: names for the results in order.
@@ -73,11 +76,18 @@ def load_torch(
 
     from neurodeploy.importers import torch_step
 
+    source = ""
+    if isinstance(module, str | Path | torch.export.ExportedProgram):
+        is_file = not isinstance(module, torch.export.ExportedProgram)
+        source = Path(module).name if is_file else "exported program"
+        name = name or (Path(module).stem if is_file else None)
+        module, kept = torch_export.archived(module)
+        example = kept if example is None else example
     if not isinstance(module, torch.nn.Module) or isinstance(module, torch.jit.ScriptModule):
         raise ModelError(
             f"{type(module).__name__} is no ordinary torch.nn.Module.", hint="Give the module that was scripted itself."
         )
-    source = type(module).__name__
+    source = source or type(module).__name__
     _check_weights(module, source)
     label = name or source.lower()
     with torch_export.in_eval_mode(module):
@@ -100,15 +110,21 @@ def load_torch(
 
 
 def _check_weights(module: Any, source: str) -> None:
-    """Refuse weights that are no numbers."""
-    for kind, entries in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):
-        for path, tensor in entries:
-            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-                raise ModelError(
-                    f"{kind} '{path}' holds NaN or infinity.",
-                    place=source,
-                    hint="Train again with a lower learning rate or clipped gradients, or load another checkpoint.",
-                )
+    """Refuse weights that are no numbers or of low precision. (A buffer may hold infinities, as masks do.)"""
+    for path, parameter in module.named_parameters():
+        kind = str(parameter.dtype)
+        if kind not in ("torch.float32", "torch.float64"):
+            raise UnsupportedError(
+                f"parameter '{path}' is {kind}; needed torch.float32.", place=source, hint="Give module.float()."
+            )
+    bad = [f"parameter '{path}'" for path, p in module.named_parameters() if not bool(p.isfinite().all())]
+    bad += [f"buffer '{path}'" for path, b in module.named_buffers() if bool(b.isnan().any())]
+    if bad:
+        raise ModelError(
+            f"{bad[0]} holds NaN or infinity.",
+            place=source,
+            hint="Train again with a lower learning rate or clipped gradients, or load another checkpoint.",
+        )
 
 
 def bind_inputs(

@@ -38,8 +38,11 @@ def check_sequence(
     example = {name: arranged(as_array(leaf), t, 1) for name, t, leaf in zip(program.inputs, inputs, leaves)}
     example = {n: a[:, :LONGEST] if program.inputs[n].kind == "series" else a for n, a in example.items()}
     steps = next((a.shape[1] for n, a in example.items() if program.inputs[n].kind == "series"), 1)
-    rowless = any(all(a.label != "batch" for a in t.axes) for t in inputs)
-    return compare(program, reference, Trial(example, None), steps, source, batches=(1,) if rowless else (3, 2, 1))
+    sizes = [next((a.size for a in t.axes if a.label == "batch"), 1) for t in inputs]
+    fixed = next((size for size in sizes if isinstance(size, int)), None)
+    return compare(
+        program, reference, Trial(example, None), steps, source, batches=(3, 2, 1) if fixed is None else (fixed,)
+    )
 
 
 def compare(

@@ -22,8 +22,6 @@ BATCH_FIRST = {"gru": 8, "rnn_tanh": 8, "rnn_relu": 8, "lstm": 8}
 ALONG_LAST = ("conv1d", "adaptive_avg_pool1d", "adaptive_max_pool1d")
 _REMEDY_PACKED = "Call the layer on the padded tensor; give the lengths when the compiled model runs (lengths=...)."
 _LAYER = "(Tensor x, {state}, Tensor[] w, bool bias, int n, float dropout, bool train, bool two_way, bool batch_first)"
-#: Unknown sizes are made of axes of at least 2, as torch.export takes 0 and 1 for constants.
-_AXES_THAT_MAY_GROW = 2
 
 
 @cache
@@ -49,24 +47,56 @@ def _shapes(x: Any, h: Any, w: Any, bias: Any, n: Any, dropout: Any, train: Any,
     return (x.new_empty((*x.shape[:-1], width)), *(torch.empty_like(s) for s in states))
 
 
+def _originals() -> dict[Any, str]:
+    """PyTorch's functions of recurrent layers, by identity: as torch.nn, torch.gru or torch.ops call them."""
+    import torch
+
+    found: dict[Any, str] = {}
+    for name in BATCH_FIRST:
+        packet = getattr(torch.ops.aten, name)
+        found |= dict.fromkeys((getattr(torch, name), packet, packet.input), name)
+    return found
+
+
+def _is_packed(args: Any) -> bool:
+    """Whether a layer is called as (data, batch sizes, states, weights ...)."""
+    return len(args) > 3 and isinstance(args[3], list | tuple)
+
+
+def _mismatch_refused() -> Any:
+    """A mode under which a recurrent layer checks its initial state's batch, as the bare functions don't.
+
+    Shapes are tried out here, and PyTorch's kernels write beyond the state's end where it is too small.
+    """
+    from torch.overrides import TorchFunctionMode
+
+    originals = _originals()
+
+    class Checked(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kind = originals.get(func)
+            if kind and len(args) > BATCH_FIRST[kind] and not _is_packed(args):
+                states = args[1] if isinstance(args[1], list | tuple) else [args[1]]
+                batch = args[0].shape[0 if args[BATCH_FIRST[kind]] else 1]
+                if any(state.shape[1] != batch for state in states):
+                    raise RuntimeError(f"the initial state of {kind} is for another batch than {batch}.")
+            return func(*args, **(kwargs or {}))
+
+    return Checked()
+
+
 def _redirection(source: str) -> Any:
     """A mode under which calls of recurrent layers become our ops, and packed sequences are refused."""
     import torch
     from torch.overrides import TorchFunctionMode
 
     _layers()
-    # The originals, by identity: what a module calls through torch.nn, torch.gru or torch.ops.
-    originals: dict[Any, str] = {}
-    for name in BATCH_FIRST:
-        originals[getattr(torch, name)] = name
-        originals[getattr(torch.ops.aten, name)] = name
-        originals[getattr(torch.ops.aten, name).input] = name
+    originals = _originals()
 
     class Redirection(TorchFunctionMode):
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            kind = originals.get(func) if callable(func) and getattr(func, "__hash__", None) else None
-            packed = getattr(func, "__name__", "") == "_pack_padded_sequence"
-            if packed or (kind and len(args) > 3 and isinstance(args[3], list | tuple)):
+            kind = originals.get(func)
+            if getattr(func, "__name__", "") == "_pack_padded_sequence" or (kind and _is_packed(args)):
                 raise UnsupportedError(
                     "a packed sequence is given to a recurrent layer.", place=source, hint=_REMEDY_PACKED
                 )
@@ -85,8 +115,12 @@ def in_eval_mode(module: Any) -> Iterator[None]:
     parts = [(m, dict(vars(m))) for m in module.modules()]
     buffers = [(b, b.detach().clone()) for b in module.buffers()]
     try:
-        module.eval()
-        with torch.no_grad():
+        if isinstance(module, torch.fx.GraphModule):  # an exported one refuses eval()
+            for part, _ in parts:
+                part.training = False
+        else:
+            module.eval()
+        with torch.no_grad(), _mismatch_refused():
             yield
     finally:
         for part, attributes in parts:
@@ -130,6 +164,34 @@ def refuse_memory(module: Any, args: tuple[Any, ...], source: str) -> None:
     )
 
 
+def archived(source: Any) -> tuple[Any, Any]:
+    """The module of a ``.pt2`` archive (a path) or of an exported program, and the example that was kept with it.
+
+    The sizes that it was exported for are not insisted on: it is exported anew, with recurrent layers held whole.
+    Raises :class:`ModelError`.
+    """
+    import inspect
+
+    import torch
+
+    exported = source
+    if not isinstance(source, torch.export.ExportedProgram):
+        try:
+            with _quiet():
+                exported = torch.export.load(str(source))
+        except Exception as error:  # a damaged archive raises many kinds
+            raise ModelError(
+                f"it can't be read as an archive of torch.export: {_first_line(error)}",
+                place=str(source),
+                hint="Write it with torch.export.save(torch.export.export(module.eval(), (x,)), 'model.pt2').",
+            ) from error
+    guarded = "check_guards" not in inspect.signature(exported.module).parameters
+    module = exported.module() if guarded else exported.module(check_guards=False)
+    module._forward_pre_hooks.clear()
+    args, kwargs = exported.example_inputs or ((), {})
+    return module, (dict(kwargs) if kwargs and not args else tuple(args)) or None
+
+
 def arguments(module: Any, example: Any, source: str) -> tuple[Any, ...]:
     """The example as positional arguments of ``forward``, arrays as tensors. Raises :class:`ModelError`."""
     import inspect
@@ -171,7 +233,7 @@ def _as_tensor(value: Any, source: str) -> Any:
 def grown(module: Any, args: tuple[Any, ...], source: str, *, one_axis: bool = False) -> tuple[Any, ...]:
     """The example with as many leading axes of size 1 as the module allows repeated, so that batch and time can vary.
 
-    ``one_axis``: only one axis of each tensor, the batch's.
+    (``torch.export`` takes a size of 1 for a constant.) ``one_axis``: only one axis of each tensor, the batch's.
 
     Raises :class:`ModelError` where the module doesn't run on the example itself.
     """
@@ -180,11 +242,13 @@ def grown(module: Any, args: tuple[Any, ...], source: str, *, one_axis: bool = F
 
     leaves, spec = tree.tree_flatten(args)
     refuse_memory(module, args, source)
+    if one_axis and leaves and getattr(leaves[0], "shape", (2,))[:1] != (1,):
+        return args
     ones = [
         (i, axis)
         for i, leaf in enumerate(leaves)
         if isinstance(leaf, torch.Tensor)
-        for axis in range(min(leaf.ndim, _AXES_THAT_MAY_GROW))
+        for axis in range(_leading(leaf))
         if leaf.shape[axis] == 1
     ]
     ones = ones[:8]
@@ -199,6 +263,11 @@ def grown(module: Any, args: tuple[Any, ...], source: str, *, one_axis: bool = F
             if _runs(module, candidate):
                 return candidate
     return args
+
+
+def _leading(leaf: Any) -> int:
+    """How many axes may be batch or time; ``[batch, features]`` of floats has one."""
+    return min(leaf.ndim, 1 if leaf.ndim == 2 and leaf.is_floating_point() else 2)
 
 
 def _run(module: Any, args: tuple[Any, ...], source: str) -> Any:
@@ -229,8 +298,6 @@ def _first_line(error: BaseException) -> str:
 def export(module: Any, args: tuple[Any, ...], source: str) -> Any:
     """The exported program, every size unknown that can be. Raises :class:`ModelError`, :class:`UnsupportedError`."""
     import inspect
-    import logging
-    import warnings
 
     import torch
     from torch.utils import _pytree as tree
@@ -240,15 +307,12 @@ def export(module: Any, args: tuple[Any, ...], source: str) -> Any:
 
     # As forward names its arguments: those of *args are one argument, a tuple.
     bound = tuple(inspect.signature(module.forward).bind(*args).arguments.values())
-    level = logging.root.manager.disable
     try:
-        logging.disable(logging.WARNING)  # torch prints the graph of a failed export
-        with warnings.catch_warnings(), redirect_stdout(None), redirect_stderr(None), _redirection(source):
-            warnings.simplefilter("ignore")
+        with _quiet(), _redirection(source):
             return torch.export.export(module, args, dynamic_shapes=tree.tree_map(dynamic, bound), strict=False)
     except UnsupportedError:
         raise
-    except Exception as error:
+    except Exception as error:  # torch.export raises many kinds
         found = _cause(error, UnsupportedError)
         if found is not None:
             raise found from error
@@ -258,6 +322,20 @@ def export(module: Any, args: tuple[Any, ...], source: str) -> Any:
             hint="Tensors must not decide what Python does (if, while, int()); a custom cell in a loop can be given "
             "as its step: load(cell, (x_t, h), states={'h': 1}).",
         ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """torch.export prints the graph and a log of what failed; the error says it."""
+    import logging
+    import warnings
+
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(None), redirect_stderr(None):
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logging.disable(level)
 
@@ -302,7 +380,7 @@ def label_inputs(
         sizes: list[int | str] = []
         for size, label, own in zip(leaf.shape, labels, node.meta["val"].shape):
             if label == "batch":
-                sizes.append("B")
+                sizes.append("B" if _symbol(own) else int(size))
             elif label == "time":
                 symbol = _symbol(own) or "T"
                 sizes.append(domains.setdefault(symbol, "T" if not domains else f"T{len(domains) + 1}"))
@@ -323,16 +401,20 @@ def _unknowns(size: Any) -> list[str]:
     return sorted(map(str, node.expr.free_symbols)) if node is not None else []
 
 
-def batch_axes(nodes: Sequence[Any], first: int, source: str) -> list[list[str]]:
+def batch_axes(nodes: Sequence[Any], leaves: Sequence[Any], first: int, source: str) -> list[list[str]]:
     """Labels of a step's arguments: axis 0 of argument ``first`` is the batch, and so is every axis of that size.
+
+    An argument that never meets that one has its batch at axis 0 if the example has the same size there.
 
     Raises :class:`ModelError` where an argument has no such axis.
     """
     shapes = [node.meta["val"].shape for node in nodes]
     batch = _symbol(shapes[first][0]) if len(shapes[first]) else None
     found = []
-    for node, shape in zip(nodes, shapes):
+    for node, shape, leaf in zip(nodes, shapes, leaves):
         labels = ["batch" if batch and _symbol(size) == batch else "feature" for size in shape]
+        if "batch" not in labels and batch and leaf.ndim and leaf.shape[0] == leaves[first].shape[0]:
+            labels[0] = "batch"
         if labels.count("batch") != 1:
             raise ModelError(
                 f"argument '{node.name}' has no batch axis that can vary.", place=source,
@@ -389,6 +471,9 @@ def _labels(
     for symbol, role in zip(symbols, found):
         if symbol and role:
             roles.setdefault(symbol, role)
+    ones = [i for i, size in enumerate(leaf.shape[:2]) if size == 1 and not found[i]]
+    if "time" in found and "batch" not in found and ones and rank > found.index("time") + (ones[0] < 1):
+        found[ones[0]] = "batch"  # a batch of one that the module fixes
     return [role or "feature" for role in found]
 
 

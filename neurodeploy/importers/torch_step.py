@@ -159,7 +159,7 @@ def import_step(
     fed = next(i for i, n in enumerate(names) if n not in wiring.next)
     tracer = Tracer(name, source)
     inputs: dict[Any, Tensor] = {}
-    for node, leaf, labels in zip(nodes, leaves, torch_export.batch_axes(nodes, fed, source)):
+    for node, leaf, labels in zip(nodes, leaves, torch_export.batch_axes(nodes, leaves, fed, source)):
         tracer.at("", node.name)
         sizes = ["B" if label == "batch" else int(size) for label, size in zip(labels, leaf.shape)]
         inputs[node] = tracer.input(node.name, labels, sizes, dtype_of(leaf))

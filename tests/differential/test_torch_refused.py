@@ -194,6 +194,10 @@ def nan_weight():
 
 BROKEN = {
     "nan": (nan_weight, X, {}, "Wrapped: parameter 'gru.weight_hh_l0' holds NaN or infinity. Train again with"),
+    "half": (
+        lambda: nn.GRU(5, 4).bfloat16(), X.bfloat16(), {},
+        "GRU: parameter 'weight_ih_l0' is torch.bfloat16; needed torch.float32. Give module.float().",
+    ),
     "no example": (lambda: nn.GRU(5, 4), None, {}, "GRU: an example input is needed to trace a torch module. Give a tensor of the shape"),
     "wrong example": (lambda: nn.GRU(6, 4), X, {}, "GRU: the module doesn't run on the example: input.size(-1) must be equal to input_size."),
     "wrong names": (lambda: nn.GRU(5, 4), {"x": X}, {}, "GRU: the example doesn't fit forward(input, hx=None): missing a required argument"),
