@@ -4,7 +4,8 @@ Compiles the GRU and the echo state network of ``models/`` for a Cortex-M4F boar
 PCM crossbars, runs the whole JapaneseVowels test set on each, and writes ``build/demo/report.html``. The board is
 emulated; its firmware, the serial protocol and the model's code are the real ones. The same by hand, for one target::
 
-    neurodeploy compile examples/models/vowels_gru.onnx -t mps2-an386 -d examples/data/japanese_vowels_train.npz -o build/gru
+    neurodeploy compile examples/models/vowels_gru.onnx -t mps2-an386 -o build/gru \\
+        -d examples/data/japanese_vowels_train.npz
     neurodeploy run build/gru --data examples/data/japanese_vowels_test.npz
     neurodeploy report build/gru -o build/report.html
 
@@ -23,6 +24,7 @@ from rich.console import Console
 import neurodeploy
 from neurodeploy import data
 from neurodeploy.errors import MissingExtraError, NeurodeployError
+from neurodeploy.report import build_report
 from neurodeploy.report.figures import METRICS
 from neurodeploy.report.records import save_run
 from neurodeploy.validate import first_difference, validate
@@ -61,7 +63,7 @@ def main() -> int:
             f"{number}/{len(JOBS)} {name}: {line} [{time.perf_counter() - start:.0f} s]", markup=False, soft_wrap=True
         )
     if folders:
-        report = neurodeploy.report(folders)
+        report = build_report(folders)
         report.write(output / "report.md")
         console.print(f"report: {report.write(output / 'report.html').resolve()}", markup=False, soft_wrap=True)
     return 1 if failed or not folders else 0

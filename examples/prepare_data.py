@@ -17,7 +17,7 @@ DATA = Path(__file__).parent / "data"
 def main() -> None:
     DATA.mkdir(exist_ok=True)
     for split in ("train", "test"):
-        series, labels = load_japanese_vowels(split=split)
+        series, labels = load_japanese_vowels(split=split)[:2]
         lengths = np.array([s.shape[1] for s in series], dtype=np.int64)
         x = np.zeros((len(series), lengths.max(), 12), dtype=np.float32)
         for row, s in zip(x, series, strict=True):

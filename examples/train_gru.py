@@ -40,9 +40,9 @@ class Classifier(torch.nn.Module):
 def fold_normalisation(model: Classifier, mean: torch.Tensor, std: torch.Tensor) -> None:
     """Make ``model(x)`` what ``model((x - mean) / std)`` was."""
     with torch.no_grad():
-        weight = model.gru.weight_ih_l0 / std
-        model.gru.bias_ih_l0 -= weight @ mean
-        model.gru.weight_ih_l0.copy_(weight)
+        weights = dict(model.gru.named_parameters())
+        weights["weight_ih_l0"].div_(std)
+        weights["bias_ih_l0"].sub_(weights["weight_ih_l0"] @ mean)
 
 
 def train(seed: int, epochs: int) -> tuple[Classifier, float]:

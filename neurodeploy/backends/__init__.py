@@ -28,8 +28,8 @@ class Capability:
     """What a backend can do on a target.
 
     ``ops``: primitive ops that it runs; ``dtypes``; ``drives``: kinds of drive; ``native``: composites that it runs
-    without their body; ``equality`` with the golden model: ``"exact"``, ``"lsb(n)"``, ``"close(tolerance)"`` (floats) or
-    ``"statistical(tolerance)"`` (accuracies).
+    without their body; ``equality`` with the golden model: ``"exact"``, ``"lsb(n)"``, ``"close(tolerance)"`` (floats)
+    or ``"statistical(tolerance)"`` (accuracies).
     """
 
     ops: frozenset[str]

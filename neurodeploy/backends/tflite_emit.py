@@ -163,8 +163,8 @@ def _sums(code: str, table: str) -> Rule:
         left, right = (writer.types[a] for a in value.args)
         if add_factors(left, right, value.tensor)[2] >= 1:
             raise UnsupportedError(
-                f"{value.op} of {left} and {right} can't be made on {value.tensor}; needed a scale above 1/16384 of the "
-                "coarser one.",
+                f"{value.op} of {left} and {right} can't be made on {value.tensor}; needed a scale above 1/16384 of "
+                "the coarser one.",
                 place=f"{writer.name}: %{value.name}",
             )
         rule(writer, value)

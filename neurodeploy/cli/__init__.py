@@ -28,7 +28,7 @@ _app = typer.Typer(
     rich_markup_mode=None,
 )
 # Some versions of typer carry their own click, so its root error is found through typer.
-_CLICK_ERROR = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
+_CLICK_ERROR: Any = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
 targets_app = typer.Typer(
     help="Hardware that networks can be compiled for.", no_args_is_help=True, rich_markup_mode=None
 )
@@ -41,7 +41,7 @@ def app(arguments: Sequence[str]) -> int:
     try:
         result = command.main(args=list(arguments), prog_name="neurodeploy", standalone_mode=False)
     except _CLICK_ERROR as error:
-        error.show()  # type: ignore[attr-defined]
+        error.show()
         return 2
     except typer.Abort:
         return 130

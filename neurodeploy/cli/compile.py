@@ -23,13 +23,19 @@ def main(
 ) -> None:
     """Compile, save, and print what it costs."""
     described = hardware.find(target)
-    options = {"toolchain": toolchain} if toolchain else {}
     with progress(f"compiling {model.name} for {described.name}", quiet=json) as say:
         say("importing")
         source = compiler.load(model)
         calibration = data_files.load(data, source).first(samples) if data else None
         built = compiler.compile(
-            source, described, calibration, numerics=numerics, method=method, costs=costs, progress=say, **options
+            source,
+            described,
+            calibration,
+            numerics=numerics,
+            method=method,
+            costs=costs,
+            progress=say,
+            toolchain=toolchain,
         ).save(output)
     manifest = built.artifact.manifest
     if json:

@@ -117,7 +117,7 @@ class BoardRunner:
         toolchain: str | None = None,
         board: link.Board | None = None,
     ) -> Trace:
-        """Run on the board at ``port``, on an emulated one (``unicorn``, ``qemu`` or ``auto``), or on an open ``board``.
+        """Run on the board at ``port``, on an emulated one (``unicorn``, ``qemu``, ``auto``), or on an open ``board``.
 
         The record holds what the board itself says it is, and the hash of the model that it says it holds.
         Raises :class:`UsageError` for an artifact that isn't C for a resident board, :class:`DeviceError`.

@@ -39,7 +39,9 @@ def _macs(value: Value, types: dict[str, Type]) -> int:
         return value.tensor.size * shapes[0][-1]
     if value.op == "einsum":
         _, terms, _ = einsum_terms(value.attrs, len(shapes))
-        sizes = {letter: n for term, shape in zip(terms, shapes, strict=True) for letter, n in zip(term, shape, strict=True)}
+        sizes = {
+            letter: n for term, shape in zip(terms, shapes, strict=True) for letter, n in zip(term, shape, strict=True)
+        }
         return math.prod(sizes.values())
     return 0
 

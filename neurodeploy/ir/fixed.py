@@ -39,7 +39,7 @@ def matmul(a: Array, b: Array, dtype: str = "i32") -> Array:
 
 
 def divide(a: Array, b: Array) -> Array:
-    """``a / b`` to the nearest integer, halves away from zero; ``x / 0`` is the i32 extreme of its sign, 0 for x = 0."""
+    """``a / b`` to the nearest integer, halves away from zero; ``x / 0`` is i32's extreme of its sign, ``0 / 0`` 0."""
     a, b = a.astype(np.int64), b.astype(np.int64)
     size = np.abs(b)
     quotient = (np.abs(a) + size // 2) // np.maximum(size, 1)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,7 +90,7 @@ def _cell(case: Case, target: str, board: link.Board | None) -> str:
     built = neurodeploy.compile(
         case.program, described, labelled, numerics="float" if float_only else None, toolchain=tool, costs=False
     )
-    options = {"board": board} if board else {}
+    options: dict[str, Any] = {"board": board} if board else {}
     run = validate(built, samples, **options).run
     golden = run.agreement[0]
     assert all(a.holds is not False for a in run.agreement), f"{case.name} on {target}: {first_difference(run)}"

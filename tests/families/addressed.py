@@ -212,12 +212,12 @@ def _pushdown() -> Case:
     program = one_stage("pushdown_automaton", b.graph(), inputs={"x": TensorType((X,))}, outputs={"y": "main.y"})
 
     def reference(sample: Mapping[str, np.ndarray], steps: int) -> dict[str, Any]:
-        v, s, rows = [np.zeros(D)] * depth, [0.0] * depth, []
+        v, s, rows = [np.zeros(D)] * depth, np.zeros(depth).tolist(), []
         for x in sample["x"][:steps].astype(np.float64):
             p = _cut(w.Wz @ x + w.bz, sizes)
             left = sigmoid(p["pop"][0])
             for i in reversed(range(depth)):
-                s[i], left = max(s[i] - left, 0.0), max(left - s[i], 0.0)
+                s[i], left = float(max(s[i] - left, 0.0)), max(left - s[i], 0.0)
             v, s = [*v[1:], np.tanh(p["value"])], [*s[1:], sigmoid(p["push"][0])]
             read, room = np.zeros(D), 1.0
             for i in reversed(range(depth)):
@@ -233,7 +233,7 @@ def _memristive() -> Case:
     """Two meshes of memristors under series voltage sources: one equation step a time step."""
     incidence = np.array([[1, -1, 0, 0], [0, 1, -1, 0], [0, 0, 1, -1], [-1, 0, 0, 1], [1, 0, -1, 0]], float)  # E x V
     omega = np.eye(5) - incidence @ np.linalg.pinv(incidence)
-    constants = {"alpha": 0.1, "beta": 2.0, "xi": 9.0, "dt": 0.05}
+    constants: dict[str, Any] = {"alpha": 0.1, "beta": 2.0, "xi": 9.0, "dt": 0.05}
     b = Builder()
     source, w_state = b.input("S", (5,)), b.state("w", (5,), init=np.full(5, 0.4))
     (new,) = b.call("ctdv", w_state, source, b.param("omega", omega.astype(np.float32)), **constants)

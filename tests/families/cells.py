@@ -126,7 +126,7 @@ def _lstm(name: str, peephole: bool = False, projection: bool = False, input_for
         args.append(b.param("p", w("p", 3 * H, scale=0.5)))
     if projection:
         args.append(b.param("R", w("R", m, H)))
-    attrs = {
+    attrs: dict[str, Any] = {
         k: True
         for k, on in {"peephole": peephole, "projection": projection, "input_forget": input_forget}.items()
         if on

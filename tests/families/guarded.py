@@ -62,7 +62,7 @@ def _history_compressor() -> Case:
     x, low, high = b.input("x", (X,)), b.state("low", (H,)), b.state("high", (H,))
     guess = b.state("guess", (X,))
     error = b("sum", b("abs", x - guess), axis=0)
-    surprised = threshold < error if isinstance(error, float) else error > threshold
+    surprised = error > threshold
     (new_low,) = b.call("elman", x, low, *_params(b, w, "l", X))
     b.next(low, new_low)
     b.next(guess, b.param("P", w("P", X, H)) @ new_low)

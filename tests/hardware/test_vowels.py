@@ -39,7 +39,7 @@ def compiled(model: str, target: str) -> tuple[Built, data.Data]:
 @pytest.mark.parametrize("model", ["vowels_gru.onnx", "vowels_esn.npz"])
 def test_whole_test_set(model: str, request: pytest.FixtureRequest) -> None:
     """Board, host C and golden model agree on every bit; accuracy within half a point of float."""
-    target, port = request.config.getoption("--board"), request.config.getoption("--port")
+    target, port = str(request.config.getoption("--board")), request.config.getoption("--port")
     built, test = compiled(model, target)
     assert test.samples == TEST_SAMPLES
     run = validate(built, test, on="board", port=port).run
@@ -62,7 +62,7 @@ def test_every_board_in_every_emulator(target: str, name: str) -> None:
     built, test = compiled("vowels_gru.onnx", target)
     run = validate(built, test.first(37), on="board", emulator=name).run
     assert all(found.bit_exact == found.compared > 500 for found in run.agreement), first_difference(run)
-    counts = {f.name: f.value for f in run.figures}
+    counts = {f.name: f.value or 0 for f in run.figures}
     assert counts["instructions_worst"] == INSTRUCTIONS.setdefault(target, counts["instructions_worst"])
     assert counts["instructions_worst"] < (10_000 if hardware.find(target, hardware.Board).core.dsp else 40_000)
 

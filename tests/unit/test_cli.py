@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,7 +143,7 @@ def test_opt_prints_what_the_compiler_sees(call: Call, tmp_path: Path) -> None:
 # -- bad input -----------------------------------------------------------------------------------------------------------
 
 
-def _npz(path: Path, **arrays: np.ndarray) -> Path:
+def _npz(path: Path, **arrays: Any) -> Path:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     path.write_bytes(buffer.getvalue())
