@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from neurodeploy.descriptions import Device
 from neurodeploy.errors import UsageError
-from neurodeploy.hardware import Device
 
 Array = np.ndarray
 Normals = Callable[[str], Array]

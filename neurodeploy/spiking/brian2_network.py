@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from neurodeploy.errors import require
+from neurodeploy.errors import UnsupportedError, require
 from neurodeploy.ir import fixed
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.op import fit
@@ -47,7 +47,7 @@ class LiquidEngine:
 
     def step(self, inputs: Mapping[str, np.ndarray], active: np.ndarray) -> dict[str, np.ndarray]:
         """Not offered: Brian2 runs whole sequences."""
-        raise NotImplementedError("Brian2 runs whole sequences; see run_block")
+        raise UnsupportedError("Brian2 runs whole sequences, not steps.", hint="Leave out states=True.")
 
     def run_block(self, inputs: Mapping[str, np.ndarray], active: np.ndarray) -> dict[str, np.ndarray]:
         """Scores ``[batch, frames, outputs]`` of quantized inputs ``[batch, frames, inputs]``."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from neurodeploy import hardware
 from neurodeploy.artifact import Artifact, Figure
+from neurodeploy.descriptions import EventEnergy
 from neurodeploy.errors import TargetError
-from neurodeploy.hardware import EventEnergy
 
 PER_INFERENCE = "/inference"
 

@@ -17,8 +17,8 @@ from neurodeploy.backends.crossbar import TIMES, CrossbarBackend, CrossbarRunner
 from neurodeploy.crossbar import tiles
 from neurodeploy.crossbar.simulate import AnalogMatrix
 from neurodeploy.data import Data
+from neurodeploy.descriptions import Crossbar, Device
 from neurodeploy.errors import NeurodeployError, TargetError, UnsupportedError, UsageError
-from neurodeploy.hardware import Crossbar, Device
 from neurodeploy.ir import interpret, text
 from neurodeploy.ir.build import Builder
 from neurodeploy.ir.graph import Program, ProgramInput, Ref, Stage

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from neurodeploy import hardware
 from neurodeploy.crossbar import converters
 from neurodeploy.crossbar.devices import Cells, drift_exponent, programming_sd, read_noise_sd, stream
+from neurodeploy.descriptions import Crossbar, Device
 from neurodeploy.errors import TargetError, UsageError
-from neurodeploy.hardware import Crossbar, Device
 
 PCM = hardware.find("pcm-128", Crossbar).device
 HOUR, DAY, YEAR = 3600.0, 86400.0, 31536000.0

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neurodeploy import hardware
+from neurodeploy import descriptions, hardware
+from neurodeploy.descriptions import Board, Crossbar, Interpreter, Neuromorphic, Sourced, Table, Target
 from neurodeploy.errors import TargetError
-from neurodeploy.hardware import Board, Crossbar, Interpreter, Neuromorphic, Sourced, Table, Target
 
 FILES = hardware.files()
 RESIDENT = [name for name in hardware.names("board") if hardware.find(name, Board).resident]
@@ -76,7 +76,7 @@ def test_there_are_shipped_files():
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_shipped_file(path: Path):
     described = hardware.validate(path)
-    assert path.parent.name == hardware.FOLDERS[described.kind]
+    assert path.parent.name == descriptions.FOLDERS[described.kind]
     assert isinstance(described, Target) == (described.kind != "chip")
     if isinstance(described, Target):
         assert hardware.find(described.name) == described
@@ -346,7 +346,9 @@ def _models(model: type[Table]) -> set[type[Table]]:
     return {model}.union(*(inside(field.annotation) for field in model.model_fields.values()))
 
 
-MODELS = sorted(set().union(*(_models(model) for model in hardware.KINDS.values())), key=lambda model: model.__name__)
+MODELS = sorted(
+    set().union(*(_models(model) for model in descriptions.KINDS.values())), key=lambda model: model.__name__
+)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)

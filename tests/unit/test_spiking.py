@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neurodeploy import hardware
+from neurodeploy import descriptions, hardware
 from neurodeploy.artifact import Figure
 from neurodeploy.backends.brian2 import Brian2Backend, Brian2Runner
 from neurodeploy.backends.snntorch import SnnTorchBackend, SnnTorchRunner
@@ -334,5 +334,5 @@ def test_energy_is_a_count_times_a_sourced_constant():
 
 def test_energy_without_a_constant_is_unknown():
     events = Events(spikes=1, acs=1, macs=1, dense=1, membrane_updates=1, updates=1, network_macs=1)
-    (figure,) = events.energies((hardware.EventEnergy(device="chip", source="nobody measured it"),))
+    (figure,) = events.energies((descriptions.EventEnergy(device="chip", source="nobody measured it"),))
     assert figure == Figure.unknown("energy.chip", "nJ/inference", "no joules a synaptic operation: nobody measured it")

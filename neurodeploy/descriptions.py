@@ -1,0 +1,363 @@
+"""What a target's file may say: a closed schema, every key with its unit, every physical number with its source.
+
+One class a table; a board names its chip, and :mod:`neurodeploy.hardware` merges the two before the schema sees them.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Text = Annotated[str, Field(min_length=1)]
+Address = Annotated[int, Field(ge=0, lt=2**32)]
+Bytes = Annotated[int, Field(gt=0, le=2**32)]
+Hz = Annotated[int, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Flags = Annotated[tuple[str, ...], Field(strict=False)]
+
+
+class Table(BaseModel):
+    """A TOML table: no unknown keys, no silent conversions, never changed after it is read."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Sourced(Table):
+    """A table of physical numbers; ``source`` says where they come from (a paper, a manual, a measurement)."""
+
+    source: Text
+
+
+# ---------------------------------------------------------------------------------------------- boards and chips
+
+
+class Core(Sourced):
+    """The processor core, and how compilers are told about it.
+
+    ``isa`` picks the folder of optimised kernels; ``zig_target`` and ``zig_cpu`` are ``zig cc``'s ``-target`` and
+    ``-mcpu``; ``gcc_flags`` are for arm-none-eabi-gcc (the host's own compiler where ``isa`` is ``host``).
+    """
+
+    cpu: Text
+    isa: Literal["armv6m", "armv7m", "armv7em", "armv8m", "host"]
+    fpu: bool
+    dsp: bool
+    clock_hz: Hz | None = None
+    gcc_flags: Flags = ()
+    zig_target: Text | None = None
+    zig_cpu: Text | None = None
+
+
+class Region(Table):
+    """``size_bytes`` of address space from ``origin``."""
+
+    origin: Address
+    size_bytes: Bytes
+
+    @property
+    def end(self) -> int:
+        """The first address past it."""
+        return self.origin + self.size_bytes
+
+    def overlaps(self, other: Region) -> bool:
+        """Whether the two share an address."""
+        return self.origin < other.end and other.origin < self.end
+
+    @model_validator(mode="after")
+    def _within_32_bits(self) -> Self:
+        if self.end > 2**32:
+            raise ValueError(f"the region ends at {self.end:#x}, past the 32-bit address space")
+        return self
+
+
+class Memory(Sourced):
+    """Where things lie. ``flash`` holds the firmware (vector table first), ``ram`` its data and stack.
+
+    A resident board also has ``slot``, where a model image is loaded at run time (it is linked for that address, code
+    and data together), and ``io``, where inputs and outputs pass. No two of them overlap.
+    """
+
+    flash: Region
+    ram: Region
+    slot: Region | None = None
+    io: Region | None = None
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> Self:
+        regions = [(name, getattr(self, name)) for name in ("flash", "ram", "slot", "io") if getattr(self, name)]
+        for i, (name, region) in enumerate(regions):
+            for other_name, other in regions[:i]:
+                if region.overlaps(other):
+                    raise ValueError(f"'{name}' overlaps '{other_name}'")
+        return self
+
+
+class Uart(Sourced):
+    """A polled serial port. ``clock_hz`` is the clock that its divider divides.
+
+    ``rx_irq`` is the number of its receive interrupt, which wakes the sleeping core (it is never taken).
+    """
+
+    driver: Literal["cmsdk"]
+    base: Address
+    clock_hz: Hz
+    rx_irq: Annotated[int, Field(ge=0, lt=496)]
+    baud: Annotated[int, Field(gt=0)] = 115200
+
+
+class Timer(Sourced):
+    """A free-running hardware counter of ``bits`` bits that ticks at ``clock_hz``."""
+
+    driver: Literal["cmsdk-dual"]
+    base: Address
+    clock_hz: Hz
+    bits: Literal[16, 32] = 32
+
+
+class Qemu(Table):
+    """QEMU's name of the machine; its ``-cpu`` only where the machine leaves a choice."""
+
+    machine: Text
+    cpu: Text | None = None
+
+
+class Unicorn(Table):
+    """``cpu`` is unicorn's constant ``UC_CPU_ARM_<cpu>``; ``regions`` are mapped as RAM before the firmware loads."""
+
+    cpu: Annotated[str, Field(pattern=r"^CORTEX_M\w+$")]
+    regions: Annotated[tuple[Region, ...], Field(strict=False, min_length=1)]
+
+
+class Emulators(Table):
+    """The emulators that run this board's firmware."""
+
+    qemu: Qemu | None = None
+    unicorn: Unicorn | None = None
+
+
+class Description(Table):
+    """What every file says. ``name`` is the file's own name."""
+
+    kind: str
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    title: Text
+
+
+class Chip(Description):
+    """What boards of one chip share; a board names it and may replace whole tables of it."""
+
+    kind: Literal["chip"]
+    core: Core
+    port: Text | None = None
+    memory: Memory | None = None
+    uart: Uart | None = None
+    timer: Timer | None = None
+
+
+class Target(Description):
+    """Something that a program can be compiled for; ``backend`` is the one that compiles for it."""
+
+    backend: Text
+
+
+class Board(Target):
+    """A microcontroller board, its chip's tables merged in.
+
+    ``port`` is the folder ``firmware/ports/<port>``. ``resident``: our firmware lives on the board and takes models
+    over the serial line; it answers with ``target_id`` (32 bits). Without it the board is for libraries and fit checks.
+    """
+
+    kind: Literal["board"]
+    backend: Literal["c"]
+    chip: Text
+    resident: bool
+    core: Core
+    port: Text | None = None
+    target_id: Annotated[int, Field(gt=0, lt=2**32)] | None = None
+    memory: Memory | None = None
+    uart: Uart | None = None
+    timer: Timer | None = None
+    emulators: Emulators = Emulators()
+
+    @model_validator(mode="after")
+    def _resident_has_all(self) -> Self:
+        if not self.resident:
+            return self
+        lacks = [key for key in ("port", "target_id", "memory", "uart", "timer") if getattr(self, key) is None]
+        if self.memory:
+            lacks += [f"memory.{key}" for key in ("slot", "io") if getattr(self.memory, key) is None]
+        if not (self.emulators.qemu or self.emulators.unicorn):
+            lacks.append("emulators")
+        if lacks:
+            raise ValueError(f"a resident board needs {', '.join(repr(key) for key in lacks)}")
+        return self
+
+    @property
+    def flash_bytes(self) -> int | None:
+        """Room for a model's code and constants (the slot of a resident board, else the flash), None if unlimited."""
+        if self.memory is None:
+            return None
+        return (self.memory.slot or self.memory.flash).size_bytes
+
+    @property
+    def ram_bytes(self) -> int | None:
+        """Room for a model's state (the slot of a resident board, else the RAM), None if unlimited."""
+        if self.memory is None:
+            return None
+        return (self.memory.slot or self.memory.ram).size_bytes
+
+
+# ------------------------------------------------------------------------------------------------------ crossbars
+
+
+class Array(Sourced):
+    """One tile: ``rows`` inputs by ``columns`` bit lines; ``differential``: a weight is two devices, g+ and g-."""
+
+    rows: Annotated[int, Field(gt=0)]
+    columns: Annotated[int, Field(gt=0)]
+    differential: bool
+
+
+class ProgrammingNoise(Sourced):
+    """Standard deviation of a programmed conductance: ``sum_k sd_siemens[k] r^k``, r = g/g_max."""
+
+    sd_siemens: Annotated[tuple[Finite, ...], Field(strict=False, min_length=1)]
+
+
+class Drift(Sourced):
+    """``g(t) = g0 ((t + t0)/t0)^-nu``; nu is normal, its mean and standard deviation clipped lines in ln r.
+
+    ``mean = clip(nu_mean_slope ln r + nu_mean_offset, nu_mean_min, nu_mean_max)``, and so for ``sd``. No units but
+    ``t0_s``, in seconds.
+    """
+
+    t0_s: Positive
+    nu_mean_slope: Finite
+    nu_mean_offset: Finite
+    nu_mean_min: NonNegative
+    nu_mean_max: NonNegative
+    nu_sd_slope: Finite
+    nu_sd_offset: Finite
+    nu_sd_min: NonNegative
+    nu_sd_max: NonNegative
+
+
+class ReadNoise(Sourced):
+    """1/f noise: ``sd(t) = g Q sqrt(ln((t + t_read)/(2 t_read)))``, ``Q = min(q_scale / r^q_exponent, q_max)``."""
+
+    q_scale: NonNegative
+    q_exponent: Finite
+    q_max: NonNegative
+    t_read_s: Positive
+
+
+class Device(Sourced):
+    """The memristive device; an absent noise table means that this effect is not modelled."""
+
+    technology: Literal["pcm", "rram", "ideal"]
+    g_min_siemens: NonNegative
+    g_max_siemens: Positive
+    programming: ProgrammingNoise | None = None
+    drift: Drift | None = None
+    read_noise: ReadNoise | None = None
+
+    @model_validator(mode="after")
+    def _range(self) -> Self:
+        if self.g_min_siemens >= self.g_max_siemens:
+            raise ValueError(f"g_min_siemens {self.g_min_siemens} is not below g_max_siemens {self.g_max_siemens}")
+        return self
+
+
+class ConversionEnergy(Sourced):
+    """Energy of one conversion."""
+
+    conversion_joule: Positive
+
+
+class Converter(Sourced):
+    """A DAC or ADC; without ``bits`` it is of infinite precision. Without ``energy`` its energy is unknown."""
+
+    bits: Annotated[int, Field(ge=1, le=24)] | None = None
+    energy: ConversionEnergy | None = None
+
+
+class Cell(Sourced):
+    """Area of one device with its selector."""
+
+    area_m2: Positive
+
+
+class Crossbar(Target):
+    """Analog tiles of memristive devices behind converters, simulated."""
+
+    kind: Literal["crossbar"]
+    backend: Literal["crossbar"]
+    array: Array
+    device: Device
+    dac: Converter
+    adc: Converter
+    cell: Cell | None = None
+
+
+# ------------------------------------------------------------------------------------ spiking, interpreters
+
+
+class Clock(Sourced):
+    """The simulator's time step."""
+
+    dt_s: Positive
+
+
+class EventEnergy(Sourced):
+    """What a chip would pay for the events that the simulator counts; an absent figure is unknown.
+
+    ``device`` names the chip or process. Joules per synaptic operation (an accumulate), per neuron update, per MAC.
+    """
+
+    device: Text
+    synaptic_operation_joule: Positive | None = None
+    neuron_update_joule: Positive | None = None
+    mac_joule: Positive | None = None
+
+
+class Neuromorphic(Target):
+    """A spiking simulator. ``method`` says how a network is turned into spikes; ``package`` must be importable."""
+
+    kind: Literal["neuromorphic"]
+    backend: Literal["brian2", "snntorch"]
+    package: Text
+    method: Literal["liquid-state-machine", "sigma-delta"]
+    clock: Clock | None = None
+    energy: Annotated[tuple[EventEnergy, ...], Field(strict=False)] = ()
+
+
+class Interpreter(Target):
+    """A software interpreter of a model file; ``package`` is the Python package that carries it."""
+
+    kind: Literal["interpreter"]
+    backend: Literal["tflite"]
+    package: Text
+
+
+KINDS = MappingProxyType(
+    {
+        "chip": Chip,
+        "board": Board,
+        "crossbar": Crossbar,
+        "neuromorphic": Neuromorphic,
+        "interpreter": Interpreter,
+    }
+)
+FOLDERS = MappingProxyType(
+    {
+        "chip": "chips",
+        "board": "boards",
+        "crossbar": "crossbars",
+        "neuromorphic": "neuromorphic",
+        "interpreter": "interpreters",
+    }
+)
