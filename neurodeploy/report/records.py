@@ -217,8 +217,8 @@ def _target(artifact: Artifact) -> Target:
     title = stated.get("title")
     if not title:
         try:
-            title = hardware.find(artifact.target).title
-        except TargetError:  # a user's own file, not at hand any more
+            title = hardware.built_for(artifact).title
+        except TargetError:  # a build of an earlier version, for a user's own file
             title = artifact.target
     kind = stated.get("kind") or KIND_OF_BACKEND.get(artifact.backend, "other")
     return Target(name=artifact.target, title=title, kind=kind)
@@ -227,7 +227,7 @@ def _target(artifact: Artifact) -> Target:
 def _target_id(artifact: Artifact) -> str | None:
     """The id that the target's board must answer with, spelled as a run record spells it; None if it has none."""
     try:
-        target = hardware.find(artifact.target)
+        target = hardware.built_for(artifact)
     except TargetError:
         return None
     return f"{target.target_id:#010x}" if isinstance(target, hardware.Board) and target.target_id else None

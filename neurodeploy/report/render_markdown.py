@@ -75,7 +75,10 @@ def _accuracy(builds: list[Build]) -> list[str]:
         rows = [
             [
                 text(build.name),
-                *(words.score_text(score, a.metric) for score in (a.float_, a.quantized, a.deployed)),
+                *(
+                    words.score_text(score, a.metric) if score else words.absent(part, build)
+                    for part, score in (("Float", a.float_), ("Quantized", a.quantized), ("Deployed", a.deployed))
+                ),
                 words.change_text(a, a.deployed) or "–",
             ]
             for build, a in members

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from neurodeploy.artifact import Figure
 from neurodeploy.report.figures import METRICS
-from neurodeploy.report.schema import Accuracy, Agreement, FirstDifference, Score
+from neurodeploy.report.schema import Accuracy, Agreement, Build, FirstDifference, Score
 
 MINUS = "\N{MINUS SIGN}"
 UNKNOWN = "unknown"
@@ -43,6 +43,11 @@ def score_text(score: Score | None, metric: str) -> str:
     if score is None:
         return UNKNOWN
     return f"{plain_score(score, metric)} {METRICS[metric].unit}".strip()
+
+
+def absent(part: str, build: Build) -> str:
+    """What stands for an accuracy that a build hasn't: a float program has no quantized one, others are unknown."""
+    return "none" if part == "Quantized" and build.numerics == "float" else UNKNOWN
 
 
 def plain_score(score: Score, metric: str) -> str:
