@@ -72,8 +72,15 @@ class Artifact:
             raise UsageError(
                 "exists and holds no earlier build; it is left as it is.", place=str(folder), hint="Choose another -o."
             )
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        if folder.resolve() == Path.cwd():
+            raise UsageError("is the folder that you are in.", place=str(folder), hint="Choose another -o.")
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        except OSError as error:
+            raise UsageError(
+                f"can't be written ({error.strerror or error}).", place=str(folder), hint="Choose another -o."
+            ) from error
         try:
             for name, data in self.files.items():
                 path = scratch / name

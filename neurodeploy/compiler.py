@@ -148,7 +148,13 @@ def compile(
     program = prepare(source, described.backend, kind, data, method=method, progress=say)
     say(f"emitting for {described.name}")
     artifact = engine.compile(program, described, source=source, data=data, name=name or source.name, **options)
-    files = {**text.to_files(program, "program"), **text.to_files(source, "source"), **artifact.files}
+    files = {
+        **text.to_files(program, "program"),
+        **text.to_files(source, "source"),
+        **artifact.files,
+        **hardware.carried(described),
+    }
+    artifact = replace(artifact, files=files)
     manifest = {**_manifest(source, program, described, data, method if data else None), **artifact.manifest}
     manifest["name"] = name or artifact.name
     if toolchain is not None:

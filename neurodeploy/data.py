@@ -88,7 +88,12 @@ def arrange(arrays: Mapping[str, Any] | Any, program: Program, place: str = "dat
             raise DataError(f"the model has no input '{name}'.", place=place, hint=nearest(name, wanted))
     for name in wanted:
         if name not in given:
-            raise DataError(f"input '{name}' is missing.", place=place, hint=f"The file holds: {', '.join(arrays)}.")
+            raise DataError(
+                f"input '{name}' is missing.", place=place, hint=f"Given: {', '.join(arrays) or 'nothing'}."
+            )
+    for name, array in given.items():
+        if program.inputs[name].kind == "series" and array.ndim > 1 and array.shape[1] == 0:
+            raise DataError(f"input '{name}' has no steps: its shape is {list(array.shape)}.", place=place)
     digest = hashlib.sha256()
     for name in sorted(given):
         digest.update(np.ascontiguousarray(given[name]).tobytes())

@@ -10,9 +10,10 @@ to chip: a table that the board gives replaces the chip's table of that name as 
 from __future__ import annotations
 
 import functools
+import json
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
@@ -30,6 +31,9 @@ from neurodeploy.descriptions import (
 )
 from neurodeploy.errors import TargetError, nearest
 
+if TYPE_CHECKING:
+    from neurodeploy.artifact import Artifact
+
 __all__ = [
     "Board",
     "Chip",
@@ -38,6 +42,8 @@ __all__ = [
     "Interpreter",
     "Neuromorphic",
     "Target",
+    "built_for",
+    "carried",
     "data_folder",
     "files",
     "find",
@@ -47,6 +53,8 @@ __all__ = [
 ]
 
 T = TypeVar("T", bound=Target)
+#: The file of a build that describes its target, where that isn't a shipped one.
+DESCRIPTION = "target.json"
 
 
 def data_folder(name: str) -> Path:
@@ -80,11 +88,38 @@ def find(name: str, of: type[T] = Target) -> T:
     ``of`` is the class that the caller needs. Raises :class:`TargetError` that names the nearest target, or says that
     the target is of another kind.
     """
-    target = load(name) if name.endswith(".toml") else _shipped(name)
+    return _of_kind(load(name) if name.endswith(".toml") else _shipped(name), of)
+
+
+def carried(target: Target) -> dict[str, bytes]:
+    """The file with which a build carries its target's description; none for a target as it is shipped."""
+    if target.name in names() and _shipped(target.name) == target:
+        return {}
+    return {DESCRIPTION: target.model_dump_json(indent=1).encode() + b"\n"}
+
+
+def built_for(artifact: Artifact, of: type[T] = Target) -> T:
+    """The target that a build was compiled for: the description that it carries, or the shipped target of that name.
+
+    Raises :class:`TargetError` as :func:`find` does, and for a description that can't be read.
+    """
+    raw = artifact.files.get(DESCRIPTION)
+    if raw is None:
+        return _of_kind(_shipped(artifact.target), of)
+    try:
+        target = KINDS[json.loads(raw)["kind"]].model_validate_json(raw)
+    except (ValueError, KeyError, TypeError) as error:
+        raise TargetError("can't be read.", place=DESCRIPTION, hint="Compile the build again.") from error
+    if not isinstance(target, Target) or target.name != artifact.target:
+        raise TargetError(f"doesn't describe '{artifact.target}'.", place=DESCRIPTION, hint="Compile the build again.")
+    return _of_kind(target, of)
+
+
+def _of_kind(target: Target, of: type[T]) -> T:
     if not isinstance(target, of):
         wanted = [kind for kind, cls in KINDS.items() if issubclass(cls, of)]
         raise TargetError(
-            f"'{name}' is a target of kind '{target.kind}'; needed: {' or '.join(wanted)}.",
+            f"'{target.name}' is a target of kind '{target.kind}'; needed: {' or '.join(wanted)}.",
             hint=f"There are: {', '.join(n for kind in wanted for n in names(kind))}.",
         )
     return target

@@ -91,7 +91,7 @@ def _equality(built: Built) -> str:
 
     artifact = built.artifact
     stated = artifact.manifest.get("equality")
-    return stated or backend(artifact.backend).accepts(hardware.find(artifact.target)).equality
+    return stated or backend(artifact.backend).accepts(hardware.built_for(artifact)).equality
 
 
 def scores_of(
@@ -113,6 +113,11 @@ def judge(program: Program, outputs: dict[str, np.ndarray], data: Data) -> tuple
         raise DataError("holds no labels 'y'.", place=data.name)
     array = scores_of(program, outputs, data.lengths, labels)
     if labels.ndim == 1 and labels.dtype.kind in "iu" and array.ndim == 2:
+        classes = array.shape[1]
+        if labels.min() < 0 or labels.max() >= classes:
+            raise DataError(
+                f"'y' runs {labels.min()}..{labels.max()}; the output has {classes} classes, from 0.", place=data.name
+            )
         return "ClassificationAccuracy", accuracy(array, labels)
     if array.shape == labels.shape:
         return "NRMSE", nrmse(array, labels)

@@ -14,7 +14,7 @@ from neurodeploy.backends.c_emit_run import emit_run
 from neurodeploy.backends.c_ops import EXPRESSIONS
 from neurodeploy.backends.c_ops_calls import CALLS
 from neurodeploy.errors import BuildError, MissingExtraError, TargetError, UnsupportedError
-from neurodeploy.hardware import Board
+from neurodeploy.hardware import Board, built_for
 from neurodeploy.ir import text
 from neurodeploy.ir.graph import DRIVES, Program
 from neurodeploy.ir.ops import OPS
@@ -109,8 +109,9 @@ class CBackend:
         tool = tool or artifact.manifest.get("toolchain")
         constants = sum(int(known[n].value or 0) for n in ("flash_weights", "flash_tables"))
         try:
-            compiler = c_toolchain.toolchain(artifact.target, tool)
-            sizes = c_build.section_sizes(model_sources(artifact), artifact.target, compiler.name)
+            board = built_for(artifact, Board)
+            compiler = c_toolchain.toolchain(board, tool)
+            sizes = c_build.section_sizes(model_sources(artifact), board, compiler.name)
         except (MissingExtraError, BuildError) as error:
             unknown = [Figure.unknown(n, "B", str(error)) for n in ("flash", "flash_code")]
             return (*unknown, *known.values())

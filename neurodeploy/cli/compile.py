@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from neurodeploy import compiler, hardware
@@ -50,4 +51,4 @@ def main(
         out.print(f"warning: {warning}", markup=False)
     out.print(f"wrote {output}/", markup=False)
     if data:
-        out.print(f"next: neurodeploy run {output} --data TEST.npz", markup=False)
+        out.print(f"next: neurodeploy run {shlex.quote(str(output))} --data TEST.npz", markup=False)

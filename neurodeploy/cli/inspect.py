@@ -39,7 +39,8 @@ def main(model: Path, json: bool) -> None:
         rows = [(name, op, number(macs)) for name, op, macs in stage["layers"]]
         table("", ("layer", "op", "MAC/step"), rows, right=("MAC/step",))
         rows = [(name, type_, "" if size is None else number(size)) for name, type_, size in stage["states"]]
-        table("", ("state", "type", "elements"), rows, right=("elements",))
+        if rows:
+            table("", ("state", "type", "elements"), rows, right=("elements",))
         cost = stage["cost"]
         always = "" if cost["macs"] == cost["macs_always"] else f" ({number(cost['macs_always'])} unguarded)"
         out.print(f"  {number(cost['parameters'])} parameters, {number(cost['macs'])} MAC/step{always}", markup=False)

@@ -24,7 +24,9 @@ def print_json(value: Any) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[str] = ()) -> None:
     """A table; columns named in ``right`` are numbers."""
-    made = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    if title:  # rich would wrap a title at the table's own width
+        out.print(title, style="bold", markup=False)
+    made = Table(box=None, pad_edge=False)
     for name in columns:
         made.add_column(name, justify="right" if name in right else "left", overflow="fold")
     for row in rows:

@@ -10,6 +10,7 @@ from neurodeploy import validate as validation
 from neurodeploy.artifact import Artifact
 from neurodeploy.cli.output import number, out, print_json, progress, table
 from neurodeploy.compiler import Built
+from neurodeploy.errors import UsageError
 from neurodeploy.report.figures import METRICS
 from neurodeploy.report.records import save_run
 from neurodeploy.report.schema import Accuracy
@@ -33,6 +34,11 @@ def main(
     options: dict[str, Any] = {}
     if name == "board":
         options = {"emulator": emulator, "port": port}
+    elif port is not None or emulator != "auto":
+        option = "--emulator" if port is None else "--port"
+        raise UsageError(
+            f"{option} is for boards; this runs on '{name}'.", place=str(build), hint=f"Leave {option} out."
+        )
     with progress(f"running {build.name} on {name}", quiet=json) as say:
         say(f"{found.samples} samples")
         command = f"neurodeploy {'validate' if strict else 'run'} {build.name} --data {data.name} --on {name}"
@@ -85,5 +91,11 @@ def _save(path: Path, outputs: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, **outputs)
     scratch = path.with_name(f".{path.name}.part")
-    scratch.write_bytes(buffer.getvalue())
-    os.replace(scratch, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_bytes(buffer.getvalue())
+        os.replace(scratch, path)
+    except OSError as error:
+        if scratch.exists():
+            scratch.unlink()
+        raise UsageError(f"can't be written ({error.strerror or error}).", place=str(path)) from error

@@ -124,7 +124,7 @@ class BoardRunner:
         """
         if artifact.backend != "c":
             raise UsageError(f"was built by the backend '{artifact.backend}'; a board runs C.", place=artifact.name)
-        target = hardware.find(artifact.target, hardware.Board)
+        target = hardware.built_for(artifact, hardware.Board)
         program = text.from_files(artifact.files, "program")
         tool = toolchain or artifact.manifest.get("toolchain")
         image = build_image(artifact, target, tool)

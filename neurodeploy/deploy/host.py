@@ -13,7 +13,7 @@ from neurodeploy import hardware
 from neurodeploy.artifact import Artifact, Trace
 from neurodeploy.backends import c_build
 from neurodeploy.deploy.structs import struct_dtype
-from neurodeploy.errors import UsageError
+from neurodeploy.errors import BuildError, UsageError
 from neurodeploy.ir import text
 from neurodeploy.ir.drive import drive
 from neurodeploy.ir.graph import Graph, Program
@@ -57,6 +57,9 @@ class HostExecutor:
     def __init__(self, lib: ctypes.CDLL, layout: Mapping[str, Any], graph: Graph) -> None:
         self.graph = graph
         self._types = {role: struct_dtype(layout[role]) for role in ("state", "in", "out")}
+        missing = [n for n in ("reset", "step") if not hasattr(lib, f"{layout['prefix']}_{n}")]
+        if missing:
+            raise BuildError(f"the C has no '{layout['prefix']}_{missing[0]}'.", hint="Compile the build again.")
         self._reset = getattr(lib, f"{layout['prefix']}_reset")
         self._reset.argtypes = [ctypes.c_void_p]
         self._reset.restype = None
@@ -122,7 +125,9 @@ class HostRunner:
         if options:
             raise UsageError(f"the runner 'host' has no option '{min(options)}'.")
         if artifact.backend != "c":
-            raise UsageError(f"is a build for '{artifact.backend}'; needed one for 'c'.", place=artifact.name)
+            raise UsageError(
+                f"is a build for '{artifact.backend}'; needed one for 'c'.", place=artifact.name, hint="Leave out --on."
+            )
         program = text.from_files(artifact.files, "program")
         lib = library(artifact.files, tool)
         trace = drive(program, inputs, lengths, partial(_executor, lib, artifact, program), states=states)

@@ -206,6 +206,11 @@ def _wiring(
 
 def _spread(names: Sequence[str], given: Mapping[str, Any], option: str, source: str) -> list[tuple[str, Any]]:
     """Entries by input name; a tuple for an argument ``hx`` goes to ``hx_0``, ``hx_1`` ..."""
+    if not isinstance(given, Mapping):
+        raise ModelError(
+            f"{option} is {given!r}; needed a dictionary by argument of forward.", place=source,
+            hint="Like states={'h': 1}: argument 'h' takes result 1 of the step before.",
+        )  # fmt: skip
     found: list[tuple[str, Any]] = []
     for key, value in given.items():
         parts = list(value) if isinstance(value, tuple | list) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -163,7 +164,7 @@ def _pair(name: str, stage: str, a: np.ndarray, b: np.ndarray, subject: Trace, r
 
 
 def _padded(array: np.ndarray, steps: int) -> np.ndarray:
-    flat = array.reshape(array.shape[0], array.shape[1], -1)
+    flat = array.reshape(*array.shape[:2], math.prod(array.shape[2:]))
     return np.pad(flat, ((0, 0), (0, steps - flat.shape[1]), (0, 0)))
 
 

@@ -84,7 +84,7 @@ def _figure(name: str, value: float, unit: str, source: str, digits: int = 1) ->
 
 def target_of(artifact: Artifact) -> hardware.Neuromorphic:
     """The description of the artifact's target. Raises :class:`TargetError` if it is no spiking simulator."""
-    target = hardware.find(artifact.target)
+    target = hardware.built_for(artifact)
     if not isinstance(target, hardware.Neuromorphic):
         raise TargetError(f"'{artifact.target}' is no spiking simulator.", place=artifact.name)
     return target

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -140,6 +141,58 @@ def test_opt_prints_what_the_compiler_sees(call: Call, tmp_path: Path) -> None:
     assert status == 0 and "requantize" in again
 
 
+def test_quantize_ranks_what_each_tensor_costs(call: Call) -> None:
+    status, out, _ = call("quantize", MODEL, "--data", TEST, "--samples", 6, "--sensitivity")
+    assert status == 0
+    assert "quantized: Classification accuracy 100.00 % on 6 samples" in out
+    assert "forward.gru_h" in out and "every tensor quantized: error" in out
+    status, out, _ = call("quantize", MODEL, "--data", TEST, "--samples", 6, "--sensitivity", "--json")
+    rows = json.loads(out)["sensitivity"]["rows"]
+    assert {r["kind"] for r in rows} == {"input", "weight", "state", "activation"}
+    assert rows[0]["rmse_alone"] >= rows[-1]["rmse_alone"] > 0
+
+
+def test_a_target_of_ones_own_goes_with_the_build(call: Call, tmp_path: Path) -> None:
+    text = (ROOT / "targets" / "boards" / "mps2-an386.toml").read_text()
+    mine = tmp_path / "mine.toml"
+    mine.write_text(text.replace('"mps2-an386"', '"mine"', 1).replace("0x4e440386", "0x4e440001"))
+    folder = tmp_path / "a build"
+    status, out, err = call("compile", MODEL, "-t", mine, "-d", TRAIN, "--samples", 5, "-o", folder)
+    assert status == 0, err
+    assert "flash_code" in out and f"neurodeploy run '{folder}'" in out
+    mine.unlink()
+    status, out, err = call("validate", folder, "--data", TEST, "--samples", 1)
+    assert status == 0, err
+    assert "target 0x4e440001" in out
+    assert call("report", folder, "-o", tmp_path / "r.md")[0] == 0
+
+
+def test_save_makes_the_folder(build: Path, call: Call, tmp_path: Path) -> None:
+    saved = tmp_path / "new" / "out.npz"
+    assert call("run", build, "--data", TEST, "--samples", 2, "--save", saved)[0] == 0
+    assert np.load(saved)["logits"].shape == (2, 9)
+    status, _, err = call("run", build, "--data", TEST, "--samples", 2, "--save", tmp_path)
+    assert status == 2 and "can't be written" in err
+
+
+def test_data_without_steps_are_refused(build: Path, call: Call, tmp_path: Path) -> None:
+    data = _npz(tmp_path / "none.npz", x=np.zeros((3, 0, 12), np.float32))
+    status, _, err = call("validate", build, "--data", data)
+    assert status == 2 and "input 'x' has no steps" in err
+
+
+@pytest.mark.parametrize("option", [("--port", "/dev/ttyACM0"), ("--emulator", "qemu")])
+def test_a_board_s_option_for_another_runner_is_refused(option: tuple[str, str], build: Path, call: Call) -> None:
+    status, _, err = call("run", build, "--data", TEST, *option)
+    assert status == 2 and f"{option[0]} is for boards" in err
+
+
+def test_labels_that_the_output_lacks_are_refused(build: Path, call: Call, tmp_path: Path) -> None:
+    data = _npz(tmp_path / "many.npz", x=np.zeros((2, 3, 12), np.float32), y=np.array([0, 9]))
+    status, _, err = call("run", build, "--data", data)
+    assert status == 2 and "'y' runs 0..9; the output has 9 classes" in err
+
+
 # -- bad input -----------------------------------------------------------------------------------------------------------
 
 
@@ -211,6 +264,28 @@ def test_an_output_folder_with_other_things_is_left_alone(call: Call, tmp_path: 
     status, _, err = call("compile", MODEL, "-t", "host", "-d", TRAIN, "--samples", 5, "-o", tmp_path)
     assert status == 2 and "left as it is" in err
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_an_output_folder_that_cant_be_made(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("x")
+    base = ("compile", MODEL, "-t", "host", "-d", TRAIN, "--samples", 5, "--no-costs", "-o")
+    status, _, err = call(*base, tmp_path / "file" / "build")
+    assert status == 2 and "can't be written" in err
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    status, _, err = call(*base, ".")
+    assert status == 2 and "the folder that you are in" in err
+
+
+def test_a_damaged_build_is_one_line(build: Path, call: Call, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(build, folder)
+    (folder / "vowels_gru.c").unlink()
+    status, _, err = call("run", folder, "--data", TEST, "--samples", 1)
+    assert status == 1 and "the C has no 'vowels_gru_reset'" in err
+    (folder / "program.npz").write_bytes((build / "program.npz").read_bytes()[:500])
+    status, _, err = call("run", folder, "--data", TEST, "--samples", 1)
+    assert status == 1 and "program.nd: can't be read" in err
 
 
 def test_a_silent_port_is_one_line(call: Call, tmp_path: Path) -> None:
