@@ -15,7 +15,7 @@ GATE_SCALE = 2.0**-12
 #: Results of sigmoid and tanh (Q0.15).
 UNIT_SCALE = 2.0**-15
 _MOVES = frozenset({"slice", "reshape", "transpose", "broadcast", "relu"})
-_FINEST, _COARSEST = 24, -14
+_FINEST, _COARSEST = 60, -40
 
 Key = tuple[str | None, str]
 

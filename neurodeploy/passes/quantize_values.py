@@ -189,18 +189,23 @@ class Emitter:
             and dtype == "i32"
             and factor > 1
             and is_power_of_two(float(factor))
-            and x.size * factor <= I32_MAX
+            and max(x.size, 1) * factor <= I32_MAX
         ):
             return self.shifted(x, int(factor), name)
         top = float(np.max(factor))
         if top >= _SHIFT_FIRST and dtype != "i32":
             # Out of reach of one multiplier: each step of x is many steps of the result.
-            x = self.shifted(self._clamped(x, np.asarray(factor), high, dtype), _SHIFT_FIRST)
+            by = np.where(np.asarray(factor) >= _SHIFT_FIRST, _SHIFT_FIRST, 1)
+            x = self.shifted(self._clamped(x, np.asarray(factor), high, dtype), by if x.rows else _SHIFT_FIRST)
             return self._rescaled(x, scale, dtype, name)
         _, pre = multiplier(top)
         mult = np.minimum(np.rint(np.asarray(factor) * 2.0 ** (32 - pre)), I32_MAX).astype(np.int64)
         if x.size << pre > I32_MAX:
             x = self._clamped(x, np.asarray(factor), high, dtype)
+        if x.size << pre > I32_MAX:
+            # Rows whose factors lie far apart: the large factors need the shift, the large integers can't take it.
+            by = np.array([1 << multiplier(float(f))[1] for f in x.scale / scale])  # type: ignore[union-attr]
+            return self._rescaled(self.shifted(x, by), scale, dtype, name)
         lo, hi = ((np.asarray(v, np.int64) << pre) * mult + (1 << 31) >> 32 for v in (x.lo, x.hi))
         if dtype != "i32":
             lo, hi = np.clip(lo, low, high), np.clip(hi, low, high)
@@ -212,7 +217,7 @@ class Emitter:
         """Whether ``x`` can be rescaled to i32 at that scale in one rounding multiply."""
         factor = x.coarsest / scale
         if not x.rows and is_power_of_two(factor) and factor >= 1:
-            return x.size * factor <= I32_MAX
+            return max(x.size, 1) * factor <= I32_MAX
         try:
             _, pre = multiplier(factor)
         except IRError:
@@ -231,18 +236,33 @@ class Emitter:
         limit = np.minimum(limit, x.size)
         top = self.integers(self._by_row(limit, x), "i32", f"{x.sym.name}.limit")
         bottom = self.integers(self._by_row(-limit, x), "i32", f"{x.sym.name}.limit")
-        wide = x if x.dtype == "i32" else self.rescale(x, float(x.scale), "i32")
-        lo, hi = np.maximum(x.lo, -limit), np.minimum(x.hi, limit)
+        wide = x if x.dtype == "i32" else self._widened(x)
+        lo, hi = np.clip(x.lo, -limit, limit), np.clip(x.hi, -limit, limit)
         if not x.rows:
             lo, hi = int(lo), int(hi)
-        cut = self.emit("min", (wide.sym, top), x.scale, x.lo, hi, x.want, f"{x.sym.name}.cut")
+        cut = self.emit(
+            "min",
+            (wide.sym, top),
+            x.scale,
+            np.minimum(x.lo, limit),
+            np.minimum(x.hi, limit),
+            x.want,
+            f"{x.sym.name}.cut",
+        )
         return self.emit("max", (cut.sym, bottom), x.scale, lo, hi, x.want, f"{x.sym.name}.cut")
 
-    def shifted(self, x: Fixed, by: int, name: str | None = None) -> Fixed:
-        """The same real value at a scale ``by`` times finer: exact."""
-        key = ("shift", x.sym.name, np.asarray(x.scale).tobytes(), by)
+    def _widened(self, x: Fixed) -> Fixed:
+        """The same integers in 32 bits."""
+        key = ("widened", x.sym.name, np.asarray(x.scale).tobytes())
         if key not in self._made:
-            number = self.b.const(by, dtype="i32")
+            self._made[key] = self.emit("cast", (x.sym,), x.scale, x.lo, x.hi, x.want, f"{x.sym.name}.i32", to="i32")
+        return self._made[key]
+
+    def shifted(self, x: Fixed, by: int | np.ndarray, name: str | None = None) -> Fixed:
+        """The same real value at a scale ``by`` times finer (one number, or one a row): exact."""
+        key = ("shift", x.sym.name, np.asarray(x.scale).tobytes(), np.asarray(by).tobytes())
+        if key not in self._made:
+            number = self.integers(self._by_row(np.asarray(by), x), "i32", f"{x.sym.name}.by" if x.rows else "const")
             self._made[key] = self.emit(
                 "mul", (x.sym, number), x.scale / by, x.lo * by, x.hi * by, x.want,
                 name or f"{x.sym.name}.shifted",
@@ -275,7 +295,7 @@ class Emitter:
             swap = a.coarsest < b.coarsest
             coarse, fine = (b, a) if swap else (a, b)
             ratio = coarse.coarsest / fine.coarsest
-            if is_power_of_two(ratio) and coarse.size * ratio + fine.size <= I32_MAX:
+            if is_power_of_two(ratio) and max(coarse.size, 1) * ratio + fine.size <= I32_MAX:
                 coarse = self.shifted(coarse, int(ratio)) if ratio > 1 else coarse
                 return (fine, coarse) if swap else (coarse, fine)
             if fits(coarse.coarsest, fine):

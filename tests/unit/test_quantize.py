@@ -11,14 +11,16 @@ from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.build import Builder
 from neurodeploy.ir.drive import real_outputs
 from neurodeploy.ir.graph import Drive, Program, ProgramInput, Ref, Stage
-from neurodeploy.ir.interpret import run
+from neurodeploy.ir.interpret import StepInterpreter, run
 from neurodeploy.ir.ops import OPS
 from neurodeploy.ir.text import param_data, parse_program, print_program
+from neurodeploy.ir.types import TensorType
 from neurodeploy.passes import parse
 from neurodeploy.passes import run as run_passes
 from neurodeploy.passes.quantize import lost_updates
 from neurodeploy.passes.quantize_ops import RULES
 from neurodeploy.passes.quantize_plan import i16_scale
+from neurodeploy.passes.quantize_values import Emitter, Fixed
 from neurodeploy.passes.sensitivity import sensitivity
 from tests.families import CASES
 from tests.strategies import Case, as_program, float_cases
@@ -255,3 +257,69 @@ def test_values_that_are_always_zero_quantize(options: str):
     program = as_program(b, "zero")
     data = Data({"x": np.random.default_rng(0).normal(size=(2, 3, 2)).astype(np.float32)})
     assert error(program, quantized(program, data, options), data) == 0
+
+
+def elman(W: np.ndarray, U: np.ndarray, bias: np.ndarray, *, activation: str = "tanh", scale: float = 1.0) -> tuple:
+    """An Elman net's program and calibration data ``[4, 12, inputs]`` of that size."""
+    b = Builder()
+    x, h = b.input("x", (W.shape[1],)), b.state("h", (len(W),))
+    params = [b.param(n, a.astype(np.float32)) for n, a in (("W", W), ("U", U), ("b", bias))]
+    (new,) = b.call("elman", x, h, *params, activation=activation)
+    b.next(h, new)
+    b.output("y", new)
+    stage = Stage("main", b.graph(), inputs_from={"x": Ref("x")})
+    program = Program("net", {"x": ProgramInput(TensorType((W.shape[1],)))}, (stage,), {"y": Ref("y", "main")})
+    data = np.random.default_rng(4).normal(size=(4, 12, W.shape[1])) * scale
+    return program, Data({"x": data.astype(np.float32)})
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e-9, 1e-3, 1e3, 1e10])
+def test_inputs_of_any_unit_quantize_alike(size: float):
+    """Amperes or nanoamperes: the scale of an input follows its range however small or large."""
+    rng = np.random.default_rng(3)
+    program, data = elman(rng.normal(size=(6, 4)) / size, rng.normal(size=(6, 6)) * 0.3, np.zeros(6), scale=size)
+    assert error(program, quantized(program, data), data) < 0.01
+
+
+def test_rows_whose_scales_lie_far_apart_share_one_rescale():
+    """Rows of nothing but a bias have accumulators near 2^29 at a tiny scale, beside rows that need a shift up."""
+    rng = np.random.default_rng(5)
+    W, U, bias = rng.normal(size=(12, 4)), np.zeros((12, 12)), np.full(12, 1e-7)
+    W[::2] *= 1e-22
+    W[1] *= 3e4
+    program, data = elman(W, U, bias, activation="tanh")
+    integer = quantized(program, data)
+    wild = {"x": np.full((1, 3, 4), 1e6, np.float32)}
+    run(integer, wild)
+    assert error(program, integer, data) < 0.02
+
+
+@pytest.mark.parametrize(("dtype", "scale", "low", "high"), [
+    ("i32", 2.0**65, -(2**29), -(2**29)),  # all of it beyond the limit that it is cut to
+    ("i32", np.array([1e30, 1e-30, 1.0]), np.array([-5, -(2**30), 7]), np.array([5, 2**30, 7])),
+    ("i16", np.array([1e9, 1.0, 1e-9]), np.full(3, -32768), np.full(3, 32767)),
+])  # fmt: skip
+def test_a_rescale_keeps_its_bounds_in_order(dtype: str, scale, low, high):
+    b = Builder()
+    e = Emitter(b)
+    made = e.rescale(Fixed(b.input("x", (3,), dtype), scale, low, high, 1.0), 0.5, "i16")
+    assert -32768 <= made.lo <= made.hi <= 32767
+    b.output("y", made.sym)
+    ends = np.stack([np.broadcast_to(low, 3), np.broadcast_to(high, 3)])
+    engine = StepInterpreter(b.graph())
+    engine.reset(2, {})
+    found = engine.step({"x": ends.astype({"i16": np.int16, "i32": np.int32}[dtype])}, np.ones(2, bool))["y"]
+    real = np.stack([np.broadcast_to(end * scale, 3) for end in (low, high)]) / 0.5
+    np.testing.assert_allclose(found, np.clip(real, -32768, 32767), atol=1)
+
+
+def test_zeros_align_with_what_is_far_finer():
+    b = Builder()
+    e = Emitter(b)
+    zeros, fine = (
+        Fixed(b.input("z", (2,), "i32"), 2.0**10, 0, 0, 1.0),
+        Fixed(b.input("x", (2,), "i16"), 2.0**-40, -9, 9, 1.0),
+    )
+    one, other = e.align(zeros, fine, 2.0**-40)
+    assert one.scale == other.scale
+    assert all(abs(v.attrs["value"]) < 2**31 for v in b.graph().values if v.op == "const")
