@@ -48,7 +48,13 @@ class Op:
         for key in attrs:
             if key not in self.attrs:
                 raise IRError(f"{self.name} has no attribute '{key}'.", hint=nearest(key, self.attrs))
-        return self.infer(types, attrs)
+        try:
+            found = self.infer(types, attrs)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise IRError(f"{self.name} can't take the attributes {dict(attrs)} ({error}).") from error
+        if any(not isinstance(size, int) or size < 0 for size in found.shape):
+            raise IRError(f"{self.name} can't take the attributes {dict(attrs)}: they give shape {found.shape}.")
+        return found
 
 
 def kind_of(type_: TensorType) -> str:

@@ -125,9 +125,9 @@ def parse_type(text: str) -> Type:
     if scale is not None:
         try:
             value = json.loads(scale)
-        except ValueError as error:
+            value = tuple(map(float, value)) if isinstance(value, list) else float(value)
+        except (ValueError, TypeError) as error:
             raise TextError(f"'{scale}' is no scale.") from error
-        value = tuple(map(float, value)) if isinstance(value, list) else float(value)
         quant = Quant(value, int(zero_point), None if axis is None else int(axis))
     return TensorType(tuple(int(d) for d in dims.split(",") if d), dtype, quant)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from neurodeploy.errors import IRError
 from neurodeploy.ir.graph import DRIVES, NAME, NUMERICS, Drive, Graph, Program, Ref, Stage, State, Value
 from neurodeploy.ir.ops import infer
@@ -12,6 +14,7 @@ def verify(program: Program) -> Program:
     """Check a whole program and return it. Raises :class:`IRError` naming stage and value."""
     if program.numerics not in NUMERICS:
         raise IRError(f"numerics '{program.numerics}' is none of {', '.join(NUMERICS)}.", place=program.name)
+    _verify_names(program)
     earlier: set[str] = set()
     for stage in program.stages:
         place = f"{program.name}/{stage.name}"
@@ -24,6 +27,19 @@ def verify(program: Program) -> Program:
     for name, ref in program.outputs.items():
         _known(program, ref, earlier, f"{program.name}: output '{name}'")
     return program
+
+
+def _verify_names(program: Program) -> None:
+    """What the text form and references can hold."""
+    if not re.fullmatch(r"\S+", program.name):
+        raise IRError(f"'{program.name}' is no name of a program; it must be one word.")
+    for role, names in (("input", program.inputs), ("stage", [stage.name for stage in program.stages])):
+        for name in names:
+            if not NAME.match(name) or "." in name:
+                raise IRError(f"'{name}' is no name of a {role} (letters, digits and _).", place=program.name)
+    for name in program.outputs:
+        if not NAME.match(name):
+            raise IRError(f"'{name}' is no name (letters, digits, _ and .).", place=program.name)
 
 
 def verify_graph(graph: Graph, place: str = "graph") -> Graph:
@@ -56,6 +72,8 @@ def verify_graph(graph: Graph, place: str = "graph") -> Graph:
         _verify_value(value, args, f"{place}: %{value.name}")
         define(value.name, value.type)
     for name, target in graph.outputs.items():
+        if not NAME.match(name):
+            raise IRError(f"'{name}' is no name (letters, digits, _ and .).", place=place)
         if not isinstance(types.get(target), TensorType):
             raise IRError(f"output '{name}' names %{target}, which is no tensor of this graph.", place=place)
     for state in graph.states:

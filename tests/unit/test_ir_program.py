@@ -89,6 +89,11 @@ PROGRAM = """program p numerics=float {
     ("state %h: f32[2] next=%y", "param %h: f32[2]", TextError, "t:6: the weights hold no 'main/h'."),
     ("series f32[2]", "serial f32[2]", TextError, "t:2: 'input x: serial f32[2]' is no line of a program."),
     ("add(%x, %h)", "add(%x, %h) <axis=0>", IRError, "p/main: %y: add has no attribute 'axis'."),
+    ("add(%x, %h)", "slice(%h) <step=\"x\">", IRError, "p/main: %y: slice can't take the attributes {'step': 'x'} "
+     "('>=' not supported between instances of 'str' and 'int')."),
+    ("add(%x, %h)", "slice(%h) <step=1.5>", IRError,
+     "p/main: %y: slice can't take the attributes {'step': 1.5}: they give shape (2.0,)."),
+    ("%x: f32[2]", "%x: i8[2]{[1.0, \"a\"]:0@0}", TextError, "t:5: '[1.0, \"a\"]' is no scale."),
     ("add(%x, %h)", "add(%x, %h) <axis>", TextError, "t:7: 'axis' is no attribute here."),
 ])  # fmt: skip
 def test_broken_programs_are_refused_with_their_place(old: str, new: str, error: type[Exception], message: str):
@@ -96,6 +101,25 @@ def test_broken_programs_are_refused_with_their_place(old: str, new: str, error:
     with pytest.raises(error) as caught:
         parse_program(PROGRAM.replace(old, new), {}, "t")
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("role", "name"), [
+    ("program", "two words"), ("program", ""), ("input", "x.y"), ("stage", "größe"), ("stage", "a.b"),
+    ("output", "a b"), ("result", "y\n}"),
+])  # fmt: skip
+def test_names_that_could_not_be_read_back_are_refused(role: str, name: str):
+    """What verify lets through, the text form must print and parse: a build is read back by it."""
+    names = {"program": "p", "input": "x", "stage": "main", "output": "y", "result": "y"} | {role: name}
+    builder = Builder()
+    x = builder.input("x", (2,))
+    graph = replace(builder.graph(), outputs={names["output"]: x.name})
+    stage = Stage(names["stage"], graph, inputs_from={"x": Ref(names["input"])})
+    program = Program(
+        names["program"], {names["input"]: ProgramInput(TensorType((2,)))}, (stage,),
+        {names["result"]: Ref(names["output"], names["stage"])},
+    )  # fmt: skip
+    with pytest.raises(IRError, match="is no name"):
+        verify(program)
 
 
 @settings(max_examples=150)
