@@ -19,6 +19,10 @@ from neurodeploy.ir.types import TensorType, int_range
 from neurodeploy.passes.fuse import fuse
 from neurodeploy.passes.memory import Plan, plan
 
+#: Headers that the C files include, and the example; a model's own files must not stand in for them.
+_HEADERS = frozenset({"main", "string", "stdint", "stddef", "stdio"})
+_NAME_MAX = 64
+
 
 @dataclass(frozen=True)
 class Struct:
@@ -82,9 +86,11 @@ class Code:
 
 def model_name(name: str) -> str:
     """A program's name as the prefix of C symbols and of files."""
-    made = re.sub(r"\W", "_", name).strip("_").lower() or "model"
-    if made.endswith(("_run", "_image")) or made == "main":
-        made += "_model"  # those ends are taken by other files of a build
+    made = re.sub(r"\W", "_", name, flags=re.ASCII).strip("_").lower()[:_NAME_MAX].strip("_") or "model"
+    if made.startswith("nd_"):
+        made = f"m_{made}"  # the core's files
+    if made.endswith(("_run", "_image")) or made in _HEADERS:
+        made += "_model"  # other files of a build, or of C
     return identifier(made if not made[0].isdigit() else f"m{made}")
 
 

@@ -15,17 +15,23 @@ KEYWORDS: frozenset[str] = frozenset(
         *("auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern"),
         *("float", "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed"),
         *("sizeof", "static", "struct", "switch", "typedef", "union", "unsigned", "void", "volatile", "while", "and"),
-        *("or", "not", "xor", "bool", "true", "false", "NULL", "memcpy", "memset"),
+        *("or", "not", "xor", "bool", "true", "false", "NULL", "memcpy", "memset", "offsetof", "asm", "main"),
         # what the writers of code name things
         *("i", "j", "k", "l", "m", "n", "p", "q", "acc", "best", "at", "state", "in", "out", "s", "v"),
     )
+)
+#: What the compiler, stdint.h and the core keep for themselves.
+RESERVED = re.compile(
+    r"_[A-Z_]\w*|nd_\w*|ND_\w*|u?int\w*_t|size_t|ptrdiff_t|U?INT\w*_(MIN|MAX|C)|(SIZE|PTRDIFF)_(MIN|MAX)"
 )
 
 
 def identifier(name: str) -> str:
     """A name as C takes it."""
-    made = re.sub(r"\W", "_", name)
-    return f"{made}_" if made in KEYWORDS or made[:1].isdigit() else made
+    made = re.sub(r"\W", "_", name, flags=re.ASCII)
+    if made[:1].isdigit() or RESERVED.fullmatch(made):
+        return f"v{made if made.startswith('_') else f'_{made}'}_"
+    return f"{made}_" if made in KEYWORDS else made
 
 
 @dataclass

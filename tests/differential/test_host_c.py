@@ -13,8 +13,12 @@ from neurodeploy.backends.c_emit_lower import PAIRS, PLAIN
 from neurodeploy.data import Data
 from neurodeploy.errors import NumericsError
 from neurodeploy.ir import interpret
+from neurodeploy.ir.build import Builder
 from neurodeploy.ir.drive import drive
+from neurodeploy.ir.graph import Drive, Program, ProgramInput, Ref, Stage
 from neurodeploy.ir.interpret import StepInterpreter
+from neurodeploy.ir.types import TensorType
+from neurodeploy.ir.verify import verify
 from tests.families import CASES
 from tests.host_c import build
 from tests.step_graphs import random_inputs, random_program
@@ -277,3 +281,36 @@ def test_compilers_have_nothing_to_say(tool):
 def test_names_of_models_become_c():
     assert c_emit.model_name("0 odd-name") == "m0_odd_name"
     assert c_emit.model_name("long_run") == "long_run_model"
+    assert c_emit.model_name("nd_math") == "m_nd_math"
+    assert c_emit.model_name("String") == "string_model"
+    assert c_emit.model_name("größe") == "gr__e"
+    assert len(c_emit.model_name("a" * 300)) < 100
+
+
+AWKWARD = ["int", "state", "step", "x.y", "int32_t", "INT32_MAX", "_Bool", "__x", "nd_math", "offsetof", "out", "main"]
+
+
+def test_names_of_values_become_c():
+    """Inputs, states, outputs and stages may be called what C, stdint.h or the core already have."""
+    programs = []
+    for number, name in enumerate(AWKWARD):
+        b = Builder()
+        x, h = b.input(name, (3,)), b.state(f"{name}.h" if number % 2 else "size_t", (3,))
+        new = b("tanh", x + h)
+        b.next(h, new)
+        b.output(name, new)
+        stage = name.replace(".", "_")
+        program = Program(
+            f"awkward{number}", {"x": ProgramInput(TensorType((3,)))}, (Stage(stage, b.graph(), Drive(), {name: Ref("x")}),),
+            {"y": Ref(name, stage)},
+        )  # fmt: skip
+        programs.append(verify(program))
+    x = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
+    integer = [passes.run(p, passes.pipeline("c", "native", data=Data({"x": x}))) for p in programs]
+    floats = [replace(p, name=f"{p.name}_f") for p in programs]
+    named = [backend("c").compile(replace(p, name=n), hardware.find("host")) for p, n in zip(integer, AWKWARD)]
+    built = build([*integer, *floats], runs=True).compile()
+    for program in integer:
+        equal(interpret.run(program, {"x": x}), built.run(program.name, {"x": x}, states=False))
+    for artifact in named[8:9]:
+        equal(runner("golden").run(artifact, {"x": x}), runner("host").run(artifact, {"x": x}))
