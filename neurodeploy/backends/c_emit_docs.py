@@ -8,7 +8,7 @@ from typing import Any
 from neurodeploy.artifact import Figure
 from neurodeploy.backends.c_emit import Code, StageCode
 from neurodeploy.backends.c_emit_constants import identifier
-from neurodeploy.ir.graph import Program
+from neurodeploy.ir.graph import Program, Stage
 from neurodeploy.ir.types import TensorType
 
 
@@ -59,13 +59,13 @@ def readme(
         "Compile with `-O2 -ffp-contract=off`; `main.c` is an example.",
         "",
     ]
-    if manifest["compiler"]["weights"] == "pairs":
+    if manifest["compiler"]["weights"] == "pairs" and "nd_affine.c" in files:
         parts += [
             "The weights are laid out for cores with SMLAD (Cortex-M4, M7, M33); on others the same code runs slowly.",
             "",
         ]
     for stage in code.stages:
-        parts += _stage_section(stage)
+        parts += _stage_section(stage, alone=len(code.stages) == 1 and stage.stage.drive.kind == "forward")
     parts += [f"`{name}_run.c` runs the program over whole sequences, stage after stage: see `{name}_run.h`.", ""]
     parts += _meaning(manifest)
     parts += ["## What it takes", "", "| | | |", "|---|---:|---|"]
@@ -73,11 +73,30 @@ def readme(
     return "\n".join([*parts, ""])
 
 
-def _stage_section(stage: StageCode) -> list[str]:
+#: How a stage's steps follow one another, for a person who writes the loop.
+_DRIVES = {
+    "forward": "Steps from the first row of its series inputs to the last (one step if it has none)",
+    "reverse": "Steps from the last row of its series inputs to the first",
+    "order": "Steps along a list of row numbers",
+    "until": "Steps on the same inputs until an output says that it is done",
+    "generate": "Steps on its own outputs",
+}
+
+
+def _wiring(stage: Stage) -> str:
+    """How a stage is driven, and where its inputs and first states come from."""
+    given = [f"`in.{identifier(name)}` is `{ref}`" for name, ref in stage.inputs_from.items()]
+    given += [f"state `{identifier(name)}` begins as `{ref}`" for name, ref in stage.state_from.items()]
+    return "; ".join([_DRIVES[stage.drive.kind], *given]) + "."
+
+
+def _stage_section(stage: StageCode, alone: bool) -> list[str]:
     p = stage.prefix
+    wiring = [] if alone else [_wiring(stage.stage), ""]
     lines = [
         f"## `{p}`",
         "",
+        *wiring,
         "```c",
         f"{p}_state_t state;",
         f"{p}_in_t in;",

@@ -12,11 +12,12 @@ from neurodeploy import hardware
 from neurodeploy.artifact import Artifact
 from neurodeploy.backends import backend, c_build
 from neurodeploy.backends.c import CBackend, model_sources
+from neurodeploy.compiler import compile
 from neurodeploy.errors import TargetError, UnsupportedError
 from neurodeploy.ir import text
 from neurodeploy.ir.build import Builder
 from neurodeploy.ir.fixed import lut_table
-from neurodeploy.ir.graph import Program, ProgramInput, Ref, Stage
+from neurodeploy.ir.graph import Drive, Program, ProgramInput, Ref, Stage
 from neurodeploy.ir.types import Quant, TensorType
 
 
@@ -90,6 +91,22 @@ def test_the_readme_tells_what_an_engineer_needs():
         assert words in readme, words
 
 
+def test_the_readme_of_several_stages_tells_how_they_hang_together():
+    b = Builder()
+    x = b.input("x", (2,))
+    h = b.state("h", TensorType((2,)))
+    b.next(h, x + h)
+    b.output("y", x + h)
+    graph = b.graph()
+    first = Stage("back", graph, Drive("reverse"), {"x": Ref("x")})
+    second = Stage("on", graph, inputs_from={"x": Ref("y", "back", "last")})
+    program = Program("two", {"x": ProgramInput(TensorType((2,)))}, (first, second), {"y": Ref("y", "on")})
+    readme = compile(program, "mps2-an386", numerics="float", costs=False).artifact.files["README.md"].decode()
+    assert "Steps from the last row of its series inputs to the first; `in.x` is `x`." in readme
+    assert "`in.x` is `back.y@last`" in readme
+    assert "SMLAD" not in readme and "SMLAD" in compiled().files["README.md"].decode()
+
+
 def test_pinned_sizes():
     """Exact ones exactly; code may not grow unnoticed."""
     found = figures(compiled())
@@ -153,7 +170,7 @@ BIG = """
 import sys, time
 import numpy as np
 from neurodeploy.ir.build import Builder
-from neurodeploy.ir.graph import Program, ProgramInput, Ref, Stage
+from neurodeploy.ir.graph import Drive, Program, ProgramInput, Ref, Stage
 rng = np.random.default_rng(0)
 b = Builder()
 x, h, c = b.input("x", (64,)), b.state("h", (128,)), b.state("c", (128,))
