@@ -88,9 +88,7 @@ class Artifact:
                 path.write_bytes(data)
             (scratch / MANIFEST).write_text(json.dumps(self.manifest, indent=1) + "\n")
             scratch.chmod(0o755)
-            if folder.exists():
-                shutil.rmtree(folder)
-            os.replace(scratch, folder)
+            _put(scratch, folder)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         return folder
@@ -119,6 +117,28 @@ class Artifact:
             if p.is_file() and p.name != MANIFEST
         }
         return cls(**names, files=files, manifest=manifest)
+
+
+def _put(made: Path, folder: Path) -> None:
+    """Rename a folder into place; an earlier one is set aside until the new one stands, and put back if it can't."""
+    aside = made.with_name(f"{made.name}.old")
+    try:
+        if folder.exists():
+            os.replace(folder, aside)
+        try:
+            os.replace(made, folder)
+        except BaseException:
+            if aside.exists() and not folder.exists():
+                os.replace(aside, folder)
+            raise
+    except OSError as error:
+        raise UsageError(
+            f"can't be replaced ({error.strerror or error}).", place=str(folder),
+            hint="Another process may be writing it; try again.",
+        ) from error  # fmt: skip
+    finally:
+        if folder.exists():
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 @dataclass
