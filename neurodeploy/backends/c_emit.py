@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from neurodeploy.backends.c_emit_lower import PLAIN, Layout, lower
 from neurodeploy.backends.c_emit_step import StepWriter
 from neurodeploy.backends.c_ops import STORED, literal
 from neurodeploy.backends.c_ops_calls import contiguous_args, workspace
+from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Program, Stage
 from neurodeploy.ir.types import TensorType, int_range
 from neurodeploy.passes.fuse import fuse
@@ -97,6 +98,7 @@ def model_name(name: str) -> str:
 def emit(program: Program, layout: Layout = PLAIN, name: str | None = None) -> Code:
     """The C text of a program. Raises :class:`UnsupportedError` naming the value that has no C."""
     name = name or model_name(program.name)
+    _distinct((stage.name for stage in program.stages), lambda n: identifier(n).upper(), program.name)
     constants = Constants(name)
     stages, headers = [], {"nd_math.h"}
     for stage in program.stages:
@@ -111,6 +113,17 @@ def emit(program: Program, layout: Layout = PLAIN, name: str | None = None) -> C
     return Code(name, stages, files, headers, dict(constants.nbytes), constants.weights)
 
 
+def _distinct(names: Iterable[str], spelled: Callable[[str], str], place: str) -> None:
+    """Refuse two names that C would not tell apart. Raises :class:`UnsupportedError`."""
+    taken: dict[str, str] = {}
+    for name in names:
+        other = taken.setdefault(spelled(name), name)
+        if other != name:
+            raise UnsupportedError(
+                f"'{other}' and '{name}' are both '{spelled(name)}' in C.", place=place, hint="Rename one of them."
+            )
+
+
 def _stage(stage: Stage, prefix: str, layout: Layout, constants: Constants) -> tuple[StageCode, set[str]]:
     graph = lower(stage.graph, layout)
     planned = plan(fuse(graph, lambda value: contiguous_args(value, layout.align)), workspace)
@@ -119,6 +132,8 @@ def _stage(stage: Stage, prefix: str, layout: Layout, constants: Constants) -> t
         "in": Struct.of(stage.graph.inputs),
         "out": Struct.of(stage.graph.output_types()),
     }
+    for role, struct in structs.items():
+        _distinct((name for name, _, _ in struct.fields), identifier, f"stage '{stage.name}', {role}")
     writer = StepWriter(planned, layout, constants)
     body = writer.body()
     code = StageCode(stage, prefix, planned, structs, body, writer.declared, writer.buffers, writer.macs)

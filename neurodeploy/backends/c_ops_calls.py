@@ -154,7 +154,8 @@ def _max(w: StepWriter, value: Value, source: str, first: str, count: int) -> st
     dtype = value.tensor.dtype
     w.line(f"{HELD[dtype]} best = {first};")
     w.open(f"for (int32_t q = 1; q < {count}; ++q)")
-    w.line(f"best = {source} > best ? {source} : best;")
+    nan = f" || {source} != {source}" if dtype == "f32" else ""  # as NumPy has it: a NaN is the greatest
+    w.line(f"best = {source} > best{nan} ? {source} : best;")
     w.close()
     return stored(dtype, "best")
 
@@ -164,7 +165,8 @@ def _argmax(w: StepWriter, value: Value, source: str, first: str, count: int) ->
     w.line("int32_t at = 0;")
     w.line(f"{held} best = {first};")
     w.open(f"for (int32_t q = 1; q < {count}; ++q)")
-    w.open(f"if ({source} > best)")
+    nan = f" || ({source} != {source} && best == best)" if held == "float" else ""  # the first NaN is the greatest
+    w.open(f"if ({source} > best{nan})")
     w.line(f"best = {source};")
     w.line("at = q;")
     w.close()

@@ -11,7 +11,7 @@ from neurodeploy import hardware, passes
 from neurodeploy.backends import backend, c_build, c_emit, runner
 from neurodeploy.backends.c_emit_lower import PAIRS, PLAIN
 from neurodeploy.data import Data
-from neurodeploy.errors import NumericsError
+from neurodeploy.errors import NumericsError, UnsupportedError
 from neurodeploy.ir import interpret
 from neurodeploy.ir.build import Builder
 from neurodeploy.ir.drive import drive
@@ -20,6 +20,7 @@ from neurodeploy.ir.interpret import StepInterpreter
 from neurodeploy.ir.types import TensorType
 from neurodeploy.ir.verify import verify
 from tests.families import CASES
+from tests.families.case import one_stage
 from tests.host_c import build
 from tests.step_graphs import random_inputs, random_program
 
@@ -285,6 +286,36 @@ def test_names_of_models_become_c():
     assert c_emit.model_name("String") == "string_model"
     assert c_emit.model_name("größe") == "gr__e"
     assert len(c_emit.model_name("a" * 300)) < 100
+
+
+@pytest.mark.parametrize(("one", "other"), [("x.y", "x_y"), ("in", "in_")])
+def test_names_that_are_one_in_c_are_refused(one, other):
+    b = Builder()
+    x = b.input("x", (3,))
+    b.output(one, b("tanh", x))
+    b.output(other, b("neg", x))
+    stage = Stage("main", b.graph(), inputs_from={"x": Ref("x")})
+    program = Program("p", {"x": ProgramInput(TensorType((3,)))}, (stage,), {"y": Ref(one, "main")})
+    with pytest.raises(UnsupportedError, match=f"'{one}' and '{other}' are both"):
+        c_emit.emit(program)
+
+
+def test_a_nan_is_the_greatest_as_in_the_golden_model():
+    b = Builder()
+    x = b.input("x", (4,))
+    b.output("top", b("reduce_max", x, axis=0))
+    b.output("at", b("argmax", x, axis=0))
+    program = one_stage("nans", b.graph(), inputs={"x": TensorType((4,))}, outputs={"top": "main.top", "at": "main.at"})
+    rows = np.array([[1, np.nan, np.inf, np.nan], [np.nan, 2, 3, 4], [0, 1, np.inf, -np.inf]], np.float32)
+    golden, found = (
+        StepInterpreter(program.stages[0].graph),
+        build([program]).compile().executor("nans", "main", program.stages[0].graph),
+    )
+    for engine in (golden, found):
+        engine.reset(3, {})
+    equal_steps = [engine.step({"x": rows}, np.ones(3, bool)) for engine in (golden, found)]
+    for name in ("top", "at"):
+        np.testing.assert_array_equal(equal_steps[1][name], equal_steps[0][name])
 
 
 AWKWARD = ["int", "state", "step", "x.y", "int32_t", "INT32_MAX", "_Bool", "__x", "nd_math", "offsetof", "out", "main"]
