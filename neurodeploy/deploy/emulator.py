@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import select
 import subprocess
 import sys
@@ -101,7 +102,10 @@ def _process(emulator: str, board: hardware.Board, firmware: Path) -> Iterator[s
         str(firmware),
     ]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+    # The package is found from wherever this process found it, also from a bare checkout on sys.path.
+    paths = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
         try:
             yield f"socket://127.0.0.1:{_port(process, emulator)}"
         finally:
