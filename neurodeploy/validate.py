@@ -12,7 +12,7 @@ import numpy as np
 
 from neurodeploy.artifact import Trace
 from neurodeploy.backends import backend, runner
-from neurodeploy.errors import DataError, NeurodeployError
+from neurodeploy.errors import DataError, NeurodeployError, UsageError
 from neurodeploy.ir import interpret
 from neurodeploy.ir.drive import real_outputs
 from neurodeploy.report.agreement import agreement, judged
@@ -45,7 +45,12 @@ def validate(built: Built, data: Data, *, on: str | None = None, command: str = 
     program, source = built.program, built.source
     equality = _equality(built)
     start = time.perf_counter()
-    trace = engine.run(built.artifact, dict(data.inputs), data.lengths, **options)
+    try:
+        trace = engine.run(built.artifact, dict(data.inputs), data.lengths, **options)
+    except KeyError as error:
+        raise UsageError(
+            f"its manifest lacks {error}.", place=str(built.folder or built.artifact.name), hint="Compile it again."
+        ) from error
     seconds = time.perf_counter() - start
     golden = trace if name == "golden" else interpret.run(program, data.inputs, data.lengths)
     outputs = real_outputs(program, trace)
@@ -119,6 +124,8 @@ def judge(program: Program, outputs: dict[str, np.ndarray], data: Data) -> tuple
                 f"'y' runs {labels.min()}..{labels.max()}; the output has {classes} classes, from 0.", place=data.name
             )
         return "ClassificationAccuracy", accuracy(array, labels)
+    if array.shape == (*labels.shape, 1):
+        array = array[..., 0]
     if array.shape == labels.shape:
         return "NRMSE", nrmse(array, labels)
     raise DataError(

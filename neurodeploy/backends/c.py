@@ -16,6 +16,7 @@ from neurodeploy.backends.c_ops_calls import CALLS
 from neurodeploy.errors import BuildError, MissingExtraError, TargetError, UnsupportedError
 from neurodeploy.hardware import Board, built_for
 from neurodeploy.ir import text
+from neurodeploy.ir.cost import stage_cost
 from neurodeploy.ir.graph import DRIVES, Program
 from neurodeploy.ir.ops import OPS
 
@@ -141,9 +142,9 @@ def _figures(code: Code) -> Resources:
     state = sum(stage.structs["state"].nbytes for stage in code.stages)
     ports = sum(stage.structs[role].nbytes for stage in code.stages for role in ("in", "out"))
     scratch = max(stage.plan.scratch_bytes for stage in code.stages)
-    macs = sum(n for stage in code.stages for _, n in stage.macs)
-    always = sum(n for stage in code.stages for guard, n in stage.macs if not guard)
-    shapes = "shapes of the products; padding of weights included"
+    costs = [stage_cost(stage.stage.graph) for stage in code.stages]
+    macs, always = sum(c.macs for c in costs), sum(c.macs_always for c in costs)
+    shapes = "shapes of the products"
     rows = [
         Figure("flash_weights", weights, "B", "compiled", "the products' weights, biases and multipliers"),
         Figure("flash_tables", tables, "B", "compiled", "every other constant"),

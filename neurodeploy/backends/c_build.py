@@ -110,9 +110,18 @@ def _digest(*parts: Any) -> str:
 
 
 def cache_folder() -> Path:
-    """Where builds are kept: ``$XDG_CACHE_HOME/neurodeploy/build``, by default under ``~/.cache``."""
+    """Where builds are kept: ``$XDG_CACHE_HOME/neurodeploy/build``, by default under ``~/.cache``.
+
+    Where that can't be written (a service without a home), a folder of the user's under the temporary one.
+    """
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "neurodeploy" / "build"
+    folder = (Path(base) if base else Path.home() / ".cache") / "neurodeploy" / "build"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        folder = Path(tempfile.gettempdir()) / f"neurodeploy-{os.getuid()}" / "build"
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _keep(made: Path, name: str) -> Path:
@@ -131,8 +140,9 @@ def _keep(made: Path, name: str) -> Path:
 
 
 def _run(command: Sequence[str], folder: Path, what: str) -> None:
+    environment = {"ZIG_GLOBAL_CACHE_DIR": str(cache_folder().parent / "zig"), **os.environ}
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, env=environment)
     except (OSError, subprocess.SubprocessError) as error:
         raise BuildError(f"{what}: '{command[0]}' doesn't run ({error}).") from error
     if done.returncode:

@@ -61,7 +61,6 @@ class StageCode:
     body: list[str] = field(default_factory=list)
     declared: list[str] = field(default_factory=list)
     buffers: dict[str, str] = field(default_factory=dict)
-    macs: list[tuple[tuple[str, ...], int]] = field(default_factory=list)
 
 
 @dataclass
@@ -136,7 +135,7 @@ def _stage(stage: Stage, prefix: str, layout: Layout, constants: Constants) -> t
         _distinct((name for name, _, _ in struct.fields), identifier, f"stage '{stage.name}', {role}")
     writer = StepWriter(planned, layout, constants)
     body = writer.body()
-    code = StageCode(stage, prefix, planned, structs, body, writer.declared, writer.buffers, writer.macs)
+    code = StageCode(stage, prefix, planned, structs, body, writer.declared, writer.buffers)
     return code, writer.headers
 
 

@@ -31,7 +31,6 @@ class StepWriter:
         self.names: dict[str, str] = {}
         self.headers: set[str] = {"nd_math.h"}
         self.declared: list[str] = []
-        self.macs: list[tuple[tuple[str, ...], int]] = []
         for value in self.graph.values:
             self.names[value.name] = self.fresh(value.name)
         self.guard_of = {v.name: item.guard for item in plan.fused.items for v in item.values}

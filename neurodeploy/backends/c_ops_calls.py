@@ -58,7 +58,6 @@ def _result(w: StepWriter, value: Value, index: Sequence[str]) -> str:
 def _matvec(w: StepWriter, value: Value, action: Call) -> None:
     rows, columns = value.attrs["rows"], value.attrs["columns"]
     y, x = w.pointer(value.name), w.pointer(value.args[0])
-    w.macs.append((action.guard, rows * columns))
     if "bias" in value.attrs:
         weight = w.graph.params[value.attrs["weight"]].type.dtype
         w.line(f"nd_affine_{weight}_{value.tensor.dtype}(&{w.product(value)}, {x}, {y});")
@@ -90,10 +89,6 @@ def _contract(w: StepWriter, value: Value, action: Call, terms: Sequence[str], o
     }
     summed = [letter for letter in sizes if letter not in out]
     index = dict(zip([*dict.fromkeys(out), *summed], INDICES, strict=False))
-    total = 1
-    for n in sizes.values():
-        total *= n
-    w.macs.append((action.guard, total))
     dtype = value.tensor.dtype
     acc = WRAPS.get(dtype, "float")
     outer = w.loops([sizes[x] for x in dict.fromkeys(out)], [index[x] for x in dict.fromkeys(out)])

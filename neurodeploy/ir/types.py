@@ -116,10 +116,10 @@ def parse_type(text: str) -> Type:
         parsed = tuple(parse_type(item) for item in items)
         if parsed and all(isinstance(item, TensorType) for item in parsed):
             return TupleType(parsed)  # type: ignore[arg-type]
-        raise TextError(f"'{text}' is no tuple of types.")
+        raise TextError(f"'{text[:60]}' is no tuple of types.")
     match = _TENSOR.match(text)
     if not match:
-        raise TextError(f"'{text}' is no type; write one as f32[4,8] or i8[4]{{0.0078:0}}.")
+        raise TextError(f"'{text[:60]}' is no type; write one as f32[4,8] or i8[4]{{0.0078:0}}.")
     dtype, dims, scale, zero_point, axis = match.groups()
     quant = None
     if scale is not None:

@@ -159,3 +159,9 @@ def test_firmware_is_known_by_its_hash():
             hashes[name, tool] = firmware.build_hash
     hashes["opt"] = c_build.build_firmware("mps2-an386", "zig", opt="-Os").build_hash
     assert len(set(hashes.values())) == len(hashes)
+
+
+def test_without_a_home_builds_are_kept_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nope")
+    assert c_build.cache_folder().is_dir()
+    assert "/proc" not in str(c_build.cache_folder())

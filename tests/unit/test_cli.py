@@ -301,3 +301,25 @@ def test_a_silent_port_is_one_line(call: Call, tmp_path: Path) -> None:
     assert time.monotonic() - start < 30
     status, _, err = call("run", folder, "--data", TEST, "--port", "/dev/ttyNONE", "--samples", 1)
     assert status == 1 and "can't be opened" in err
+
+
+def test_targets_of_one_number_a_sample_fit_an_output_of_one(call: Call, build: Path) -> None:
+    from neurodeploy import compiler, validate
+    from neurodeploy.data import Data
+
+    program = compiler.load(MODEL)
+    outputs = {"logits": np.arange(4.0).reshape(4, 1)}
+    data = Data({"x": np.zeros((4, 5, 12), np.float32)}, labels=np.array([0.0, 1.0, 2.0, 3.5]))
+    assert validate.judge(program, outputs, data)[0] == "NRMSE"
+
+
+def test_a_manifest_without_its_layout_is_refused(build: Path, call: Call, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(build, tmp_path / "b")
+    path = tmp_path / "b" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["layout"]
+    path.write_text(json.dumps(manifest))
+    status, _, err = call("run", tmp_path / "b", "--data", TEST, "--samples", 2)
+    assert status == 2 and "lacks 'layout'" in err
