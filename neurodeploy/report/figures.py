@@ -63,7 +63,7 @@ FIGURES: dict[str, Known] = {
     "flash_code": Known("Code", _FLASH),
     "flash_tables": Known("Tables", _FLASH),
     "flash_weights": Known("Weights", _FLASH),
-    "ram": Known("RAM: state, inputs, outputs, scratch", _RAM, main=True),
+    "ram": Known("RAM, planned", _RAM, main=True),
     "ram_state": Known("State", _RAM),
     "ram_ports": Known("Inputs and outputs of a step", _RAM),
     "ram_scratch": Known("Scratch", _RAM),
