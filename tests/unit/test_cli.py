@@ -323,3 +323,12 @@ def test_a_manifest_without_its_layout_is_refused(build: Path, call: Call, tmp_p
     path.write_text(json.dumps(manifest))
     status, _, err = call("run", tmp_path / "b", "--data", TEST, "--samples", 2)
     assert status == 2 and "lacks 'layout'" in err
+
+
+def test_a_statistical_promise_is_judged_by_accuracy(call: Call, tmp_path: Path) -> None:
+    assert call("compile", MODEL, "-t", "pcm-128", "-d", TRAIN, "--samples", 60, "-o", tmp_path / "pcm")[0] == 0
+    status, out, err = call("validate", tmp_path / "pcm", "--data", TEST, "--json")
+    assert status == 0, err
+    record = json.loads(out)
+    assert record["agreement"][0]["equality"] == "statistical(0.05)" and record["agreement"][0]["holds"] is True
+    assert record["accuracy"]["deployed"]["n"] == 25 and len(record["accuracy"]["drift"]) == 5
