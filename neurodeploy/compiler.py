@@ -136,11 +136,12 @@ def compile(
     """
     from neurodeploy import hardware
     from neurodeploy.backends import backend as find_backend
-    from neurodeploy.ir import text
     from neurodeploy.ir.graph import Program
 
     source = model if isinstance(model, Program) else load(model)
     described = hardware.find(target) if isinstance(target, str) else target
+    if toolchain is not None and described.backend != "c":
+        raise UsageError(f"'{described.name}' is not compiled by a C compiler; leave out the toolchain.")
     engine = find_backend(described.backend)
     kind = _numerics(described.backend, numerics)
     data = _calibration(calibration, lengths, labels, source)
@@ -148,18 +149,11 @@ def compile(
     program = prepare(source, described.backend, kind, data, method=method, progress=say)
     say(f"emitting for {described.name}")
     artifact = engine.compile(program, described, source=source, data=data, name=name or source.name, **options)
-    files = {
-        **text.to_files(program, "program"),
-        **text.to_files(source, "source"),
-        **artifact.files,
-        **hardware.carried(described),
-    }
+    files = {**artifact.files, **hardware.carried(described)}
     artifact = replace(artifact, files=files)
-    manifest = {**_manifest(source, program, described, data, method if data else None), **artifact.manifest}
+    manifest = {**_manifest(source, program, described, data, method if data else None, files), **artifact.manifest}
     manifest["name"] = name or artifact.name
     if toolchain is not None:
-        if described.backend != "c":
-            raise UsageError(f"'{described.name}' is not compiled by a C compiler; leave out the toolchain.")
         manifest["toolchain"] = toolchain
         artifact = replace(artifact, manifest=manifest)
     more = engine.resources(artifact) if costs else ()
@@ -209,15 +203,17 @@ def prepare(
 
 
 def _manifest(
-    source: Program, program: Program, target: Target, data: Data | None, method: str | None
+    source: Program,
+    program: Program,
+    target: Target,
+    data: Data | None,
+    method: str | None,
+    files: Mapping[str, bytes],
 ) -> dict[str, Any]:
     """What every artifact's manifest says, whatever the backend."""
-    from neurodeploy.ir.text import to_files
     from neurodeploy.version import release
 
-    model = hashlib.sha256()
-    for content in to_files(source, "source").values():
-        model.update(content)
+    model = hashlib.sha256(files["source.nd"] + files["source.npz"])
     parameters = sum(p.type.size for s in source.stages for p in s.graph.params.values())
     return {
         "schema": SCHEMA_VERSION,
