@@ -39,11 +39,12 @@ class Core(Sourced):
     """The processor core, and how compilers are told about it.
 
     ``isa`` picks the folder of optimised kernels; ``zig_target`` and ``zig_cpu`` are ``zig cc``'s ``-target`` and
-    ``-mcpu``; ``gcc_flags`` are for arm-none-eabi-gcc (the host's own compiler where ``isa`` is ``host``).
+    ``-mcpu``; ``gcc_flags`` are for arm-none-eabi-gcc, for riscv64-unknown-elf-gcc where ``isa`` is ``rv32``, for the
+    host's own compiler where it is ``host``.
     """
 
     cpu: Text
-    isa: Literal["armv6m", "armv7m", "armv7em", "armv8m", "host"]
+    isa: Literal["armv6m", "armv7m", "armv7em", "armv8m", "armv81m", "rv32", "host"]
     fpu: bool
     dsp: bool
     clock_hz: Hz | None = None

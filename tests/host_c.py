@@ -12,8 +12,8 @@ import numpy as np
 from neurodeploy import hardware
 from neurodeploy.artifact import Trace
 from neurodeploy.backends import c_build, c_emit
-from neurodeploy.backends.c_emit_lower import PLAIN, Layout
 from neurodeploy.backends.c_emit_run import Field, emit_run
+from neurodeploy.backends.c_layouts import PLAIN, Layout
 from neurodeploy.deploy import host
 from neurodeploy.ir.drive import drive
 from neurodeploy.ir.graph import Graph, Program

@@ -9,8 +9,8 @@ from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability, c_build, c_toolchain
 from neurodeploy.backends.c_emit import Code, emit, manifest_types, model_name
 from neurodeploy.backends.c_emit_docs import example, readme
-from neurodeploy.backends.c_emit_lower import PAIRS, PLAIN, Layout
 from neurodeploy.backends.c_emit_run import emit_run
+from neurodeploy.backends.c_layouts import layout_of
 from neurodeploy.backends.c_ops import EXPRESSIONS
 from neurodeploy.backends.c_ops_calls import CALLS
 from neurodeploy.errors import BuildError, MissingExtraError, TargetError, UnsupportedError
@@ -26,13 +26,6 @@ if TYPE_CHECKING:
 #: Primitives that are only another way to look at memory, or a constant.
 SEEN = frozenset({"slice", "reshape", "transpose", "broadcast", "const"})
 DTYPES = frozenset({"f32", "i8", "i16", "i32", "i64", "bool"})
-#: Cores that have SMLAD: they read weights laid out in pairs of rows.
-PAIR_CORES = ("armv7em", "armv8m")
-
-
-def layout_of(board: Board) -> Layout:
-    """The order of weights that the kernels for a board read."""
-    return PAIRS if board.core.dsp and board.core.isa in PAIR_CORES else PLAIN
 
 
 class CBackend:

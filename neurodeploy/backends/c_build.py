@@ -31,8 +31,9 @@ __all__ = [
 ]  # fmt: skip
 
 Files = Mapping[str, bytes]
-KERNEL_FOLDERS = {"armv8m": ("armv8m", "armv7em"), "armv7em": ("armv7em",), "armv7m": ("armv7m",),
-                  "armv6m": ("armv6m",), "host": ("host",)}  # fmt: skip
+#: isa -> folders of ``firmware/kernels`` for it, the most special first; a file found earlier wins.
+KERNEL_FOLDERS = {"armv81m": ("armv81m", "armv7em"), "armv8m": ("armv7em",), "armv7em": ("armv7em",),
+                  "armv7m": ("armv7m",), "armv6m": ("armv6m",), "rv32": ("rv32",), "host": ()}  # fmt: skip
 LINK = ("-Wl,--gc-sections",)
 IMAGE_HEAD = ".nd_image"
 IMAGE_LENGTH_AT, IMAGE_CRC_AT, IMAGE_CRC_FROM = 8, 12, 16  # offsets in nd_image_t

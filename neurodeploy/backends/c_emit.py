@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from neurodeploy.backends.c_emit_constants import Constants, identifier
-from neurodeploy.backends.c_emit_lower import PLAIN, Layout, lower
+from neurodeploy.backends.c_emit_lower import lower
 from neurodeploy.backends.c_emit_step import StepWriter
+from neurodeploy.backends.c_layouts import PLAIN, Layout
 from neurodeploy.backends.c_ops import STORED, literal
 from neurodeploy.backends.c_ops_calls import contiguous_args, workspace
 from neurodeploy.errors import UnsupportedError
@@ -232,10 +233,9 @@ def _source(
     parts = [f'#include "{name}.h"', "", "#include <stddef.h>", "#include <string.h>", ""]
     parts += [f'#include "{h}"' for h in sorted(headers - {"nd_math.h"})]
     if "nd_affine.h" in headers:
-        number = {"plain": 1, "pairs": 2}[layout.name]
         parts += [
             "",
-            f"#if ND_AFFINE_LAYOUT != {number}",
+            f"#if ND_AFFINE_LAYOUT != {layout.number}",
             '#error "the weights below are laid out for other kernels"',
             "#endif",
         ]

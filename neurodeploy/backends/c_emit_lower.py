@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from neurodeploy.backends.c_layouts import PLAIN, Layout
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Graph, Param, Value, prune
 from neurodeploy.ir.ops_shape import slice_bounds
@@ -20,19 +21,6 @@ from neurodeploy.ir.types import TensorType
 from neurodeploy.passes.expand import expand_graph
 
 PACKED_DTYPE = "i16"
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a kernel family wants its weights: ``columns`` are padded to a multiple, operands aligned (in elements)."""
-
-    name: str
-    columns: int = 1
-    align: int = 1
-
-
-PLAIN = Layout("plain")
-PAIRS = Layout("pairs", columns=4, align=2)
 
 
 def lower(graph: Graph, layout: Layout = PLAIN) -> Graph:
@@ -130,8 +118,8 @@ class _Products:
         rows, columns = data.shape
         is_float = data.dtype.kind == "f"
         padded = columns if is_float else -(-columns // self.layout.columns) * self.layout.columns
-        if self.layout.name == "pairs" and data.dtype == np.int8 and data.size and data.min() == -128:
-            data = data.astype(np.int16)  # a pair of rows holds -127 to 127
+        if data.dtype == np.int8 and data.size and data.min() < self.layout.minimum:
+            data = data.astype(np.int16)
         attrs: dict[str, Any] = {"rows": rows, "columns": padded, "weight": f"{value.name}.weight"}
         whole = np.zeros((rows, padded), data.dtype)
         whole[:, :columns] = data
@@ -244,27 +232,6 @@ def _fuse_requantize(graph: Graph) -> Graph:
         else:
             values.append(value)
     return replace(graph, values=tuple(v for v in values if v.name not in gone), params=params)
-
-
-def stream(weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> np.ndarray:
-    """i8 weights, biases and multipliers as the words that the ``pairs`` kernels read.
-
-    See ``firmware/kernels/armv7em/nd_affine.h`` for the order.
-    """
-    rows, columns = weights.shape
-    groups = -(-rows // 4)
-    filled = np.zeros((groups * 4, columns), np.int32)
-    filled[:rows] = weights
-    pairs = (256 * filled[1::2] + filled[0::2]).astype(np.int16)
-    tiles = pairs.reshape(groups, 2, columns // 4, 2, 2).transpose(0, 2, 3, 1, 4)  # group, tile, half, pair, column
-    words = np.zeros((groups, columns + 8), np.int32)
-    words[:, 2 : 2 + columns] = np.ascontiguousarray(tiles).view(np.int32).reshape(groups, columns)
-    for values, places in ((bias, (0, -6, 1, -5)), (mult, (-4, -3, -2, -1))):
-        if values is not None:
-            padded = np.zeros(groups * 4, np.int32)
-            padded[:rows] = values
-            words[:, places] = padded.reshape(groups, 4)
-    return words
 
 
 def constant_names(graph: Graph) -> Iterator[str]:

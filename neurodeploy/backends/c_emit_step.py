@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from neurodeploy.backends import c_ops_calls
 from neurodeploy.backends.c_emit_constants import KEYWORDS, Constants, identifier
 from neurodeploy.backends.c_emit_index import collapse, subscript
-from neurodeploy.backends.c_emit_lower import Layout, stream
+from neurodeploy.backends.c_layouts import Layout
 from neurodeploy.backends.c_ops import HELD, expression, literal, stored
 from neurodeploy.ir.graph import Value
 from neurodeploy.ir.types import TensorType
@@ -295,8 +295,8 @@ class StepWriter:
         mult = self.graph.params[attrs["mult"]].data if "mult" in attrs else None
         note = f"{value.name}: {attrs['rows']} x {attrs['columns']} {weight.type.dtype}, {self.layout.name}"
         self.headers.add("nd_affine.h")
-        if self.layout.name == "pairs" and weight.type.dtype == "i8":
-            data = stream(weight.data, bias.data, mult)
+        if self.layout.stream is not None and weight.type.dtype == "i8":
+            data = self.layout.stream(weight.data, bias.data, mult)
             names = [self.constants.array(f"{value.name}_weights", data, "i32", note), "0", "0"]
         else:
             data = weight.data.reshape(-1)

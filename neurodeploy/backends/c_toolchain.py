@@ -27,6 +27,8 @@ CODE = (
     "-fomit-frame-pointer",
     "-fno-strict-aliasing",
 )
+#: isa -> the cross compiler that the name ``gcc`` stands for, where it isn't arm-none-eabi-gcc.
+CROSS_GCC = {"rv32": "riscv64-unknown-elf-gcc"}
 ZIG_ONLY = ("-fno-sanitize=all", "-Wno-unused-command-line-argument")
 BOARD_ONLY = ("-g0", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables")
 
@@ -84,7 +86,7 @@ def _names(board: Board) -> list[str]:
 def _command(name: str, board: Board) -> tuple[str, ...] | None:
     if name == "zig":
         return _zig()
-    program = "arm-none-eabi-gcc" if board.core.isa != "host" else name
+    program = name if board.core.isa == "host" else CROSS_GCC.get(board.core.isa, "arm-none-eabi-gcc")
     path = shutil.which(program)
     return (path,) if path else None
 

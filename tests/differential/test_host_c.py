@@ -9,7 +9,7 @@ import pytest
 
 from neurodeploy import hardware, passes
 from neurodeploy.backends import backend, c_build, c_emit, runner
-from neurodeploy.backends.c_emit_lower import PAIRS, PLAIN
+from neurodeploy.backends.c_layouts import PAIRS, PLAIN
 from neurodeploy.data import Data
 from neurodeploy.errors import NumericsError, UnsupportedError
 from neurodeploy.ir import interpret

@@ -8,7 +8,7 @@ import pytest
 
 from neurodeploy import hardware
 from neurodeploy.backends import backend, c_build, runner
-from neurodeploy.backends.c_emit_lower import PAIRS, PLAIN
+from neurodeploy.backends.c_layouts import PAIRS, PLAIN
 from neurodeploy.deploy import emulator
 from neurodeploy.ir import fixed, interpret
 from neurodeploy.ir.build import Builder

@@ -1,0 +1,72 @@
+"""In which order each family of kernels wants the constants of a product: one :class:`Layout` a family.
+
+The plain kernels read a matrix row by row. The others read integer weights of 8 bits as one *stream* of 32-bit words in
+which weights, biases and multipliers stand in the order of their use; ``nd_affine.h`` of each family in
+``firmware/kernels/`` describes its own, and says its number as ``ND_AFFINE_LAYOUT``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from neurodeploy.hardware import Board
+
+#: (weights i8 [rows, columns], bias i32 [rows], multipliers i32 [rows] or None for raw sums) -> words i32.
+Stream = Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a family of kernels wants its constants and operands.
+
+    ``number``: its ``ND_AFFINE_LAYOUT``. ``columns``: a matrix's columns (and its operand) are filled up with zeros to
+    a multiple of this. ``align``: alignment of operands, in elements. ``stream``: the order of a product with i8
+    weights; None: row by row. ``minimum``: the least i8 weight that the kernels take; a matrix with a smaller one is
+    stored as i16.
+    """
+
+    name: str
+    number: int
+    columns: int = 1
+    align: int = 1
+    stream: Stream | None = None
+    minimum: int = -128
+
+
+def _pairs(weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> np.ndarray:
+    """See ``firmware/kernels/armv7em/nd_affine.h``."""
+    rows, columns = weights.shape
+    groups = -(-rows // 4)
+    filled = np.zeros((groups * 4, columns), np.int32)
+    filled[:rows] = weights
+    pairs = (256 * filled[1::2] + filled[0::2]).astype(np.int16)
+    tiles = pairs.reshape(groups, 2, columns // 4, 2, 2).transpose(0, 2, 3, 1, 4)  # group, tile, half, pair, column
+    words = np.zeros((groups, columns + 8), np.int32)
+    words[:, 2 : 2 + columns] = np.ascontiguousarray(tiles).view(np.int32).reshape(groups, columns)
+    for values, places in ((bias, (0, -6, 1, -5)), (mult, (-4, -3, -2, -1))):
+        if values is not None:
+            padded = np.zeros(groups * 4, np.int32)
+            padded[:rows] = values
+            words[:, places] = padded.reshape(groups, 4)
+    return words
+
+
+PLAIN = Layout("plain", 1)
+PAIRS = Layout("pairs", 2, columns=4, align=2, stream=_pairs, minimum=-127)
+
+LAYOUTS: Mapping[str, Layout] = {layout.name: layout for layout in (PLAIN, PAIRS)}
+
+#: isa of a core -> the layout of its kernels; others read the plain one.
+_OF_ISA: Mapping[str, Layout] = {"armv7em": PAIRS, "armv8m": PAIRS}
+
+
+def layout_of(board: Board) -> Layout:
+    """The order of weights that the kernels for a board read."""
+    if board.core.isa in ("armv7em", "armv8m") and not board.core.dsp:
+        return PLAIN
+    return _OF_ISA.get(board.core.isa, PLAIN)
