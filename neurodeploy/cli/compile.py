@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json as json_module
 import shlex
 from pathlib import Path
 
-from neurodeploy import compiler, hardware
+from neurodeploy import compiler, hardware, mixed_front, passes
 from neurodeploy import data as data_files
 from neurodeploy.cli.output import number, out, print_json, progress, table
 
@@ -19,6 +20,9 @@ def main(
     method: str,
     toolchain: str | None,
     samples: int | None,
+    quantize: str | None,
+    max_loss: float | None,
+    minimise: str,
     costs: bool,
     json: bool,
 ) -> None:
@@ -35,6 +39,9 @@ def main(
             numerics=numerics,
             method=method,
             costs=costs,
+            quantize=passes.options("quantize", quantize) if quantize else None,
+            max_loss=max_loss,
+            minimise=minimise,
             progress=say,
             toolchain=toolchain,
         ).save(output)
@@ -45,6 +52,11 @@ def main(
     check = source.meta.get("import_check")
     if check and check.get("max_abs_difference") is not None:
         out.print(f"imported {model}: largest difference from {check['against']} {check['max_abs_difference']:.2g}")
+    if mixed_front.JSON in built.artifact.files:
+        front = json_module.loads(built.artifact.files[mixed_front.JSON])
+        columns = mixed_front.COLUMNS
+        table(mixed_front.title(front), columns, mixed_front.rows(front), right=columns[1:-1])
+        out.print(mixed_front.held_out_line(front), markup=False)
     rows = [(f["name"], number(f["value"]), f["unit"], f["how"]) for f in manifest["figures"]]
     table(f"{manifest['name']} on {described.title}", ("figure", "value", "unit", "how"), rows, right=("value",))
     for warning in manifest.get("warnings", []):
