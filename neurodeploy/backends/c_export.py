@@ -73,7 +73,9 @@ def _check_ours(folder: Path) -> None:
     try:
         written = dict(json.loads((folder / MARK).read_bytes())["files"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise UsageError("exists and is no earlier export; it is left as it is.", place=str(folder), hint=hint) from None
+        raise UsageError(
+            "exists and is no earlier export; it is left as it is.", place=str(folder), hint=hint
+        ) from None
     for name, path in present.items():
         if name != MARK and written.get(name) != hashlib.sha256(path.read_bytes()).hexdigest():
             what = "was changed" if name in written else "was added"

@@ -39,8 +39,7 @@ _INT = b"""#include <limits.h>
 
 def arduino(model: Model) -> dict[str, bytes]:
     """The library: sources in ``src/``, one example, keywords. Raises :class:`UnsupportedError` for a field's name."""
-    words = set(re.findall(r"\w+", re.sub(r"/\*.*?\*/", "", model.headers, flags=re.S)))
-    if clash := sorted(words & MACROS):
+    if clash := sorted(set(re.findall(r"\w+", model.headers)) & MACROS):
         raise UnsupportedError(
             f"has an input, output or state '{clash[0]}', which Arduino.h defines as a macro.",
             place=model.title,
@@ -72,7 +71,7 @@ def _properties(model: Model) -> str:
         "sentence": f"The recurrent network {model.name}, one time step at a time.",
         "paragraph": f"C compiled by neurodeploy for {model.board.name}; allocates nothing. See README.md.",
         "category": "Data Processing",
-        "url": "https://github.com/arduino/arduino-cli",
+        "url": "",
         "architectures": "*",
         "includes": f"{model.name}.h,{model.name}_run.h",
     }

@@ -19,6 +19,7 @@ from neurodeploy.artifact import Artifact
 from neurodeploy.errors import UnsupportedError, UsageError
 from neurodeploy.hardware import Board, built_for
 from neurodeploy.ir import text
+from neurodeploy.ir.drive import bind
 from neurodeploy.ir.graph import Program
 
 STEPS = 16
@@ -55,8 +56,9 @@ class Model:
 
     @property
     def headers(self) -> str:
-        """The text of the model's own headers."""
-        return "".join(self.sources[f"{self.name}{end}"].decode() for end in (".h", "_run.h"))
+        """The text of the model's own headers, without comments."""
+        text = "".join(self.sources[f"{self.name}{end}"].decode() for end in (".h", "_run.h"))
+        return re.sub(r"/\*.*?\*/", " ", text, flags=re.S)
 
 
 def model_of(artifact: Artifact, window: Mapping[str, np.ndarray] | None, note: str) -> Model:
@@ -85,6 +87,7 @@ def model_of(artifact: Artifact, window: Mapping[str, np.ndarray] | None, note: 
     if layout != "plain" and "nd_affine.c" in files and board.core.isa in MACHINES:
         files[f"{name}.c"] = _demand(name, board) + files[f"{name}.c"]
     values = {n: np.asarray(a) for n, a in window.items()} if window else made_up(program)
+    bind(program, {n: a[None] for n, a in values.items()}, None)  # refuses what doesn't fit
     sizes = {f["name"]: int(f["value"] or 0) for f in artifact.manifest["figures"]}
     return Model(
         name, artifact.name, board, program, own_core(files), interface[interface.index("\n## ") + 1 :], run or {},

@@ -132,7 +132,8 @@ def export(
     to: Annotated[str, typer.Option("--to", help="arduino, cmake, plain or zephyr.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; its README.md says how to go on.")],
     data: Annotated[
-        Path | None, typer.Option("--data", "-d", help=".npz whose first sample the example feeds; else made-up values.")
+        Path | None,
+        typer.Option("--data", "-d", help=".npz whose first sample the example feeds; else made-up values."),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -1,0 +1,207 @@
+"""Exports built on this machine: what their examples print is the golden model's, bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neurodeploy.backends import c_export
+from tests.export_tools import build, golden, printed, run, same, stand_in, tool, write
+from tests.families import CASES
+
+STRICT = ("-std=c99", "-O1", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off")
+INTEGER = [name for name, case in CASES.items() if case.integer]
+#: Two models with a core in common; the board's one has other kernels than the host's.
+PAIR = (("gru_reset_after", "host"), ("stacked_bidirectional", "host"))
+MIXED = (("gru_reset_after", "host"), ("stacked_bidirectional", "mps2-an386"))
+BOTH = "int main_0(void);\nint main_1(void);\nint puts(const char *);\n" \
+    "int main(void)\n{\n    return main_0() || puts(\"--\") < 0 || main_1();\n}\n"  # fmt: skip
+
+
+def sources(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*.c") if "samples" not in path.parts and "example" not in path.parts)
+
+
+def compiler() -> str:
+    return tool("gcc", "cc", "clang")
+
+
+def cmake_build(folder: Path, into: Path, *options: str) -> Path:
+    cmake = tool("cmake")
+    run(cmake, "-S", folder, "-B", into, f"-DCMAKE_C_COMPILER={compiler()}", *options)
+    run(cmake, "--build", into)
+    return into
+
+
+def check_pair(output: str, pair: tuple) -> None:
+    parts = output.split("--\n")
+    assert len(parts) == 2
+    for part, (family, target) in zip(parts, pair):
+        same(printed(part), golden(build(family, target)))
+
+
+def test_there_are_families_to_export():
+    assert len(INTEGER) >= 29
+
+
+@pytest.mark.parametrize("family", INTEGER)
+def test_plain_files_run_every_family(family, tmp_path):
+    artifact = build(family, "host")
+    folder = write(artifact, "plain", tmp_path / "x")
+    run(compiler(), *STRICT, *sources(folder), "-o", tmp_path / "example")
+    same(printed(run(tmp_path / "example")), golden(artifact))
+
+
+@pytest.mark.parametrize("family", CASES)
+def test_float_programs_keep_close(family, tmp_path):
+    artifact = build(family, "host", "float")
+    folder = write(artifact, "plain", tmp_path / "x")
+    run(compiler(), *STRICT, *sources(folder), "-o", tmp_path / "example")
+    got, wanted = printed(run(tmp_path / "example")), golden(artifact)
+    assert got.keys() == wanted.keys()
+    for name in wanted:
+        np.testing.assert_allclose(got[name], wanted[name], rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+def test_a_window_of_data_is_what_runs(tmp_path):
+    artifact = build("lstm", "host")
+    window = {"x": CASES["lstm"].inputs["x"][3][:5]}
+    folder = c_export.write(c_export.export(artifact, "plain", window, "data"), tmp_path / "x")
+    run(compiler(), *STRICT, *sources(folder), "-o", tmp_path / "example")
+    same(printed(run(tmp_path / "example")), golden(artifact, window))
+
+
+@pytest.mark.parametrize("target", ["host", "mps2-an386"])
+def test_a_cmake_project_builds_and_runs_its_example(target, tmp_path):
+    artifact = build("stacked_bidirectional", target)
+    folder = write(artifact, "cmake", tmp_path / "x")
+    options = [] if target == "host" else ["-DND_ANY_MACHINE=ON"]
+    built = cmake_build(folder, tmp_path / "build", *options)
+    same(printed(run(built / "stacked_bidirectional_example")), golden(artifact))
+
+
+@pytest.mark.parametrize("pair", [PAIR, MIXED])
+def test_two_plain_exports_in_one_program(pair, tmp_path):
+    objects = []
+    for i, (family, target) in enumerate(pair):
+        folder = write(build(family, target), "plain", tmp_path / str(i))
+        for source in sources(folder):
+            objects.append(tmp_path / f"{i}_{source.stem}.o")
+            run(compiler(), *STRICT, "-DND_ANY_MACHINE", f"-Dmain=main_{i}", "-c", source, "-o", objects[-1])
+    (tmp_path / "both.c").write_text(BOTH)
+    run(compiler(), *STRICT, tmp_path / "both.c", *objects, "-o", tmp_path / "both")
+    check_pair(run(tmp_path / "both"), pair)
+
+
+@pytest.mark.parametrize("pair", [PAIR, MIXED])
+def test_two_exports_in_one_cmake_project(pair, tmp_path):
+    """Side by side with add_subdirectory, linked into one program; their own examples aren't built."""
+    lists = ["cmake_minimum_required(VERSION 3.13)", "project(both LANGUAGES C)", "add_executable(both both.c)"]
+    for i, (family, target) in enumerate(pair):
+        write(build(family, target), "cmake", tmp_path / family)
+        lists += [
+            f"add_subdirectory({family})",
+            f"add_library(main_{i} OBJECT {family}/example/main.c)",
+            f"target_compile_definitions(main_{i} PRIVATE main=main_{i})",
+            f"target_link_libraries(main_{i} PRIVATE {family})",
+            f"target_sources(both PRIVATE $<TARGET_OBJECTS:main_{i}>)",
+            f"target_link_libraries(both PRIVATE {family})",
+        ]
+    (tmp_path / "both.c").write_text(BOTH)
+    (tmp_path / "CMakeLists.txt").write_text("\n".join(lists))
+    built = cmake_build(tmp_path, tmp_path / "build", "-DND_ANY_MACHINE=ON")
+    check_pair(run(built / "both"), pair)
+    assert not list(built.rglob("*_example"))
+
+
+def arduino_objects(library: Path, i: int, into: Path, flags: tuple[str, ...] = ()) -> list[Path]:
+    """A library's sources as C and its sketch as C++, as Arduino compiles them; its setup and loop are renamed."""
+    cpp = tool("g++", "c++", "clang++")
+    objects = []
+    for source in sources(library / "src"):
+        objects.append(into / f"{i}_{source.stem}.o")
+        run(compiler(), "-std=gnu11", "-Os", "-Wall", *flags, "-c", source, "-o", objects[-1])
+    sketch = next(library.rglob("*.ino"))
+    objects.append(into / f"{i}_sketch.o")
+    include = (f"-I{library / 'src'}", f"-I{stand_in('arduino')}", "-include", "Arduino.h")
+    names = (f"-Dsetup=setup_{i}", f"-Dloop=loop_{i}")
+    run(
+        cpp,
+        "-x",
+        "c++",
+        "-std=gnu++11",
+        "-Wall",
+        "-Werror",
+        "-Os",
+        *flags,
+        *include,
+        *names,
+        "-c",
+        sketch,
+        "-o",
+        objects[-1],
+    )
+    return objects
+
+
+@pytest.mark.parametrize("pair", [PAIR, MIXED])
+def test_two_arduino_libraries_in_one_sketch(pair, tmp_path):
+    """Against a stand-in for Arduino.h: six decimals of every output come over Serial. Objects are linked one by one."""
+    objects, calls = [], []
+    for i, (family, target) in enumerate(pair):
+        library = write(build(family, target), "arduino", tmp_path / f"neurodeploy_{family}")
+        objects += arduino_objects(library, i, tmp_path, ("-DND_ANY_MACHINE",))
+        calls.append(f"    setup_{i}();\n    loop_{i}();\n")
+    main = "#include <stdio.h>\n" + "".join(f"void setup_{i}();\nvoid loop_{i}();\n" for i in range(2))
+    (tmp_path / "main.cpp").write_text(main + "int main()\n{\n" + '    puts("--");\n'.join(calls) + "}\n")
+    cpp = tool("g++", "c++", "clang++")
+    run(cpp, tmp_path / "main.cpp", *objects, "-o", tmp_path / "both")
+    parts = run(tmp_path / "both").split("--\n")
+    for part, (family, target) in zip(parts, pair):
+        got, wanted = printed(part), golden(build(family, target))
+        rounded = {n: np.array([f"{x:.6f}" for x in a.tolist()], np.float32) for n, a in wanted.items()}
+        same(got, rounded)
+    assert len(parts) == 2
+
+
+@pytest.mark.parametrize("pair", [PAIR, MIXED])
+def test_two_zephyr_modules_in_one_application(pair, tmp_path):
+    """Against a stand-in for Zephyr's CMake package; libraries are linked whole, as Zephyr links them."""
+    modules = [write(build(family, target), "zephyr", tmp_path / family) for family, target in pair]
+    names = [family for family, _ in pair]
+    app = tmp_path / "app"
+    app.mkdir()
+    (app / "both.c").write_text(BOTH)
+    (app / "prj.conf").write_text("".join(f"CONFIG_NEURODEPLOY_{name.upper()}=y\n" for name in names))
+    lists = [
+        "cmake_minimum_required(VERSION 3.20.0)",
+        f"list(APPEND EXTRA_ZEPHYR_MODULES {' '.join(map(str, modules))})",
+        "find_package(Zephyr REQUIRED)",
+        "project(both LANGUAGES C)",
+        "target_sources(app PRIVATE both.c)",
+    ]
+    for i, name in enumerate(names):
+        lists += [
+            f"add_library(main_{i} OBJECT ../{name}/samples/{name}/src/main.c)",
+            f"target_compile_definitions(main_{i} PRIVATE main=main_{i})",
+            f"target_link_libraries(main_{i} PRIVATE zephyr_interface)",
+            f"target_sources(app PRIVATE $<TARGET_OBJECTS:main_{i}>)",
+        ]
+    (app / "CMakeLists.txt").write_text("\n".join(lists))
+    options = (f"-DZephyr_DIR={stand_in('zephyr')}", "-DCMAKE_C_FLAGS=-DND_ANY_MACHINE")
+    built = cmake_build(app, tmp_path / "build", *options)
+    check_pair(run(built / "zephyr_elf"), pair)
+
+
+def test_a_zephyr_sample_finds_its_module(tmp_path):
+    artifact = build("gru_reset_after", "host")
+    module = write(artifact, "zephyr", tmp_path / "x")
+    sample = module / "samples" / "gru_reset_after"
+    built = cmake_build(sample, tmp_path / "build", f"-DZephyr_DIR={stand_in('zephyr')}")
+    same(printed(run(built / "zephyr_elf")), golden(artifact))
+    conf = sample / "prj.conf"
+    conf.write_text(conf.read_text().replace("CONFIG_NEURODEPLOY_GRU_RESET_AFTER=y", ""))
+    with pytest.raises(AssertionError, match="gru_reset_after_run.h"):  # switched off, it isn't built
+        cmake_build(sample, tmp_path / "off", f"-DZephyr_DIR={stand_in('zephyr')}")
