@@ -34,8 +34,8 @@ def export(
     """The files of a project made of a build of the C backend: relative path -> bytes; writes nothing.
 
     ``form``: ``arduino``, ``cmake``, ``plain`` or ``zephyr``. ``window``: what the example feeds, program input -> real
-    or raw values ``[steps, ...]`` (``[...]`` for a static input), and ``note``, where they come from; by default made up.
-    Raises :class:`UsageError` for another form, :class:`UnsupportedError` for a build of another backend.
+    or raw values ``[steps, ...]`` (``[...]`` for a static input), and ``note``, where they come from; by default it is
+    made up. Raises :class:`UsageError` for another form, :class:`UnsupportedError` for a build of another backend.
     """
     if form not in FORMS:
         raise UsageError(f"there is no export to '{form}'.", hint=nearest(form, FORMS))
