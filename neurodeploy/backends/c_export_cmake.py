@@ -30,12 +30,12 @@ def plain(model: Model) -> dict[str, bytes]:
         "",
         "## Into your project",
         "",
-        f"Copy this folder into your project, compile the `.c` files but `main.c`, and include `{model.name}.h` (steps)",
-        f"or `{model.name}_run.h` (whole windows). Compile with `-O2 -ffp-contract=off`"
+        "Copy this folder into your project, compile the `.c` files but `main.c`, and include",
+        f"`{model.name}.h` (steps) or `{model.name}_run.h` (whole windows). Compile with `-O2 -ffp-contract=off`"
         + ("." if native else f", for {model.board.name} `{flags}`."),
         "",
         *several(
-            "Keep each model's files in a folder of its own and compile them all; files of the core have the same names."
+            "Keep each model's files in a folder of its own (files of the core have the same names), and compile them all."
         ),
         model.interface,
     ]
@@ -51,7 +51,7 @@ def cmake(model: Model) -> dict[str, bytes]:
     toolchain = f"toolchain-{model.board.name}.cmake"
     if cross:
         files[toolchain] = _toolchain(model).encode()
-    option = example_option(model)
+    option, native = example_option(model), " -DND_ANY_MACHINE=ON" if cross else ""
     lines = [
         f"# {model.title}: a CMake project",
         "",
@@ -59,7 +59,7 @@ def cmake(model: Model) -> dict[str, bytes]:
         "Needs CMake 3.13 or later. On this machine, with the example:",
         "",
         "```",
-        f"cmake -B build{' -DND_ANY_MACHINE=ON' if cross else ''} && cmake --build build && ./build/{model.name}_example",
+        f"cmake -B build{native} && cmake --build build && ./build/{model.name}_example",
         "```",
         "",
         "The example feeds a window and prints the outputs; see `example/main.c`.",
@@ -71,8 +71,8 @@ def cmake(model: Model) -> dict[str, bytes]:
         f"target_link_libraries(app PRIVATE {model.name})",
         "```",
         "",
-        f"Then include `{model.name}.h` (steps) or `{model.name}_run.h` (whole windows). As a part of another project the",
-        f"example isn't built (`{option}` says otherwise).",
+        f"Then include `{model.name}.h` (steps) or `{model.name}_run.h` (whole windows). As a part of another",
+        f"project the example isn't built, unless `{option}` is `ON`.",
         "",
         "## For a board",
         "",
@@ -86,8 +86,9 @@ def cmake(model: Model) -> dict[str, bytes]:
 def about(model: Model) -> list[str]:
     """What the files are, the same in every form."""
     return [
-        f"The recurrent network `{model.title}`, compiled by neurodeploy for {model.board.title}. The code is C99, needs",
-        "`memcpy` and `memset`, allocates nothing and keeps no globals: several streams each have a state of their own.",
+        f"The recurrent network `{model.title}`, compiled by neurodeploy for {model.board.title}.",
+        "The code is C99, needs `memcpy` and `memset`, allocates nothing and keeps no globals: several streams each have a",
+        "state of their own.",
         f"A step takes {model.stack_bytes} bytes of stack for its inputs, outputs and scratch, beside saved registers.",
         "",
     ]
@@ -161,7 +162,7 @@ def _lists(model: Model) -> str:
     ]
     if model.board.core.gcc_flags:
         lines += [
-            'option(ND_ANY_MACHINE "Build for machines that the model was not laid out for: slow, the same results" OFF)',
+            'option(ND_ANY_MACHINE "Build for any machine, the weights as they are: slow, the same results" OFF)',
             "if(ND_ANY_MACHINE)",
             f"    target_compile_definitions({model.name} PRIVATE ND_ANY_MACHINE)",
             "endif()",
@@ -211,7 +212,7 @@ def _for_a_board(model: Model, toolchain: str) -> list[str]:
     if not model.board.core.gcc_flags:
         return [
             "These files are laid out for no board in particular; to have the kernels of one, compile the model for it",
-            "(`neurodeploy targets list`) and export that. A toolchain file for a Cortex-M4 with `arm-none-eabi-gcc` is",
+            "(`neurodeploy targets list`) and export that. A toolchain file for a Cortex-M4 with `arm-none-eabi-gcc`:",
             "",
             "```cmake",
             "set(CMAKE_SYSTEM_NAME Generic)",
@@ -220,7 +221,7 @@ def _for_a_board(model: Model, toolchain: str) -> list[str]:
             "set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)",
             "```",
             "",
-            "given as `cmake -B build-board -DCMAKE_TOOLCHAIN_FILE=FILE`.",
+            "It is given as `cmake -B build-board -DCMAKE_TOOLCHAIN_FILE=FILE`.",
             "",
         ]
     flags = " ".join(model.board.core.gcc_flags)
@@ -231,7 +232,7 @@ def _for_a_board(model: Model, toolchain: str) -> list[str]:
         f"cmake -B build-board -DCMAKE_TOOLCHAIN_FILE={toolchain} && cmake --build build-board",
         "```",
         "",
-        f"gives `build-board/lib{model.name}.a`. In a project of your own your toolchain file serves, as long as it names",
-        "the core of your chip: the compiler says so if the weights are laid out for another kind.",
+        f"gives `build-board/lib{model.name}.a`. In a project of your own your toolchain file serves, as long as it",
+        "names the core of your chip: the compiler says so if the weights are laid out for another kind.",
         "",
     ]
