@@ -35,7 +35,7 @@ def plain(model: Model) -> dict[str, bytes]:
         + ("." if native else f", for {model.board.name} `{flags}`."),
         "",
         *several(
-            "Keep each model's files in a folder of its own (files of the core have the same names), and compile them all."
+            "Keep each model's files in a folder of its own, as files of the core have the same names, and compile all."
         ),
         model.interface,
     ]
@@ -87,8 +87,8 @@ def about(model: Model) -> list[str]:
     """What the files are, the same in every form."""
     return [
         f"The recurrent network `{model.title}`, compiled by neurodeploy for {model.board.title}.",
-        "The code is C99, needs `memcpy` and `memset`, allocates nothing and keeps no globals: several streams each have a",
-        "state of their own.",
+        "The code is C99, needs `memcpy` and `memset`, allocates nothing and keeps no globals: several streams each have",
+        "a state of their own.",
         f"A step takes {model.stack_bytes} bytes of stack for its inputs, outputs and scratch, beside saved registers.",
         "",
     ]
