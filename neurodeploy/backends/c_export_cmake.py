@@ -87,8 +87,8 @@ def about(model: Model) -> list[str]:
     """What the files are, the same in every form."""
     return [
         f"The recurrent network `{model.title}`, compiled by neurodeploy for {model.board.title}.",
-        "The code is C99, needs `memcpy` and `memset`, allocates nothing and keeps no globals: several streams each have",
-        "a state of their own.",
+        "The code is C99, needs `memcpy` and `memset`, allocates nothing and keeps no globals: several streams each",
+        "have a state of their own.",
         f"A step takes {model.stack_bytes} bytes of stack for its inputs, outputs and scratch, beside saved registers.",
         "",
     ]

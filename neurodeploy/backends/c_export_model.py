@@ -122,8 +122,8 @@ def own_core(files: Mapping[str, bytes]) -> dict[str, bytes]:
     made = {f: spelled.sub(lambda m: names[m[1]], data) for f, data in files.items()}
     for source, defined in weak.items():
         note = (
-            b"/* Each function's name ends in a digest of this code, and the linker keeps one of equal copies: exports of\n"
-            b" * several models fit into one program. */\n"
+            b"/* Each function's name ends in a digest of this code, and the linker keeps one of equal copies:\n"
+            b" * exports of several models fit into one program. */\n"
         )
         made[source] = note + b"".join(b"#pragma weak %s\n" % name for name in defined) + b"\n" + made[source]
     return made

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from elftools.elf.elffile import ELFFile
 
+from neurodeploy import hardware
 from neurodeploy.backends import c_export
+from neurodeploy.backends.c_export_model import own_core
 from tests.export_tools import build, golden, printed, run, same, stand_in, tool, write
 from tests.families import CASES
 
 STRICT = ("-std=c99", "-O1", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off")
+FIRMWARE = hardware.data_folder("firmware")
 INTEGER = [name for name, case in CASES.items() if case.integer]
 #: Two models with a core in common; the board's one has other kernels than the host's.
 PAIR = (("gru_reset_after", "host"), ("stacked_bidirectional", "host"))
@@ -44,6 +49,28 @@ def check_pair(output: str, pair: tuple) -> None:
 
 def test_there_are_families_to_export():
     assert len(INTEGER) >= 29
+
+
+@pytest.mark.parametrize("kernels", [None, *sorted(path.name for path in (FIRMWARE / "kernels").iterdir())])
+def test_whatever_the_core_defines_has_a_name_of_its_own(kernels, tmp_path):
+    """All that its objects let others see is weak and ends in a digest; what they want from one another does too."""
+    files: dict[str, bytes] = {}
+    for folder in ["core"] + ([f"kernels/{kernels}"] if kernels else []):
+        files |= {path.name: path.read_bytes() for path in sorted((FIRMWARE / folder).glob("*.[ch]"))}
+    for name, data in own_core(files).items():
+        (tmp_path / name).write_bytes(data)
+    seen = 0
+    for source in sorted(tmp_path.glob("*.c")):
+        made = source.with_suffix(".o")
+        run(compiler(), "-std=c99", "-O1", "-c", source, "-o", made)
+        with made.open("rb") as file:
+            for symbol in ELFFile(file).get_section_by_name(".symtab").iter_symbols():  # type: ignore[union-attr]
+                weak, shared = symbol["st_info"]["bind"] == "STB_WEAK", symbol["st_info"]["bind"] != "STB_LOCAL"
+                if shared and (symbol["st_shndx"] != "SHN_UNDEF" or symbol.name.startswith("nd_")):
+                    assert re.fullmatch(r"nd_\w+_[0-9a-f]{8}", symbol.name)
+                    assert weak or symbol["st_shndx"] == "SHN_UNDEF"
+                    seen += 1
+    assert seen >= 30
 
 
 @pytest.mark.parametrize("family", INTEGER)
