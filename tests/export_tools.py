@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -43,13 +44,10 @@ def golden(artifact: Artifact, window: dict[str, np.ndarray] | None = None) -> d
 def printed(text: str) -> dict[str, np.ndarray]:
     """The example's lines ``name[index] value``, in order."""
     found: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        if "[" in line:
-            name, rest = line.split("[")
-            index, value = rest.split("] ")
-            values = found.setdefault(name, [])
-            assert int(index) == len(values)
-            values.append(value)
+    for name, index, value in re.findall(r"^(\w.*)\[(\d+)\] (\S+)$", text, re.M):
+        values = found.setdefault(name, [])
+        assert int(index) == len(values)
+        values.append(value)
     return {name: np.array(values, np.float32) for name, values in found.items()}
 
 

@@ -32,7 +32,8 @@ def plain(model: Model) -> dict[str, bytes]:
         "",
         "Copy this folder into your project, compile the `.c` files but `main.c`, and include",
         f"`{model.name}.h` (steps) or `{model.name}_run.h` (whole windows). Compile with `-O2 -ffp-contract=off`"
-        + ("." if native else f", for {model.board.name} `{flags}`."),
+        + ("." if native else f", and for {model.board.name}"),
+        *([] if native else [f"with `{flags}`."]),
         "",
         *several(
             "Keep each model's files in a folder of its own, as files of the core have the same names, and compile all."
@@ -99,9 +100,10 @@ def several(how: str) -> list[str]:
     return [
         "## Several models in one program",
         "",
-        f"{how} Export them with the same version of neurodeploy. Functions that the",
-        "models share (`nd_*`) end in a digest of their code and are weak symbols: the linker keeps one copy of those",
-        "that are equal, and those that differ don't clash.",
+        how,
+        "Export them with the same version of neurodeploy. Functions that the models share (`nd_*`) end in a digest",
+        "of their code and are weak symbols: the linker keeps one copy of those that are equal, and those that differ",
+        "don't clash.",
         "",
     ]
 

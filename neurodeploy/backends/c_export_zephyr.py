@@ -126,7 +126,7 @@ def _readme(model: Model, sample: str) -> list[str]:
         *about(model),
         "## Try it",
         "",
-        "With Zephyr 3.3 or later and its SDK in place, from this folder:",
+        "With Zephyr (3.5 or later), west and a toolchain in place, from this folder:",
         "",
         "```",
         f"west build -b BOARD {sample} && west flash",

@@ -101,12 +101,15 @@ def test_a_window_of_data_is_what_runs(tmp_path):
 
 
 @pytest.mark.parametrize("target", ["host", "mps2-an386"])
-def test_a_cmake_project_builds_and_runs_its_example(target, tmp_path):
+@pytest.mark.parametrize("form", ["plain", "cmake"])
+def test_what_a_readme_says_first_runs_the_example(form, target, tmp_path):
+    """The first block of commands, as a newcomer copies it: builds on this machine whatever the target, and runs."""
+    tool("cc")
+    tool("cmake" if form == "cmake" else "cc")
     artifact = build("stacked_bidirectional", target)
-    folder = write(artifact, "cmake", tmp_path / "x")
-    options = [] if target == "host" else ["-DND_ANY_MACHINE=ON"]
-    built = cmake_build(folder, tmp_path / "build", *options)
-    same(printed(run(built / "stacked_bidirectional_example")), golden(artifact))
+    folder = write(artifact, form, tmp_path / "x")
+    command = (folder / "README.md").read_text().split("```")[1]
+    same(printed(run("sh", "-ec", command, cwd=folder)), golden(artifact))
 
 
 @pytest.mark.parametrize("pair", [PAIR, MIXED])
@@ -232,3 +235,72 @@ def test_a_zephyr_sample_finds_its_module(tmp_path):
     conf.write_text(conf.read_text().replace("CONFIG_NEURODEPLOY_GRU_RESET_AFTER=y", ""))
     with pytest.raises(AssertionError, match="gru_reset_after_run.h"):  # switched off, it isn't built
         cmake_build(sample, tmp_path / "off", f"-DZephyr_DIR={stand_in('zephyr')}")
+
+
+def builder_platform(folder: Path) -> Path:
+    """A hardware folder for arduino-builder: this machine as a board, with the stand-in for a core."""
+    here = folder / "hardware" / "tests" / "host"
+    core = here / "cores" / "stand_in"
+    core.mkdir(parents=True)
+    (core / "Arduino.h").write_bytes((stand_in("arduino") / "Arduino.h").read_bytes())
+    (core / "main.cpp").write_text(
+        '#include "Arduino.h"\nvoid setup();\nvoid loop();\nint main()\n{\n    setup(), loop();\n}\n'
+    )
+    (here / "boards.txt").write_text("host.name=Host\nhost.build.core=stand_in\nhost.build.board=HOST\n")
+    c, cpp = (f'"{tool(*names)}"' for names in (("gcc", "cc"), ("g++", "c++")))
+    flags = "-Os -Wall -ffunction-sections -fdata-sections -DND_ANY_MACHINE {includes}"
+    recipes = {
+        "name": "Tests",
+        "version": "1.0.0",
+        "recipe.c.o.pattern": f'{c} -c -std=gnu11 {flags} "{{source_file}}" -o "{{object_file}}"',
+        "recipe.cpp.o.pattern": f'{cpp} -c -std=gnu++11 {flags} "{{source_file}}" -o "{{object_file}}"',
+        "recipe.ar.pattern": f'"{tool("ar")}" rcs "{{archive_file_path}}" "{{object_file}}"',
+        "recipe.c.combine.pattern": f"{cpp} -Wl,--gc-sections -o "
+        '"{build.path}/{build.project_name}.elf" {object_files} "{build.path}/{archive_file}"',
+        "recipe.preproc.macros": f'{cpp} -w -x c++ -E -CC {{includes}} "{{source_file}}" -o "{{preprocessed_file_path}}"',
+        "tools.ctags.cmd.path": tool("arduino-ctags"),
+        "tools.ctags.pattern": '"{cmd.path}" -u --language-force=c++ -f - --c++-kinds=svpf --fields=KSTtzns '
+        '--line-directives "{source_file}"',
+    }
+    (here / "platform.txt").write_text("".join(f"{key}={value}\n" for key, value in recipes.items()))
+    return folder / "hardware"
+
+
+@pytest.mark.parametrize("pair", [PAIR, MIXED])
+def test_arduino_builder_takes_the_libraries(pair, tmp_path):
+    """Arduino's own builder finds the libraries by their headers, makes prototypes, compiles and links; one's example runs,
+    and so does a sketch with both."""
+    builder = tool("arduino-builder")
+    hardware_folder, libraries = builder_platform(tmp_path), tmp_path / "libraries"
+    folders = [write(build(family, target), "arduino", libraries / f"neurodeploy_{family}") for family, target in pair]
+    options = (
+        "-hardware",
+        hardware_folder,
+        "-tools",
+        hardware_folder,
+        "-libraries",
+        libraries,
+        "-fqbn",
+        "tests:host:host",
+    )
+
+    def built(sketch: Path) -> Path:
+        into = tmp_path / f"build_{sketch.stem}"
+        into.mkdir()
+        run(builder, "-compile", *options, "-build-path", into, sketch)
+        return into / f"{sketch.name}.elf"
+
+    wanted = golden(build(*pair[0]))
+    rounded = {n: np.array([f"{x:.6f}" for x in a.tolist()], np.float32) for n, a in wanted.items()}
+    same(printed(run(built(next(folders[0].rglob("*.ino"))))), rounded)
+    both = tmp_path / "both" / "both.ino"
+    both.parent.mkdir()
+    lines = [f"#include <{family}.h>" for family, _ in pair]
+    lines += ["void setup() { step_all(); }", "void loop() {}", "void step_all()", "{"]
+    for family, target in pair:
+        for stage in build(family, target).manifest["layout"].values():
+            p = stage["prefix"]
+            lines += [f"    static {p}_state_t {p}_s; static {p}_in_t {p}_i; static {p}_out_t {p}_o;"]
+            lines += [f"    {p}_reset(&{p}_s); {p}_step(&{p}_s, &{p}_i, &{p}_o);"]
+    both.write_text("\n".join([*lines, '    Serial.println("done");', "}", ""]))
+    assert run(built(both)) == "done\n"
