@@ -77,8 +77,10 @@ def _check_ours(folder: Path) -> None:
             "exists and is no earlier export; it is left as it is.", place=str(folder), hint=hint
         ) from None
     for name, path in present.items():
-        if name != MARK and written.get(name) != hashlib.sha256(path.read_bytes()).hexdigest():
-            what = "was changed" if name in written else "was added"
+        known = path.is_file() and name in written
+        if name != MARK and not (known and written[name] == hashlib.sha256(path.read_bytes()).hexdigest()):
+            what = "changed" if name in written else "added"
             raise UsageError(
-                f"'{name}' {what} since this was exported; it is left as it is.", place=str(folder), hint=hint
-            )
+                f"'{name}' was {what} since this was exported; it is left as it is.",
+                place=str(folder), hint="Move it away (or remove it, if a build made it), or choose another -o.",
+            )  # fmt: skip

@@ -83,8 +83,8 @@ def model_of(artifact: Artifact, window: Mapping[str, np.ndarray] | None, note: 
     board = built_for(artifact, Board)
     program = text.from_files(artifact.files, "program")
     files |= {n: data for n, data in artifact.files.items() if re.fullmatch(r"nd_\w+\.[ch]", n)}
-    layout = artifact.manifest["compiler"]["weights"]
-    if layout != "plain" and "nd_affine.c" in files and board.core.isa in MACHINES:
+    laid_out = artifact.manifest["compiler"]["weights"] != "plain" and program.numerics == "native"
+    if laid_out and board.core.isa in MACHINES:
         files[f"{name}.c"] = _demand(name, board) + files[f"{name}.c"]
     values = {n: np.asarray(a) for n, a in window.items()} if window else made_up(program)
     bind(program, {n: a[None] for n, a in values.items()}, None)  # refuses what doesn't fit

@@ -207,6 +207,10 @@ def test_an_export_replaces_an_untouched_one_only(gru, tmp_path):
     (added / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="'notes.txt' was added since"):
         built.export("plain", added)
+    (added / "notes.txt").unlink()
+    (added / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="'link' was added since .* Move it away"):
+        built.export("plain", added)
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.tex").write_text("years of work")
