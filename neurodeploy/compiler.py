@@ -78,6 +78,19 @@ class Built:
         """Write the artifact as a folder. Raises :class:`UsageError` if something else is there."""
         return Built(self.artifact, self.artifact.save(folder))
 
+    def export(self, form: str, folder: str | Path, window: Any = None) -> Path:
+        """Write a C build as a project for another tool: ``arduino``, ``cmake``, ``plain`` or ``zephyr``.
+
+        ``window``: what the project's example feeds, an array ``[steps, ...]`` or a dict by input name; by default made
+        up. Raises :class:`UsageError` if something else is in the folder, :class:`UnsupportedError` for another
+        backend's build.
+        """
+        from neurodeploy.backends import c_export
+
+        if window is not None and not isinstance(window, dict):
+            window = {next(iter(self.program.inputs)): window}
+        return c_export.write(c_export.export(self.artifact, form, window), folder)
+
     def run(self, inputs: Any, lengths: Any = None, *, on: str | None = None, **options: Any) -> Any:
         """Run it and return its outputs as real numbers: one array, or a dict if there are several.
 

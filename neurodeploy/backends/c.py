@@ -10,7 +10,7 @@ from neurodeploy.backends import Capability, c_build, c_toolchain
 from neurodeploy.backends.c_emit import Code, emit, manifest_types, model_name
 from neurodeploy.backends.c_emit_docs import example, readme
 from neurodeploy.backends.c_emit_loop import LOOP_OPS
-from neurodeploy.backends.c_emit_run import emit_run
+from neurodeploy.backends.c_emit_run import describe_run, emit_run
 from neurodeploy.backends.c_layouts import layout_of
 from neurodeploy.backends.c_ops import EXPRESSIONS
 from neurodeploy.backends.c_ops_calls import CALLS
@@ -94,6 +94,7 @@ class CBackend:
             "labels": program.meta.get("labels"),
             "normalisation": program.meta.get("normalisation"),
             "layout": code.layout,
+            "run": describe_run(program, code),
             "hashes": {
                 "model": hashlib.sha256(programs["source.nd"] + programs["source.npz"]).hexdigest(),
                 "program": digest.hex(),

@@ -26,6 +26,9 @@ from neurodeploy.passes.views import push_slices
 #: Headers that the C files include, and the example; a model's own files must not stand in for them.
 _HEADERS = frozenset({"main", "string", "stdint", "stddef", "stdio"})
 _NAME_MAX = 64
+#: Around a header's declarations, so that C++ links with the C.
+EXTERN_C = ("#ifdef __cplusplus", 'extern "C" {', "#endif", "")
+END_EXTERN_C = ("#ifdef __cplusplus", "}", "#endif", "")
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,7 @@ def _header(program: Program, name: str, stages: Iterable[StageCode]) -> str:
         "",
         '#include "nd_math.h"',
         "",
+        *EXTERN_C,
     ]
     for code in stages:
         for role, text in (
@@ -191,7 +195,7 @@ def _header(program: Program, name: str, stages: Iterable[StageCode]) -> str:
             "",
         ]
         lines += _conversions(code)
-    return "\n".join([*lines, "#endif", ""])
+    return "\n".join([*lines, *END_EXTERN_C, "#endif", ""])
 
 
 def _fields(struct: Struct) -> list[str]:

@@ -127,6 +127,21 @@ def validate(
 
 
 @_app.command()
+def export(
+    build: Annotated[Path, typer.Argument(help="Build folder of a board or of 'host' that 'compile' made.")],
+    to: Annotated[str, typer.Option("--to", help="arduino, cmake, plain or zephyr.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; its README.md says how to go on.")],
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", "-d", help=".npz whose first sample the example feeds; else made-up values."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write a C build as a project: an Arduino library, CMake, a Zephyr module, or plain C files."""
+    _do("export", build=build, form=to, output=output, data=data, json=json)
+
+
+@_app.command()
 def report(
     builds: Annotated[list[Path], typer.Argument(help="Build folders.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="report.html, .md or .json.")] = Path("report.html"),
