@@ -26,6 +26,7 @@ from neurodeploy.descriptions import (
     Description,
     Interpreter,
     Neuromorphic,
+    Region,
     Table,
     Target,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "Description",
     "Interpreter",
     "Neuromorphic",
+    "Region",
     "Target",
     "built_for",
     "carried",
