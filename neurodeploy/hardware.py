@@ -26,7 +26,6 @@ from neurodeploy.descriptions import (
     Description,
     Interpreter,
     Neuromorphic,
-    Region,
     Table,
     Target,
 )
@@ -42,7 +41,6 @@ __all__ = [
     "Description",
     "Interpreter",
     "Neuromorphic",
-    "Region",
     "Target",
     "built_for",
     "carried",

@@ -16,7 +16,6 @@ import ctypes
 import select
 import socket
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from neurodeploy import hardware
 from neurodeploy.backends import c_build
 from neurodeploy.backends.c_toolchain import as_board
 from neurodeploy.errors import DeviceError, NeurodeployError, TargetError, require
-from neurodeploy.hardware import Board, Region
+from neurodeploy.hardware import Board
 
 # CPUID of each core as QEMU has it (Arm's technical reference manuals, register CPUID).
 CPUID = {"CORTEX_M3": 0x410FC231, "CORTEX_M4": 0x410FC240, "CORTEX_M7": 0x411FC272, "CORTEX_M33": 0x410FD213}
@@ -129,18 +128,6 @@ class UnicornBoard:
     def instructions(self) -> int:
         """Instructions executed since the start."""
         return self._lib.nd_emulated_instructions(self._state)
-
-    def watch(self, region: Region, seen: Callable[[int, int], None]) -> None:
-        """Call ``seen(address, bytes)`` as each block of straight code in a region begins.
-
-        To be asked for before any of that code has run: unicorn looks for hooks as it translates a block.
-        """
-        self._watched = lambda _uc, address, size_bytes, _data: seen(address, size_bytes)  # kept: unicorn only points
-        self._uc.hook_add(HOOK_BLOCK, self._watched, begin=region.origin, end=region.end - 1)
-
-    def read(self, address: int, size_bytes: int) -> bytes:
-        """Bytes of the board's memory."""
-        return bytes(self._uc.mem_read(address, size_bytes))
 
     def pull(self) -> bytes:
         """The bytes that the board has sent."""

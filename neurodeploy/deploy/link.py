@@ -84,14 +84,13 @@ class Board:
     """A board with the resident firmware, on a port.
 
     ``ns_per_instruction`` is set for emulated boards, whose timer is driven by executed instructions; then counts are
-    instructions from a step's first to its return. On a real board they are ticks of its timer. ``line`` stands in for
-    the port, with pyserial's ``write``, ``read``, ``timeout`` and ``close``.
+    instructions from a step's first to its return. On a real board they are ticks of its timer.
     Raises :class:`LinkError` if the port can't be opened.
     """
 
     def __init__(
         self, port: str, *, baud: int = 115200, timeout_s: float = 5.0, retries: int = 3,
-        ns_per_instruction: float | None = None, name: str = "board", line: Any = None,
+        ns_per_instruction: float | None = None, name: str = "board",
     ) -> None:  # fmt: skip
         serial = require("serial", "board", "a serial port")
         self.port, self.name, self.timeout_s, self.retries = port, name, timeout_s, retries
@@ -100,7 +99,7 @@ class Board:
         self.firmware: Firmware | None = None
         self._errors = (serial.SerialException, OSError)
         try:
-            self._line = line or serial.serial_for_url(port, baudrate=baud, timeout=0)
+            self._line = serial.serial_for_url(port, baudrate=baud, timeout=0)
         except (*self._errors, ValueError) as error:
             raise LinkError(
                 f"can't be opened ({error}).",

@@ -1,30 +1,44 @@
-"""What a step executes, instruction by instruction: an emulated board whose model code is watched as it runs.
+"""What a step executes, instruction by instruction: a model's image run on a bare emulated core that is watched.
 
-The board is the same firmware in the same emulator (unicorn, in this process), driven by the same frames. The blocks of
-straight code that run in the model's slot are noted with what came after each, so that every executed instruction has
-its class (:mod:`neurodeploy.deploy.thumb`) and every branch is known as taken or not. The classes of a step add up to
-the number of instructions that the firmware itself counted for it, or :class:`DeviceError` is raised.
+The image is the one that the resident firmware takes, at the same address; here unicorn calls its functions itself, so
+that it needs no board's devices. The blocks of straight code that run are noted with what came after each, so that
+every executed instruction has its class (:mod:`neurodeploy.deploy.thumb`) and every branch is known as taken or not.
 """
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
-from neurodeploy.backends import c_build
-from neurodeploy.backends.c_toolchain import as_board
-from neurodeploy.deploy import emulator, link, thumb
-from neurodeploy.deploy.emulator_unicorn import UnicornBoard
-from neurodeploy.errors import DeviceError, TargetError
+import numpy as np
+
+from neurodeploy.artifact import Artifact, Trace
+from neurodeploy.backends.c_build import Image
+from neurodeploy.deploy import link, thumb
+from neurodeploy.deploy.board import BoardExecutor
+from neurodeploy.errors import DeviceError, TargetError, UsageError, require
 from neurodeploy.hardware import Board
+from neurodeploy.ir import text
+from neurodeploy.ir.drive import drive
+from neurodeploy.ir.graph import Graph
+
+#: Cores that unicorn has, by the compiler's name for them -> its own.
+CORES = {"cortex-m0": "CORTEX_M0", "cortex-m3": "CORTEX_M3", "cortex-m4": "CORTEX_M4", "cortex-m7": "CORTEX_M7",
+         "cortex-m33": "CORTEX_M33"}  # fmt: skip
+HEAD = struct.Struct("<5I16s2I")  # nd_image_t before its stages, and one of these (firmware/core/nd_image.h)
+STAGE = struct.Struct("<6I")
+PAGE = 0x1000
+#: State, in and out of the stages, then the stack; a step returns to STOP. No board has its slot there.
+WORK, WORK_BYTES, STACK_BYTES, STOP = 0x60000000, 0x1000000, 0x100000, 0x70000000
 
 
 class Cost(NamedTuple):
     """What the price of an instruction depends on.
 
-    ``registers``: words that it loads or stores (of a list). ``skippable``: it depends on the condition of an IT, and
-    may have been passed over.
+    ``registers``: words that it loads or stores. ``skippable``: it hangs on the condition of an IT, and may have been
+    passed over.
     """
 
     kind: str
@@ -41,82 +55,102 @@ Tally = Counter[Cost]
 Passage = tuple[int, int, int | None]
 
 
-class ProfiledBoard(link.Board):
-    """An emulated board that also says what each step executed: ``tallies[stage]``, one for every step in order."""
+class BareCore:
+    """A model's image on an emulated core and nothing else; steps like :class:`neurodeploy.deploy.link.Board`.
 
-    def __init__(self, target: str | Board, tool: str | None = None) -> None:
-        """Build the firmware and start it. Raises :class:`TargetError` for a board that unicorn doesn't run."""
-        board = as_board(target)
-        if not board.emulators.unicorn or not board.memory or not board.memory.slot:
-            raise TargetError("doesn't run in unicorn, which is needed to watch its code.", place=board.name)
-        firmware = c_build.build_firmware(board, tool)
-        self._emulated = UnicornBoard(board, firmware.path)
-        super().__init__(
-            "in this process", ns_per_instruction=emulator.NS_PER_INSTRUCTION, name=board.name,
-            line=_Line(self._emulated),
-        )  # fmt: skip
-        self._emulated.watch(board.memory.slot, self._saw)
-        self.emulator = emulator.label("unicorn")
-        self.firmware = firmware
+    ``tallies[stage]``: what each step executed, in order.
+    """
+
+    def __init__(self, board: Board, image: Image) -> None:
+        """Raises :class:`TargetError` for a core that unicorn hasn't."""
+        unicorn = require("unicorn", "board", "the emulator 'unicorn'")
+        if board.core.cpu not in CORES or not board.memory or not board.memory.slot:
+            raise TargetError(f"has a {board.core.cpu}, which unicorn doesn't run.", place=board.name)
+        self._c, self._slot = unicorn, board.memory.slot
+        self._uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
+        self._uc.ctl_set_cpu_model(getattr(unicorn.arm_const, f"UC_CPU_ARM_{CORES[board.core.cpu]}"))
+        end = -(-self._slot.end // PAGE) * PAGE
+        for origin, size in ((self._slot.origin & ~(PAGE - 1), end), (WORK, WORK + WORK_BYTES), (STOP, STOP + PAGE)):
+            self._uc.mem_map(origin, size - origin)
+        self._uc.mem_write(self._slot.origin, image.data)
+        self._uc.hook_add(unicorn.UC_HOOK_BLOCK, self._saw, begin=self._slot.origin, end=self._slot.end - 1)
+        n_stages = HEAD.unpack_from(image.data)[4]
+        self.stages = [STAGE.unpack_from(image.data, HEAD.size + i * STAGE.size) for i in range(n_stages)]
+        self._at: list[tuple[int, int, int]] = []
+        free = WORK
+        for stage in self.stages:
+            places = []
+            for size in stage[2:5]:
+                places.append(free)
+                free += (size + 15) & ~15
+            self._at.append((places[0], places[1], places[2]))
+        if free > WORK + WORK_BYTES - STACK_BYTES:
+            raise TargetError(f"needs {free - WORK} B of states, inputs and outputs.", place=board.name)
         self.tallies: dict[int, list[Tally]] = {}
         self._passages: Counter[Passage] = Counter()
         self._last: tuple[int, int] | None = None
         self._blocks: dict[tuple[int, int], list[tuple[Cost, int]]] = {}
-        link.verify(self.ping(), board, firmware)
 
-    def load(self, image: c_build.Image | bytes) -> link.ImageInfo:
-        """As of any board; what was noted of an earlier model is forgotten."""
-        self.tallies, self._blocks = {}, {}
-        return super().load(image)
+    def reset(self, stage: int = 0) -> None:
+        """Put a stage's state back to its initial value."""
+        self._call(self.stages[stage][0], self._at[stage][:1])
 
-    def step(
-        self, stage: int, inputs: bytes, n: int, *, reset: bool = False, states: bool = False, stack: bool = False
-    ) -> link.Steps:
-        """As of any board, one step a request, each with its tally."""
-        done = link.Steps(stack_bytes=0 if stack else None)
+    def get_state(self, stage: int = 0) -> bytes:
+        """A stage's whole state struct."""
+        return bytes(self._uc.mem_read(self._at[stage][0], self.stages[stage][2]))
+
+    def set_state(self, stage: int, state: bytes) -> None:
+        """Replace a stage's whole state struct."""
+        self._uc.mem_write(self._at[stage][0], state)
+
+    def step(self, stage: int, inputs: bytes, n: int, *, reset: bool = False, stack: bool = False) -> link.Steps:
+        """Step a stage ``n`` times on ``n`` in structs; ``stack`` is not measured here."""
+        in_bytes, out_bytes = self.stages[stage][3:5]
+        done = link.Steps()
         if reset:
             self.reset(stage)
-        size = len(inputs) // n if n else 0
         for at in range(n):
-            self._begin()
-            one = super().step(stage, inputs[at * size : (at + 1) * size], 1, states=states, stack=stack)
-            self.tallies.setdefault(stage, []).append(self._end(one.counts[0]))
-            done.outputs += one.outputs
-            done.states += one.states
-            done.counts += one.counts
-            done.stack_bytes = None if one.stack_bytes is None else max(done.stack_bytes or 0, one.stack_bytes)
+            self._uc.mem_write(self._at[stage][1], inputs[at * in_bytes : (at + 1) * in_bytes])
+            self._passages.clear()
+            self._call(self.stages[stage][1], self._at[stage])
+            tally = self._tally()
+            self.tallies.setdefault(stage, []).append(tally)
+            done.counts.append(tally.total())
+            done.outputs += bytes(self._uc.mem_read(self._at[stage][2], out_bytes))
         return done
+
+    def _call(self, function: int, arguments: tuple[int, ...]) -> None:
+        regs = self._c.arm_const
+        for register, value in zip((regs.UC_ARM_REG_R0, regs.UC_ARM_REG_R1, regs.UC_ARM_REG_R2), arguments):
+            self._uc.reg_write(register, value)
+        self._uc.reg_write(regs.UC_ARM_REG_SP, WORK + WORK_BYTES)
+        self._uc.reg_write(regs.UC_ARM_REG_LR, STOP | 1)
+        self._last = None
+        try:
+            self._uc.emu_start(function | 1, STOP)
+        except self._c.UcError as error:
+            raise DeviceError(f"the emulated core stopped ({error}).", hint="Run it on the host to find why.") from error
 
     # ------------------------------------------------------------------------------------------------- watching
 
-    def _saw(self, address: int, size_bytes: int) -> None:
+    def _saw(self, _uc: Any, address: int, size_bytes: int, _data: Any) -> None:
         if self._last is not None:
             self._passages[(*self._last, address)] += 1
         self._last = (address, size_bytes)
 
-    def _begin(self) -> None:
-        self._passages.clear()
-        self._last = None
-
-    def _end(self, counted: int) -> Tally:
+    def _tally(self) -> Tally:
         if self._last is not None:
             self._passages[(*self._last, None)] += 1
         tally: Tally = Counter()
         for (address, size_bytes, after), times in self._passages.items():
-            falls_through = after == address + size_bytes
             for cost, number in self._block(address, size_bytes):
-                tally[_resolved(cost, falls_through)] += number * times
-        if tally.total() != counted:
-            raise DeviceError(
-                f"the watched code has {tally.total()} instructions, the board counted {counted}.", place=self.name,
-                hint="Report this with the model; leave out the estimate of cycles meanwhile.",
-            )  # fmt: skip
+                tally[_resolved(cost, after == address + size_bytes)] += number * times
         return tally
 
     def _block(self, address: int, size_bytes: int) -> list[tuple[Cost, int]]:
         key = address, size_bytes
         if key not in self._blocks:
-            code = self._emulated.read(address, size_bytes)
+            code = bytes(self._uc.mem_read(address, size_bytes))
             self._blocks[key] = list(Counter(costs(thumb.instructions(code))).items())
         return self._blocks[key]
 
@@ -141,19 +175,34 @@ def _resolved(cost: Cost, falls_through: bool) -> Cost:
     return Cost("branch_taken") if cost.kind == "branch" else cost
 
 
-class _Line:
-    """The board's serial line as pyserial would show it; the board runs while bytes are written."""
+def tallies(
+    artifact: Artifact, board: Board, image: Image, inputs: Mapping[str, np.ndarray], lengths: Any, counted: Trace
+) -> list[list[Tally]]:
+    """What every step of every stage executed, in the same run as ``counted``, which a board has counted.
 
-    def __init__(self, board: UnicornBoard) -> None:
-        self._board, self._waiting, self.timeout = board, bytearray(), 0.0
+    Raises :class:`DeviceError` unless the classes of every step add up to the board's own number for that step, and
+    :class:`TargetError` for a core that unicorn hasn't.
+    """
+    program = text.from_files(artifact.files, "program")
+    core = BareCore(board, image)
+    names = [stage.name for stage in program.stages]
+    engines: dict[str, BoardExecutor] = {}
 
-    def write(self, data: bytes) -> None:
-        self._waiting += self._board.exchange(data)
+    def executor(name: str, graph: Graph) -> BoardExecutor:
+        bare: Any = core
+        engines[name] = BoardExecutor(bare, names.index(name), artifact.manifest["layout"][name], graph)
+        return engines[name]
 
-    def read(self, size: int) -> bytes:
-        taken = bytes(self._waiting[:size])
-        del self._waiting[:size]
-        return taken
-
-    def close(self) -> None:
-        self._waiting.clear()
+    drive(program, dict(inputs), lengths, executor)
+    unit = counted.record["device"]["counter"]
+    for name, engine in engines.items():
+        ours, theirs = engine.count_table(), counted.counters[f"{name}.{unit}"]
+        if not np.array_equal(ours, theirs):
+            different = int((ours != theirs).sum()) if ours.shape == theirs.shape else ours.size
+            raise DeviceError(
+                f"{different} of {ours.size} steps of stage '{name}' have another number of instructions when watched.",
+                place=board.name, hint="Report this with the model.",
+            )  # fmt: skip
+    if not core.tallies:
+        raise UsageError("no step was run.", place=artifact.name)
+    return [core.tallies[names.index(name)] for name in engines]
