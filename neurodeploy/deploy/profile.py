@@ -129,7 +129,9 @@ class BareCore:
         try:
             self._uc.emu_start(function | 1, STOP)
         except self._c.UcError as error:
-            raise DeviceError(f"the emulated core stopped ({error}).", hint="Run it on the host to find why.") from error
+            raise DeviceError(
+                f"the emulated core stopped ({error}).", hint="Run it on the host to find why."
+            ) from error
 
     # ------------------------------------------------------------------------------------------------- watching
 

@@ -63,7 +63,5 @@ def joules(spent: Range, power: Power) -> Range:
 def by_class(tally: Tally) -> Mapping[str, int]:
     """How many instructions of each class, in the order of :data:`~neurodeploy.deploy.thumb.CLASSES`."""
     return {
-        kind: number
-        for kind in CLASSES
-        if (number := sum(times for cost, times in tally.items() if cost.kind == kind))
+        kind: number for kind in CLASSES if (number := sum(times for cost, times in tally.items() if cost.kind == kind))
     }
