@@ -71,13 +71,13 @@ class FitTable:
         deadline = [] if self.period_s is None else [f"in {self.period_s * 1e3:g} ms"]
         return [
             "board", "core", "MHz", "flash B (compiled)", "of KiB", "RAM B (compiled, stack measured)", "of KiB",
-            "instructions (measured)", "cycles (estimated)", "time us (estimated)", "energy uJ (estimated)", "fits",
+            "instructions (measured)", "time us (estimated)", "energy uJ (estimated)", "fits",
             *deadline,
         ]  # fmt: skip
 
     def numbers(self) -> list[str]:
         """The headings of columns of numbers."""
-        return self.columns()[2:11]
+        return self.columns()[2:10]
 
     def cells(self) -> list[list[str]]:
         """One list a board, as :meth:`columns`."""
@@ -89,7 +89,7 @@ class FitTable:
         return [
             row.board, row.core, f"{row.clock_hz / 1e6:g}" if row.clock_hz else "",
             _number(row.figure("flash")), f"{row.flash_available / 1024:,g}", ram, f"{row.ram_available / 1024:,g}",
-            _number(row.figure("instructions")), _range(row, "cycles", 1), _range(row, "time", 1e6),
+            _number(row.figure("instructions")), _range(row, "time", 1e6),
             _range(row, "energy", 1e6), fits(row), *deadline,
         ]  # fmt: skip
 
