@@ -74,9 +74,12 @@ class Row:
 
 def row(board: Board, cost: Cost, period_s: float | None) -> Row:
     """A board's row. Raises :class:`TargetError` for a board without memory."""
-    flash, ram = board.flash_bytes, board.ram_bytes
-    if flash is None or ram is None:
+    memory = board.memory
+    if memory is None:
         raise TargetError("has no memory of a known size to fit.", place=board.name, hint="Leave it out.")
+    # A library takes all of the RAM, which the resident firmware divides.
+    flash = memory.flash.size_bytes
+    ram = sum(region.size_bytes for region in (memory.ram, memory.slot, memory.io) if region)
     sizes, counted = {f.name: f for f in cost.sizes}, cost.counted
     figures = [sizes["flash"], *_ram(sizes, counted), _instructions(counted), *_estimates(board, counted)]
     values = {f.name: f.value for f in figures}
@@ -130,11 +133,11 @@ def _classes(counted: Counted | str) -> dict[str, int]:
 
 
 def timing_of(board: Board) -> Timing | None:
-    """A core's published costs: the board's own, or those of the board that counts for it, if it has the same core."""
-    if board.timing or board.counted_on is None or board.counted_on not in hardware.names("board"):
+    """A core's published costs: those that the board's chip states, or else another shipped chip of the same core."""
+    if board.timing:
         return board.timing
-    other = hardware.find(board.counted_on, Board)
-    return other.timing if other.core.cpu == board.core.cpu else None
+    others = (hardware.find(name, Board) for name in hardware.names("board"))
+    return next((other.timing for other in others if other.core.cpu == board.core.cpu and other.timing), None)
 
 
 def _estimates(board: Board, counted: Counted | str) -> list[Figure]:
