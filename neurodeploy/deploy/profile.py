@@ -146,7 +146,7 @@ class BareCore:
         tally: Tally = Counter()
         for (address, size_bytes, after), times in self._passages.items():
             for cost, number in self._block(address, size_bytes):
-                tally[_resolved(cost, after == address + size_bytes)] += number * times
+                tally[resolved(cost, after == address + size_bytes)] += number * times
         return tally
 
     def _block(self, address: int, size_bytes: int) -> list[tuple[Cost, int]]:
@@ -169,7 +169,7 @@ def costs(block: list[thumb.Instruction]) -> Iterator[Cost]:
         before = instruction.kind
 
 
-def _resolved(cost: Cost, falls_through: bool) -> Cost:
+def resolved(cost: Cost, falls_through: bool) -> Cost:
     """A branch as it went. What leaves the block under an IT was passed over if the next code ran."""
     if cost.kind == "branch_if" or (cost.skippable and cost.kind in LEAVES):
         kind = "branch_not_taken" if falls_through else "branch_taken" if cost.kind in BRANCHES else cost.kind
