@@ -1,8 +1,8 @@
 """Which boards a network fits: flash, RAM, instructions, cycles, time and energy of a step, for every board at once.
 
 Boards of one core share one build and one run. A board's ``counted_on`` names the emulated board of the same core on
-which its instructions are counted and its stack is measured; where that board is missing, the figures that rest on it
-are unknown and say why.
+which its instructions are counted and its stack is measured. Where that board is missing or too small, the bare core
+serves; where unicorn hasn't that either, the figures are unknown and say why.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from neurodeploy.artifact import Artifact, Figure
 from neurodeploy.backends.c import CBackend, model_sources
 from neurodeploy.backends.c_sizes import linked_sizes
 from neurodeploy.backends.c_toolchain import toolchain as find_toolchain
-from neurodeploy.deploy import profile
-from neurodeploy.deploy.board import BoardRunner, build_image
-from neurodeploy.errors import MissingExtraError, NeurodeployError, TargetError, UsageError
+from neurodeploy.deploy import counts
+from neurodeploy.deploy.counts import Counted
+from neurodeploy.errors import DeviceError, MissingExtraError, NeurodeployError, TargetError, UsageError
 from neurodeploy.hardware import Board
 from neurodeploy.ir.graph import Program
-from neurodeploy.report.fit_rows import Cost, Counted, row
+from neurodeploy.report.fit_rows import Cost, row
 from neurodeploy.report.fit_table import FitTable
 
 if TYPE_CHECKING:
@@ -95,6 +95,16 @@ def _counting_board(board: Board) -> str | None:
     return board.counted_on or (board.name if board.resident else None)
 
 
+def _find_counting(board: Board) -> Board | str:
+    name = _counting_board(board)
+    if name is None:
+        return "its chip names no board in 'counted_on'"
+    try:
+        return board if name == board.name else hardware.find(name, Board)
+    except TargetError:
+        return f"{name} is not among the targets"
+
+
 def _few(data: Data | None) -> Data | None:
     """The first samples, whole, that have :data:`STEPS` steps together."""
     if data is None:
@@ -140,43 +150,25 @@ class _Work:
         )
 
     def count(self, board: Board) -> Counted | str:
-        """Run on the emulated board of the same core; or why that can't be."""
-        name = _counting_board(board)
-        if name is None:
-            return f"no emulated board counts for {board.core.cpu}"
-        if name != board.name and name not in hardware.names("board"):
-            return f"the emulated board that counts for it, {name}, is not among the targets"
+        """Run on the emulated board of the same core, or on the bare core; or why that can't be."""
         if self.data is None:
             return "without sample inputs nothing was run"
+        emulated = _find_counting(board)
+        why = emulated if isinstance(emulated, str) else ""
+        if isinstance(emulated, Board):
+            try:
+                return counts.on_board(self.artifact(emulated), emulated, self.data, self.tool)
+            except DeviceError as error:
+                return f"not counted on {emulated.name}: {error}"
+            except NeurodeployError as error:
+                why = f"not on {emulated.name}: {error}"
         try:
-            emulated = board if name == board.name else hardware.find(name, Board)
-            return _counted(self.artifact(emulated), emulated, self.data, self.tool)
+            bare = counts.roomy(board)
+            found = counts.on_bare_core(self.artifact(bare), bare, self.data, self.tool)
+            return replace(found, source=f"{found.source} ({why})")
         except NeurodeployError as error:
-            return f"not counted on {name}: {error}"
+            return f"not counted: {why}; {error}"
 
 
 #: The functions of a stage that its user calls.
 ENTRIES = ("reset", "step")
-
-
-def _counted(artifact: Artifact, board: Board, data: Data, tool: str | None) -> Counted:
-    inputs = dict(data.inputs)
-    trace = BoardRunner().run(artifact, inputs, data.lengths, toolchain=tool)
-    unit = trace.record["device"]["counter"]
-    image = build_image(artifact, board, tool)
-    tallies: tuple[tuple[profile.Tally, ...], ...] | str
-    try:
-        found = profile.tallies(artifact, board, image, inputs, data.lengths, trace)
-        tallies = tuple(tuple(stage) for stage in found)
-    except TargetError as error:
-        tallies = str(error)
-    tables = [table for name, table in trace.counters.items() if name.endswith(f".{unit}")]
-    stack = next(f.value for f in trace.record["figures"] if f.name == "ram_stack")
-    return Counted(
-        board=board.name,
-        instructions=sum(int(table.max()) for table in tables),
-        stack_bytes=int(stack or 0),
-        steps=sum(int(steps.sum()) for steps in trace.steps.values()),
-        tallies=tallies,
-        source=f"emulated {board.name}, {trace.record['emulator']}; {image.toolchain} -O2",
-    )

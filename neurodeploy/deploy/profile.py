@@ -25,13 +25,15 @@ from neurodeploy.ir.drive import drive
 from neurodeploy.ir.graph import Graph
 
 #: Cores that unicorn has, by the compiler's name for them -> its own.
-CORES = {"cortex-m0": "CORTEX_M0", "cortex-m3": "CORTEX_M3", "cortex-m4": "CORTEX_M4", "cortex-m7": "CORTEX_M7",
-         "cortex-m33": "CORTEX_M33"}  # fmt: skip
+#: It lacks the M0+, whose instructions are the M0's.
+CORES = {"cortex-m0": "CORTEX_M0", "cortex-m0plus": "CORTEX_M0", "cortex-m3": "CORTEX_M3", "cortex-m4": "CORTEX_M4",
+         "cortex-m7": "CORTEX_M7", "cortex-m33": "CORTEX_M33"}  # fmt: skip
 HEAD = struct.Struct("<5I16s2I")  # nd_image_t before its stages, and one of these (firmware/core/nd_image.h)
 STAGE = struct.Struct("<6I")
 PAGE = 0x1000
 #: State, in and out of the stages, then the stack; a step returns to STOP. No board has its slot there.
-WORK, WORK_BYTES, STACK_BYTES, STOP = 0x60000000, 0x1000000, 0x100000, 0x70000000
+WORK, WORK_BYTES, STACK_BYTES, STOP = 0x60000000, 0x1000000, 0x40000, 0x70000000
+STACK_TOP, PAINT = WORK + WORK_BYTES, b"\xa5"
 
 
 class Cost(NamedTuple):
@@ -65,7 +67,7 @@ class BareCore:
         """Raises :class:`TargetError` for a core that unicorn hasn't."""
         unicorn = require("unicorn", "board", "the emulator 'unicorn'")
         if board.core.cpu not in CORES or not board.memory or not board.memory.slot:
-            raise TargetError(f"has a {board.core.cpu}, which unicorn doesn't run.", place=board.name)
+            raise TargetError(f"has the core '{board.core.cpu}', which unicorn doesn't run.", place=board.name)
         self._c, self._slot = unicorn, board.memory.slot
         self._uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
         self._uc.ctl_set_cpu_model(getattr(unicorn.arm_const, f"UC_CPU_ARM_{CORES[board.core.cpu]}"))
@@ -104,26 +106,31 @@ class BareCore:
         self._uc.mem_write(self._at[stage][0], state)
 
     def step(self, stage: int, inputs: bytes, n: int, *, reset: bool = False, stack: bool = False) -> link.Steps:
-        """Step a stage ``n`` times on ``n`` in structs; ``stack`` is not measured here."""
+        """Step a stage ``n`` times on ``n`` in structs; with ``stack``, say how deep a step's stack went."""
         in_bytes, out_bytes = self.stages[stage][3:5]
-        done = link.Steps()
+        done = link.Steps(stack_bytes=0 if stack else None)
         if reset:
             self.reset(stage)
         for at in range(n):
             self._uc.mem_write(self._at[stage][1], inputs[at * in_bytes : (at + 1) * in_bytes])
             self._passages.clear()
+            if stack:
+                self._uc.mem_write(STACK_TOP - STACK_BYTES, PAINT * STACK_BYTES)
             self._call(self.stages[stage][1], self._at[stage])
             tally = self._tally()
             self.tallies.setdefault(stage, []).append(tally)
             done.counts.append(tally.total())
             done.outputs += bytes(self._uc.mem_read(self._at[stage][2], out_bytes))
+            if done.stack_bytes is not None:
+                painted = bytes(self._uc.mem_read(STACK_TOP - STACK_BYTES, STACK_BYTES))
+                done.stack_bytes = max(done.stack_bytes, len(painted.lstrip(PAINT)))
         return done
 
     def _call(self, function: int, arguments: tuple[int, ...]) -> None:
         regs = self._c.arm_const
         for register, value in zip((regs.UC_ARM_REG_R0, regs.UC_ARM_REG_R1, regs.UC_ARM_REG_R2), arguments):
             self._uc.reg_write(register, value)
-        self._uc.reg_write(regs.UC_ARM_REG_SP, WORK + WORK_BYTES)
+        self._uc.reg_write(regs.UC_ARM_REG_SP, STACK_TOP)
         self._uc.reg_write(regs.UC_ARM_REG_LR, STOP | 1)
         self._last = None
         try:

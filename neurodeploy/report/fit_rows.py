@@ -6,28 +6,13 @@ from dataclasses import dataclass
 
 from neurodeploy import hardware
 from neurodeploy.artifact import Figure
+from neurodeploy.deploy.counts import Counted
 from neurodeploy.deploy.profile import Tally
 from neurodeploy.descriptions import Timing
 from neurodeploy.errors import TargetError, UsageError
 from neurodeploy.hardware import Board
 from neurodeploy.report import cycles
 from neurodeploy.report.cycles import Range
-
-
-@dataclass(frozen=True)
-class Counted:
-    """What running on the emulated board of a core gave.
-
-    ``instructions``: of one step, the worst; of every stage where there are several. ``tallies[stage]``: what each
-    step executed, or why that is unknown.
-    """
-
-    board: str
-    instructions: int
-    stack_bytes: int
-    steps: int
-    tallies: tuple[tuple[Tally, ...], ...] | str
-    source: str
 
 
 @dataclass(frozen=True)

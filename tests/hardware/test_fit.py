@@ -158,23 +158,62 @@ def test_the_deadline(fitted: FitTable, source, samples) -> None:
     assert verdict((least + most) / 2) == (None, "within the estimate")
 
 
-def test_without_the_board_that_counts(source, samples, tmp_path: Path) -> None:
-    chip = (hardware.data_folder("targets") / "chips" / "stm32f446re.toml").read_text()
-    (tmp_path / "far.toml").write_text(
-        chip.replace('name = "stm32f446re"', 'name = "far"').replace("mps2-an386", "nowhere")
-    )
-    (tmp_path / "small.toml").write_text(
-        SMALL.replace('chip = "stm32f446re"', 'chip = "far"').replace("0x1000", "0x8000")
-    )
-    made = neurodeploy.fit_boards(source, samples, boards=[str(tmp_path / "small.toml")], period_s=1.0)
+def own_board(folder: Path, chip: str, counted_on: str, name: str = "mine", size: str = "0x8000") -> str:
+    """A board of the user's own, of a shipped chip that is counted elsewhere."""
+    text = (hardware.data_folder("targets") / "chips" / f"{chip}.toml").read_text()
+    was = next(line for line in text.splitlines() if line.startswith("counted_on"))
+    text = text.replace(f'name = "{chip}"', 'name = "far"').replace(was, f'counted_on = "{counted_on}"')
+    (folder / "far.toml").write_text(text)
+    board = SMALL.replace('name = "small"', f'name = "{name}"').replace("stm32f446re", "far")
+    (folder / f"{name}.toml").write_text(board.replace("0x1000", size).replace("0x100 ", "0x1000 "))
+    return str(folder / f"{name}.toml")
+
+
+def test_without_the_board_that_counts_the_bare_core_does(fitted: FitTable, source, samples, tmp_path: Path) -> None:
+    row = neurodeploy.fit_boards(source, samples, boards=[own_board(tmp_path, "stm32f446re", "nowhere")]).rows[0]
+    same = fitted.row("mps2-an386")
+    for name in ("instructions", "ram", "ram_stack", "flash", "cycles_min", "cycles_max"):
+        assert row.figure(name).value == same.figure(name).value
+    assert row.classes == same.classes and row.fits is True
+    said = row.figure("instructions").source
+    assert "bare cortex-m4, unicorn 2" in said and said.endswith("(nowhere is not among the targets)")
+
+
+def test_a_counting_board_that_is_too_small(fitted: FitTable, source, samples, tmp_path: Path) -> None:
+    text = (hardware.data_folder("targets") / "boards" / "mps2-an386.toml").read_text()
+    text = text.replace('name = "mps2-an386"', 'name = "tight"').replace("0x4e440386", "0x4e440001")
+    (tmp_path / "tight.toml").write_text(text.replace("size_bytes = 0x200000", "size_bytes = 0x1000"))
+    mine = own_board(tmp_path, "stm32f446re", str(tmp_path / "tight.toml"))
+    row = neurodeploy.fit_boards(source, samples, boards=[mine]).rows[0]
+    assert row.figure("instructions").value == fitted.row("mps2-an386").figure("instructions").value
+    assert "(not on tight: tight: the model needs" in row.figure("instructions").source
+
+
+def test_a_core_that_nothing_runs(source, samples, tmp_path: Path) -> None:
+    mine = own_board(tmp_path, "esp32-c3", "nowhere")
+    made = neurodeploy.fit_boards(source, samples, boards=[mine], period_s=1.0)
     row = made.rows[0]
-    why = "the emulated board that counts for it, nowhere, is not among the targets"
+    why = "not counted: nowhere is not among the targets; bare-esp32-c3: has the core 'esp32-c3'"
     for name in ("ram_stack", "instructions", "cycles_max", "time_max", "energy_max"):
-        assert (row.figure(name).value, row.figure(name).source) == (None, why)
+        assert row.figure(name).value is None and row.figure(name).source.startswith(why)
     parts = [row.figure(name).value for name in ("ram_state", "ram_ports", "ram_static", "ram_scratch")]
     assert row.figure("ram").value == sum(int(part or 0) for part in parts)
-    assert row.fits is False and list(row.shortfalls) == ["ram"]
-    assert f"stack, instructions, cycles, time, energy unknown on small: {why}" in made.notes()
+    assert row.figure("flash").value and row.fits is None and row.in_time is None
+    assert any(
+        note.startswith(f"stack, instructions, cycles, time, energy unknown on mine: {why}") for note in made.notes()
+    )
+    assert "yes, but for the stack" in made.to_markdown()
+
+
+def test_the_small_cores(source, samples) -> None:
+    """One machine code, two sets of costs: a branch and a call are cheaper on M0+, and its multiplier is known."""
+    made = neurodeploy.fit_boards(source, samples, boards=["nucleo-f072rb", "raspberry-pi-pico"])
+    m0, plus = made.rows
+    assert m0.figure("instructions").value == plus.figure("instructions").value
+    assert number(plus, "cycles_min") < number(m0, "cycles_min")
+    assert number(plus, "cycles_max") < 1.01 * number(plus, "cycles_min")
+    spread = number(m0, "cycles_max") - number(m0, "cycles_min")
+    assert spread >= 31 * m0.classes["multiply"]
 
 
 def test_without_data_only_sizes_are_known(source) -> None:
@@ -238,7 +277,7 @@ def test_a_core_that_unicorn_lacks_is_refused(source, samples) -> None:
     board = hardware.find("mps2-an386", Board)
     image = build_image(neurodeploy.compile(source, "mps2-an386", samples).artifact, board, None)
     other = board.model_copy(update={"core": board.core.model_copy(update={"cpu": "cortex-m55"})})
-    with pytest.raises(TargetError, match="has a cortex-m55, which unicorn doesn't run"):
+    with pytest.raises(TargetError, match="has the core 'cortex-m55', which unicorn doesn't run"):
         profile.BareCore(other, image)
 
 
