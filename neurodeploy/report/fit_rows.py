@@ -59,12 +59,7 @@ class Row:
 
 def row(board: Board, cost: Cost, period_s: float | None) -> Row:
     """A board's row. Raises :class:`TargetError` for a board without memory."""
-    memory = board.memory
-    if memory is None:
-        raise TargetError("has no memory of a known size to fit.", place=board.name, hint="Leave it out.")
-    # A library takes all of the RAM, which the resident firmware divides.
-    flash = memory.flash.size_bytes
-    ram = sum(region.size_bytes for region in (memory.ram, memory.slot, memory.io) if region)
+    flash, ram = _room(board)
     sizes, counted = {f.name: f for f in cost.sizes}, cost.counted
     figures = [sizes["flash"], *_ram(sizes, counted), _instructions(counted), *_estimates(board, counted)]
     values = {f.name: f.value for f in figures}
@@ -83,6 +78,19 @@ def row(board: Board, cost: Cost, period_s: float | None) -> Row:
         stack_known=not isinstance(counted, str),
         in_time=_in_time(values["time_min"], values["time_max"], period_s),
         classes=_classes(counted),
+    )
+
+
+def _room(board: Board) -> tuple[int, int]:
+    """All of a board's flash and of its RAM: a library takes what the resident firmware divides."""
+    memory = board.memory
+    if memory is None:
+        raise TargetError("has no memory of a known size to fit.", place=board.name, hint="Leave it out.")
+    in_flash = [region for region in (memory.slot, memory.io) if region and region.origin == memory.flash.end]
+    in_ram = [region for region in (memory.slot, memory.io) if region and region not in in_flash]
+    return (
+        memory.flash.size_bytes + sum(region.size_bytes for region in in_flash),
+        memory.ram.size_bytes + sum(region.size_bytes for region in in_ram),
     )
 
 

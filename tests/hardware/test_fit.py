@@ -92,6 +92,19 @@ def test_its_numbers_are_those_of_a_separate_build(fitted: FitTable, source, sam
     assert row.fits is True
 
 
+def test_a_resident_board_offers_all_of_its_memory(fitted: FitTable, source, tmp_path: Path) -> None:
+    """The slot counts where it lies: in RAM, or in the flash that it follows."""
+    row = fitted.row("mps2-an386")
+    assert (row.flash_available, row.ram_available) == (4 << 20, 4 << 20)
+    text = (hardware.data_folder("targets") / "boards" / "mps2-an386.toml").read_text()
+    text = text.replace('name = "mps2-an386"', 'name = "other"').replace(
+        "slot = { origin = 0x20100000", "slot = { origin = 0x400000"
+    )
+    (tmp_path / "other.toml").write_text(text)
+    other = neurodeploy.fit_boards(source, boards=[str(tmp_path / "other.toml")], numerics="float").rows[0]
+    assert (other.flash_available, other.ram_available) == (6 << 20, 2 << 20)
+
+
 def test_boards_of_one_core_share_its_numbers(fitted: FitTable) -> None:
     shared = ("flash", "ram", "ram_stack", "instructions", "cycles_min", "cycles_max")
     rows = [fitted.row(name) for name in ("nucleo-f446re", "stm32f4-discovery", "mps2-an386")]
