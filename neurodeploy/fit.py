@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from neurodeploy import compiler, hardware
 from neurodeploy.artifact import Artifact, Figure
 from neurodeploy.backends.c import CBackend, model_sources
-from neurodeploy.backends.c_sizes import linked_sizes
+from neurodeploy.backends.c_sizes import linked_sizes, roots
 from neurodeploy.backends.c_toolchain import toolchain as find_toolchain
 from neurodeploy.deploy import counts
 from neurodeploy.deploy.counts import Counted
@@ -137,8 +137,7 @@ class _Work:
         parts = [known[name] for name in ("ram_state", "ram_ports", "ram_scratch")]
         try:
             tool = find_toolchain(board, self.tool)
-            roots = [f"{layout['prefix']}_{call}" for layout in made.manifest["layout"].values() for call in ENTRIES]
-            linked = linked_sizes(model_sources(made), board, roots, tool.name)
+            linked = linked_sizes(model_sources(made), board, roots(made), tool.name)
         except NeurodeployError as error:
             return (*(Figure.unknown(name, "B", str(error)) for name in ("flash", "ram_static")), *parts)
         said = f"linked with what it calls, {tool.label} -O2"
@@ -168,7 +167,3 @@ class _Work:
             return replace(found, source=f"{found.source} ({why})")
         except NeurodeployError as error:
             return f"not counted: {why}; {error}"
-
-
-#: The functions of a stage that its user calls.
-ENTRIES = ("reset", "step")

@@ -14,6 +14,7 @@ from neurodeploy.backends.c_emit_run import describe_run, emit_run
 from neurodeploy.backends.c_layouts import layout_of
 from neurodeploy.backends.c_ops import EXPRESSIONS
 from neurodeploy.backends.c_ops_calls import CALLS
+from neurodeploy.backends.c_sizes import linked_sizes, roots
 from neurodeploy.errors import BuildError, MissingExtraError, TargetError, UnsupportedError, UsageError, nearest
 from neurodeploy.hardware import Board, built_for
 from neurodeploy.ir import text
@@ -117,11 +118,15 @@ class CBackend:
         try:
             board = built_for(artifact, Board)
             compiler = c_toolchain.toolchain(board, tool)
-            sizes = c_build.section_sizes(model_sources(artifact), board, compiler.name)
+            sources, linked = model_sources(artifact), board.core.isa != "host"
+            if linked:
+                sizes = linked_sizes(sources, board, roots(artifact), compiler.name)
+            else:  # a host's own linker decides
+                sizes = c_build.section_sizes(sources, board, compiler.name)
         except (MissingExtraError, BuildError) as error:
             unknown = [Figure.unknown(n, "B", str(error)) for n in ("flash", "flash_code")]
             return (*unknown, *known.values())
-        source = f"sections of the objects, {compiler.label} -O2, before linking"
+        source = f"{'linked with what it calls' if linked else 'objects before linking'}, {compiler.label} -O2"
         total = sizes.text + sizes.rodata + sizes.data
         return (
             Figure("flash", total, "B", "compiled", source),

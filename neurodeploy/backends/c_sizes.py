@@ -9,9 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from neurodeploy import hardware
+from neurodeploy.artifact import Artifact
 from neurodeploy.backends import c_build
 from neurodeploy.backends.c_toolchain import as_board, compile_flags, toolchain
 from neurodeploy.hardware import Board
+
+#: What a user calls of a stage.
+ENTRIES = ("reset", "step")
+
+
+def roots(artifact: Artifact) -> list[str]:
+    """The functions of a build that a user calls."""
+    return [f"{layout['prefix']}_{call}" for layout in artifact.manifest["layout"].values() for call in ENTRIES]
 
 
 def linked_sizes(
