@@ -103,7 +103,7 @@ class Uart(Sourced):
     ``rx_irq`` is the number of its receive interrupt, which wakes the sleeping core (it is never taken).
     """
 
-    driver: Literal["cmsdk"]
+    driver: Literal["cmsdk", "stm32-usart", "nrf51-uart", "pl011", "ns16550", "sifive-uart"]
     base: Address
     clock_hz: Hz
     rx_irq: Annotated[int, Field(ge=0, lt=496)]
@@ -111,19 +111,37 @@ class Uart(Sourced):
 
 
 class Timer(Sourced):
-    """A free-running hardware counter of ``bits`` bits that ticks at ``clock_hz``."""
+    """A free-running hardware counter of ``bits`` bits that ticks at ``clock_hz``.
 
-    driver: Literal["cmsdk-dual"]
-    base: Address
-    clock_hz: Hz
+    ``minstret`` is RISC-V's own counter of instructions: a register of the core, without a ``base`` or a clock.
+    """
+
+    driver: Literal["cmsdk-dual", "stm32-tim", "nrf51-timer", "stellaris-watchdog", "minstret"]
+    base: Address | None = None
+    clock_hz: Hz | None = None
     bits: Literal[16, 32] = 32
+
+    @model_validator(mode="after")
+    def _clocked(self) -> Self:
+        given = [key for key in ("base", "clock_hz") if getattr(self, key) is not None]
+        if self.driver == "minstret" and given:
+            raise ValueError(f"'minstret' counts instructions: it has no {' and no '.join(map(repr, given))}")
+        if self.driver != "minstret" and len(given) < 2:
+            raise ValueError(f"'{self.driver}' needs 'base' and 'clock_hz'")
+        return self
 
 
 class Qemu(Table):
-    """QEMU's name of the machine; its ``-cpu`` only where the machine leaves a choice."""
+    """QEMU's name of the machine; its ``-cpu`` only where the machine leaves a choice.
+
+    An instruction takes ``2^icount_shift`` ns of the machine's time. ``timer_hz`` is given where QEMU runs the board's
+    timer at another clock than the board does.
+    """
 
     machine: Text
     cpu: Text | None = None
+    icount_shift: Annotated[int, Field(ge=0, le=10)] = 10
+    timer_hz: Hz | None = None
 
 
 class Unicorn(Table):
@@ -170,6 +188,7 @@ class Board(Target):
 
     ``port`` is the folder ``firmware/ports/<port>``. ``resident``: our firmware lives on the board and takes models
     over the serial line; it answers with ``target_id`` (32 bits). Without it the board is for libraries and fit checks.
+    ``max_payload_bytes`` is the most that one frame carries; the firmware's RAM holds two of that size.
     """
 
     kind: Literal["board"]
@@ -179,6 +198,7 @@ class Board(Target):
     core: Core
     port: Text | None = None
     target_id: Annotated[int, Field(gt=0, lt=2**32)] | None = None
+    max_payload_bytes: Annotated[int, Field(ge=256, le=4096, multiple_of=4)] = 4096
     memory: Memory | None = None
     uart: Uart | None = None
     timer: Timer | None = None

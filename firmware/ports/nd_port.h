@@ -11,7 +11,7 @@ void nd_port_init(void);
 uint8_t nd_port_getc(void);
 void nd_port_putc(uint8_t byte);
 
-/* A free-running counter of 32 bits that counts up at ND_TIMER_HZ. */
+/* A free-running counter of 32 bits that counts up at ND_TIMER_HZ, or instructions where that is 0. */
 uint32_t nd_port_ticks(void);
 uint32_t nd_port_cpuid(void);
 
@@ -21,7 +21,14 @@ void nd_port_sync_code(void);
 /* The lowest address that the stack may use. */
 uint8_t *nd_port_stack_limit(void);
 
+/* The stack pointer, and the lowest bit of a function's address: Arm's says Thumb. */
+#ifdef __riscv
+#define ND_PORT_STACK_POINTER(to) __asm volatile("mv %0, sp" : "=r"(to))
+#define ND_PORT_CODE_BIT 0u
+#else
 #define ND_PORT_STACK_POINTER(to) __asm volatile("mov %0, sp" : "=r"(to))
+#define ND_PORT_CODE_BIT 1u
+#endif
 
 /* Resets the processor; memory outside .bss and .data keeps what it holds. */
 void nd_port_restart(void) __attribute__((noreturn));

@@ -34,6 +34,8 @@ Files = Mapping[str, bytes]
 #: isa -> folders of ``firmware/kernels`` for it, the most special first; a file found earlier wins.
 KERNEL_FOLDERS = {"armv81m": ("armv81m", "armv7em"), "armv8m": ("armv7em",), "armv7em": ("armv7em",),
                   "armv7m": ("armv7m",), "armv6m": ("armv6m",), "rv32": ("rv32",), "host": ()}  # fmt: skip
+#: isa -> the folder of ``firmware/ports`` with its processors' start-up code, where it isn't the Cortex-Ms'.
+START_FOLDERS = {"rv32": "riscv"}
 LINK = ("-Wl,--gc-sections",)
 IMAGE_HEAD = ".nd_image"
 IMAGE_LENGTH_AT, IMAGE_CRC_AT, IMAGE_CRC_FROM = 8, 12, 16  # offsets in nd_image_t
@@ -260,10 +262,12 @@ def build_firmware(target: str | Board, tool: str | None = None, opt: str = "-O2
     """The resident firmware of a board, from the cache if these very sources were built before."""
     board = _resident(target)
     compiler = toolchain(board, tool)
-    flags = compile_flags(compiler, board, opt)
+    flags = (*compile_flags(compiler, board, opt), f"-DND_LINK_MAX_PAYLOAD={board.max_payload_bytes}u")
     root = hardware.data_folder("firmware")
     port = root / "ports" / str(board.port)
-    paths = [*(root / "ports").glob("*.[ch]"), *(root / "ports" / "resident").glob("*.[ch]"), *port.glob("*.[ch]")]
+    start = root / "ports" / START_FOLDERS.get(board.core.isa, "cortexm")
+    folders = (root / "ports", root / "ports" / "resident", start, port)
+    paths = [path for folder in folders for path in folder.glob("*.[ch]")]
     sources = with_core({p.name: p.read_bytes() for p in paths} | {"nd_board.h": _board_header(board)}, board)
     sources = _with_board_headers(sources, board) | {"firmware.ld": _script(port / "firmware.ld", board)}
     digest = bytes.fromhex(_digest("firmware", sorted(sources.items()), flags, LINK, compiler.label))
@@ -298,8 +302,8 @@ def _numbers(board: Board) -> dict[str, int]:
         "UART_CLOCK_HZ": uart.clock_hz,
         "UART_BAUD": uart.baud,
         "UART_RX_IRQ": uart.rx_irq,
-        "TIMER_BASE": timer.base,
-        "TIMER_HZ": timer.clock_hz,
+        "TIMER_BASE": timer.base or 0,
+        "TIMER_HZ": timer.clock_hz or 0,
         **{f"{name}_ORIGIN": region.origin for name, region in regions.items()},
         **{f"{name}_BYTES": region.size_bytes for name, region in regions.items()},
     }

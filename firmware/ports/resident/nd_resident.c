@@ -129,10 +129,11 @@ static uint32_t load_chunk(const uint8_t *payload, uint32_t length)
     return ack(ND_LOAD_CHUNK, 0);
 }
 
-/* Whether a function lies in the image, with the bit set that says Thumb. */
+/* Whether a function lies in the image, with the lowest bit that code has on this processor. */
 static int is_code(uint32_t address, uint32_t bytes)
 {
-    return (address & 1u) && address - ND_SLOT_ORIGIN >= sizeof(nd_image_t) && address - ND_SLOT_ORIGIN < bytes;
+    const uint32_t offset = address - ND_SLOT_ORIGIN;
+    return (address & 1u) == ND_PORT_CODE_BIT && offset >= sizeof(nd_image_t) && offset < bytes;
 }
 
 /* Room for one more buffer of a region, aligned for any type; NULL if there is none. */
