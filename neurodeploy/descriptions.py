@@ -100,7 +100,8 @@ class Memory(Sourced):
 class Uart(Sourced):
     """A polled serial port. ``clock_hz`` is the clock that its divider divides.
 
-    ``rx_irq`` is the number of its receive interrupt, which wakes the sleeping core (it is never taken).
+    ``rx_irq`` is the number of its receive interrupt, which wakes the sleeping core (it is never taken). ``tx_pin`` and
+    ``rx_pin`` are for chips that route it to any pin.
     """
 
     driver: Literal["cmsdk", "stm32-usart", "nrf51-uart", "pl011", "ns16550", "sifive-uart"]
@@ -108,6 +109,8 @@ class Uart(Sourced):
     clock_hz: Hz
     rx_irq: Annotated[int, Field(ge=0, lt=496)]
     baud: Annotated[int, Field(gt=0)] = 115200
+    tx_pin: Annotated[int, Field(ge=0, lt=256)] | None = None
+    rx_pin: Annotated[int, Field(ge=0, lt=256)] | None = None
 
 
 class Timer(Sourced):

@@ -296,6 +296,7 @@ def _numbers(board: Board) -> dict[str, int]:
     if not (memory and memory.slot and memory.io and uart and timer and board.target_id):
         raise TargetError("lacks memory, uart or timer.", place=board.name)
     regions = {"FLASH": memory.flash, "RAM": memory.ram, "SLOT": memory.slot, "IO": memory.io}
+    pins = {"UART_TX_PIN": uart.tx_pin, "UART_RX_PIN": uart.rx_pin}
     return {
         "TARGET_ID": board.target_id,
         "UART_BASE": uart.base,
@@ -304,6 +305,7 @@ def _numbers(board: Board) -> dict[str, int]:
         "UART_RX_IRQ": uart.rx_irq,
         "TIMER_BASE": timer.base or 0,
         "TIMER_HZ": timer.clock_hz or 0,
+        **{name: pin for name, pin in pins.items() if pin is not None},
         **{f"{name}_ORIGIN": region.origin for name, region in regions.items()},
         **{f"{name}_BYTES": region.size_bytes for name, region in regions.items()},
     }
