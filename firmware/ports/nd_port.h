@@ -21,12 +21,15 @@ void nd_port_sync_code(void);
 /* The lowest address that the stack may use. */
 uint8_t *nd_port_stack_limit(void);
 
-/* The stack pointer, and the lowest bit of a function's address: Arm's says Thumb. */
+/* The stack pointer; the body of a naked function that writes the word below it and returns; the lowest bit of a
+ * function's address (Arm's says Thumb). */
 #ifdef __riscv
 #define ND_PORT_STACK_POINTER(to) __asm volatile("mv %0, sp" : "=r"(to))
+#define ND_PORT_TOUCH_STACK() __asm volatile("sw zero, -4(sp)\n ret")
 #define ND_PORT_CODE_BIT 0u
 #else
 #define ND_PORT_STACK_POINTER(to) __asm volatile("mov %0, sp" : "=r"(to))
+#define ND_PORT_TOUCH_STACK() __asm volatile("push {r0}\n pop {r0}\n bx lr")
 #define ND_PORT_CODE_BIT 1u
 #endif
 

@@ -184,6 +184,12 @@ static void empty_step(void *state, const void *in, void *out)
     (void)out;
 }
 
+/* Writes the first word of its stack and no other, to tell where a step's own stack begins. */
+static __attribute__((naked)) void touch_step(void *state, const void *in, void *out)
+{
+    ND_PORT_TOUCH_STACK();
+}
+
 /* The same code times a model's step and the empty one, so the counting itself cancels out. */
 static __attribute__((noinline)) uint32_t timed(nd_step_fn step, void *state, const void *in, void *out)
 {
@@ -304,7 +310,7 @@ static uint32_t step_stage(const uint8_t *payload, uint32_t length)
     uint8_t *const out = reply + ND_LINK_HEADER_BYTES;
     uint8_t *ticks_at = out + 8, *out_at = ticks_at + 4u * n, *state_at = out_at + n * out_bytes;
     uint32_t deepest = 0, ignored;
-    const uint32_t empty_stack = flags & ND_STEP_STACK ? stack_reached(empty_step, b, &ignored) : 0u;
+    const uint32_t above = flags & ND_STEP_STACK ? stack_reached(touch_step, b, &ignored) - 4u : 0u;
     payload += 8;
     if (flags & ND_STEP_RESET_FIRST) {
         s->reset(b->at[ND_REGION_STATE]);
@@ -314,8 +320,8 @@ static uint32_t step_stage(const uint8_t *payload, uint32_t length)
         memcpy(b->at[ND_REGION_IN], payload, in_bytes);
         payload += in_bytes;
         if (flags & ND_STEP_STACK) {
-            const uint32_t used = stack_reached(s->step, b, &ticks) - empty_stack;
-            deepest = used > deepest ? used : deepest;
+            const uint32_t reached = stack_reached(s->step, b, &ticks);
+            deepest = reached > above + deepest ? reached - above : deepest;
         } else {
             ticks = timed(s->step, b->at[ND_REGION_STATE], b->at[ND_REGION_IN], b->at[ND_REGION_OUT]);
         }
