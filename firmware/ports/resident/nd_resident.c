@@ -185,7 +185,7 @@ static void empty_step(void *state, const void *in, void *out)
 }
 
 /* Writes the first word of its stack and no other, to tell where a step's own stack begins. */
-static __attribute__((naked)) void touch_step(void *state, const void *in, void *out)
+static __attribute__((naked)) void touch_step(void)
 {
     ND_PORT_TOUCH_STACK();
 }
@@ -310,7 +310,7 @@ static uint32_t step_stage(const uint8_t *payload, uint32_t length)
     uint8_t *const out = reply + ND_LINK_HEADER_BYTES;
     uint8_t *ticks_at = out + 8, *out_at = ticks_at + 4u * n, *state_at = out_at + n * out_bytes;
     uint32_t deepest = 0, ignored;
-    const uint32_t above = flags & ND_STEP_STACK ? stack_reached(touch_step, b, &ignored) - 4u : 0u;
+    const uint32_t above = flags & ND_STEP_STACK ? stack_reached((nd_step_fn)touch_step, b, &ignored) - 4u : 0u;
     payload += 8;
     if (flags & ND_STEP_RESET_FIRST) {
         s->reset(b->at[ND_REGION_STATE]);
