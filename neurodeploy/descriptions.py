@@ -113,7 +113,7 @@ class Uart(Sourced):
 class Timer(Sourced):
     """A free-running hardware counter of ``bits`` bits that ticks at ``clock_hz``."""
 
-    driver: Literal["cmsdk-dual"]
+    driver: Literal["cmsdk-dual", "sse-counter"]
     base: Address
     clock_hz: Hz
     bits: Literal[16, 32] = 32

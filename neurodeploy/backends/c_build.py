@@ -298,6 +298,7 @@ def _numbers(board: Board) -> dict[str, int]:
         "UART_CLOCK_HZ": uart.clock_hz,
         "UART_BAUD": uart.baud,
         "UART_RX_IRQ": uart.rx_irq,
+        f"TIMER_IS_{timer.driver.upper().replace('-', '_')}": 1,
         "TIMER_BASE": timer.base,
         "TIMER_HZ": timer.clock_hz,
         **{f"{name}_ORIGIN": region.origin for name, region in regions.items()},

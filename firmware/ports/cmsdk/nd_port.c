@@ -1,4 +1,5 @@
-/* Arm MPS2 boards: the Cortex-M System Design Kit's UART and dual timer (Arm DDI 0479), start-up and faults. */
+/* Arm MPS2 and MPS3 boards: the Cortex-M System Design Kit's UART and dual timer (Arm DDI 0479), or in place of the
+ * latter the system counter of Arm's SSE subsystems (Arm 101370); start-up and faults. */
 #include "nd_board.h"
 #include "nd_port.h"
 #include <string.h>
@@ -17,11 +18,18 @@
 #define INT_RX 2u
 #define BAUDDIV_MIN 16u
 
+#ifdef ND_TIMER_IS_SSE_COUNTER
+/* System counter, control frame. It counts up; the lower half of its 64 bits is enough. */
+#define COUNTER_CTRL REG(ND_TIMER_BASE + 0x00u)
+#define COUNTER_VALUE REG(ND_TIMER_BASE + 0x08u)
+#define COUNTER_ENABLE 1u
+#else
 /* CMSDK dual timer, first half, DDI 0479 section 4.5. It counts down. */
 #define TIMER_LOAD REG(ND_TIMER_BASE + 0x00u)
 #define TIMER_VALUE REG(ND_TIMER_BASE + 0x04u)
 #define TIMER_CTRL REG(ND_TIMER_BASE + 0x08u)
 #define TIMER_ENABLE_32BIT 0x82u
+#endif
 
 /* System control space, Armv7-M ARM section B3.2. */
 #define NVIC_ISER(irq) REG(0xE000E100u + 4u * ((irq) / 32u))
@@ -90,7 +98,7 @@ void nd_fault_on_fresh_stack(const uint32_t *stack)
 /* A stack that grows without end must fault, or it would overwrite the firmware: not every address below it does. */
 static void guard_stack(void)
 {
-#ifdef __ARM_ARCH_8M_MAIN__
+#if __ARM_ARCH >= 8 /* mainline: no Armv8-M baseline core has a port */
     __asm volatile("msr msplim, %0" : : "r"(nd_stack_limit));
 #else
     MPU_RNR = 0;
@@ -105,7 +113,7 @@ void nd_port_init(void)
 {
     __asm volatile("cpsid i");
     guard_stack();
-#ifdef __ARM_FP
+#if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
     SCB_CPACR |= 0xFu << 20;
     nd_port_sync_code();
 #endif
@@ -113,8 +121,12 @@ void nd_port_init(void)
     UART_BAUDDIV = divider < BAUDDIV_MIN ? BAUDDIV_MIN : divider;
     UART_CTRL = CTRL_TX_RX_RXIRQ;
     NVIC_ISER(ND_UART_RX_IRQ) = UART_IRQ_BIT;
+#ifdef ND_TIMER_IS_SSE_COUNTER
+    COUNTER_CTRL = COUNTER_ENABLE;
+#else
     TIMER_LOAD = 0xFFFFFFFFu;
     TIMER_CTRL = TIMER_ENABLE_32BIT;
+#endif
 }
 
 uint8_t nd_port_getc(void)
@@ -140,7 +152,11 @@ void nd_port_putc(uint8_t byte)
 
 uint32_t nd_port_ticks(void)
 {
+#ifdef ND_TIMER_IS_SSE_COUNTER
+    return COUNTER_VALUE;
+#else
     return ~TIMER_VALUE;
+#endif
 }
 
 uint32_t nd_port_cpuid(void)
