@@ -119,7 +119,7 @@ class Timer(Sourced):
     ``minstret`` is RISC-V's own counter of instructions: a register of the core, without a ``base`` or a clock.
     """
 
-    driver: Literal["cmsdk-dual", "stm32-tim", "nrf51-timer", "stellaris-watchdog", "minstret"]
+    driver: Literal["cmsdk-dual", "sse-counter", "stm32-tim", "nrf51-timer", "stellaris-watchdog", "minstret"]
     base: Address | None = None
     clock_hz: Hz | None = None
     bits: Literal[16, 32] = 32

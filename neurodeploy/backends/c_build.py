@@ -303,12 +303,19 @@ def _numbers(board: Board) -> dict[str, int]:
         "UART_CLOCK_HZ": uart.clock_hz,
         "UART_BAUD": uart.baud,
         "UART_RX_IRQ": uart.rx_irq,
+        _is("UART", uart.driver): 1,
+        _is("TIMER", timer.driver): 1,
         "TIMER_BASE": timer.base or 0,
         "TIMER_HZ": timer.clock_hz or 0,
         **{name: pin for name, pin in pins.items() if pin is not None},
         **{f"{name}_ORIGIN": region.origin for name, region in regions.items()},
         **{f"{name}_BYTES": region.size_bytes for name, region in regions.items()},
     }
+
+
+def _is(what: str, driver: str) -> str:
+    """The name by which a port knows that it drives a device of the board."""
+    return f"{what}_IS_{driver.upper().replace('-', '_')}"
 
 
 def _board_header(board: Board) -> bytes:

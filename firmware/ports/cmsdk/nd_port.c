@@ -1,7 +1,12 @@
-/* Arm MPS2 boards: the Cortex-M System Design Kit's UART and dual timer (Arm DDI 0479). */
+/* Arm MPS2 and MPS3 boards: the Cortex-M System Design Kit's UART and dual timer (Arm DDI 0479), or in place of the
+ * latter the system counter of Arm's SSE subsystems (Arm 101370). */
 #include "nd_board.h"
 #include "nd_cpu.h"
 #include "nd_port.h"
+
+#if !defined ND_UART_IS_CMSDK || !(defined ND_TIMER_IS_CMSDK_DUAL || defined ND_TIMER_IS_SSE_COUNTER)
+#error "the port 'cmsdk' doesn't drive the UART or timer that the board's TOML names"
+#endif
 
 #define REG(address) (*(volatile uint32_t *)(uintptr_t)(address))
 
@@ -17,11 +22,18 @@
 #define INT_RX 2u
 #define BAUDDIV_MIN 16u
 
+#ifdef ND_TIMER_IS_SSE_COUNTER
+/* System counter, control frame. It counts up; the lower half of its 64 bits is enough. */
+#define COUNTER_CTRL REG(ND_TIMER_BASE + 0x00u)
+#define COUNTER_VALUE REG(ND_TIMER_BASE + 0x08u)
+#define COUNTER_ENABLE 1u
+#else
 /* CMSDK dual timer, first half, DDI 0479 section 4.5. It counts down. */
 #define TIMER_LOAD REG(ND_TIMER_BASE + 0x00u)
 #define TIMER_VALUE REG(ND_TIMER_BASE + 0x04u)
 #define TIMER_CTRL REG(ND_TIMER_BASE + 0x08u)
 #define TIMER_ENABLE_32BIT 0x82u
+#endif
 
 void nd_port_init(void)
 {
@@ -29,8 +41,12 @@ void nd_port_init(void)
     UART_BAUDDIV = divider < BAUDDIV_MIN ? BAUDDIV_MIN : divider;
     UART_CTRL = CTRL_TX_RX_RXIRQ;
     nd_cpu_wake_on(ND_UART_RX_IRQ);
+#ifdef ND_TIMER_IS_SSE_COUNTER
+    COUNTER_CTRL = COUNTER_ENABLE;
+#else
     TIMER_LOAD = 0xFFFFFFFFu;
     TIMER_CTRL = TIMER_ENABLE_32BIT;
+#endif
 }
 
 uint8_t nd_port_getc(void)
@@ -56,5 +72,9 @@ void nd_port_putc(uint8_t byte)
 
 uint32_t nd_port_ticks(void)
 {
+#ifdef ND_TIMER_IS_SSE_COUNTER
+    return COUNTER_VALUE;
+#else
     return ~TIMER_VALUE;
+#endif
 }

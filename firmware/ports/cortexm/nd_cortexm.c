@@ -50,9 +50,9 @@ const vectors_t nd_vectors __attribute__((section(".vectors"), used)) = {
 /* A stack that grows without end must fault, or it would overwrite the firmware: not every address below it does. */
 static void guard_stack(void)
 {
-#if defined(__ARM_ARCH_8M_MAIN__) || defined(__ARM_ARCH_8_1M_MAIN__)
+#if __ARM_ARCH >= 8 /* mainline: no Armv8-M baseline core has a port */
     __asm volatile("msr msplim, %0" : : "r"(nd_stack_limit));
-#elif !defined(__ARM_ARCH_6M__)
+#elif __ARM_ARCH == 7
     MPU_RNR = 0;
     MPU_RBAR = (uint32_t)(uintptr_t)nd_stack_guard;
     MPU_RASR = MPU_NO_ACCESS | MPU_SIZE((uint32_t)(uintptr_t)nd_stack_guard_bits);
@@ -64,13 +64,13 @@ static void guard_stack(void)
 void nd_start(void)
 {
     __asm volatile("cpsid i");
-    memcpy(nd_data_start, nd_data_load, (size_t)(nd_data_end - nd_data_start));
-    memset(nd_bss_start, 0, (size_t)(nd_bss_end - nd_bss_start));
     guard_stack();
-#ifdef __ARM_FP
+#if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
     SCB_CPACR |= 0xFu << 20;
     nd_port_sync_code();
 #endif
+    memcpy(nd_data_start, nd_data_load, (size_t)(nd_data_end - nd_data_start));
+    memset(nd_bss_start, 0, (size_t)(nd_bss_end - nd_bss_start));
     nd_port_init();
     nd_resident_main();
 }
@@ -87,7 +87,7 @@ __attribute__((naked)) void nd_fault(void)
 /* What went wrong; Armv6-M only tells the exception's number (3, a hard fault). */
 static uint32_t fault_status(void)
 {
-#ifdef __ARM_ARCH_6M__
+#if __ARM_ARCH == 6
     uint32_t exception;
     __asm volatile("mrs %0, ipsr" : "=r"(exception));
     return exception;

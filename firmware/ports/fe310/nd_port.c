@@ -3,9 +3,13 @@
 #include "nd_cpu.h"
 #include "nd_port.h"
 
+#if !defined ND_UART_IS_SIFIVE_UART || !defined ND_TIMER_IS_MINSTRET
+#error "the port 'fe310' doesn't drive the UART or timer that the board's TOML names"
+#endif
+
 #define REG(address) (*(volatile uint32_t *)(uintptr_t)(address))
 
-/* Power, reset, clock: manual chapter 7. The PLL is only the way past itself: its input is the crystal. */
+/* Clock generation (PRCI). The PLL is only the way past itself: its input is the crystal. */
 #define PRCI_HFXOSCCFG REG(0x10008004u)
 #define PRCI_PLLCFG REG(0x10008008u)
 #define HFXOSC_ON (1u << 30)
@@ -14,12 +18,12 @@
 #define PLL_FROM_CRYSTAL (1u << 17)
 #define PLL_BYPASSED (1u << 18)
 
-/* Pins, chapter 17: 16 and 17 are UART0's. */
+/* Pins (GPIO, hardware I/O functions): 16 and 17 are UART0's. */
 #define GPIO_IOF_EN REG(0x10012038u)
 #define GPIO_IOF_SEL REG(0x1001203Cu)
 #define UART_PINS (3u << 16)
 
-/* UART, chapter 18. */
+/* UART. */
 #define UART_TXDATA REG(ND_UART_BASE + 0x00u)
 #define UART_RXDATA REG(ND_UART_BASE + 0x04u)
 #define UART_TXCTRL REG(ND_UART_BASE + 0x08u)

@@ -3,6 +3,10 @@
 #include "nd_cpu.h"
 #include "nd_port.h"
 
+#if !defined ND_UART_IS_NRF51_UART || !defined ND_TIMER_IS_NRF51_TIMER
+#error "the port 'nrf51' doesn't drive the UART or timer that the board's TOML names"
+#endif
+
 #define REG(address) (*(volatile uint32_t *)(uintptr_t)(address))
 
 /* Clock, section 13: the 16 MHz crystal, without which no baud rate is right. */

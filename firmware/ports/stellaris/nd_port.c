@@ -4,6 +4,10 @@
 #include "nd_cpu.h"
 #include "nd_port.h"
 
+#if !defined ND_UART_IS_PL011 || !defined ND_TIMER_IS_STELLARIS_WATCHDOG
+#error "the port 'stellaris' doesn't drive the UART or timer that the board's TOML names"
+#endif
+
 #define REG(address) (*(volatile uint32_t *)(uintptr_t)(address))
 
 /* System control, data sheet section 5.5. */

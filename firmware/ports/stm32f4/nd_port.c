@@ -4,6 +4,10 @@
 #include "nd_cpu.h"
 #include "nd_port.h"
 
+#if !defined ND_UART_IS_STM32_USART || !defined ND_TIMER_IS_STM32_TIM
+#error "the port 'stm32f4' doesn't drive the UART or timer that the board's TOML names"
+#endif
+
 #define REG(address) (*(volatile uint32_t *)(uintptr_t)(address))
 
 /* Reset and clock control, RM0090 section 7.3; what USART1 on PA9 and PA10 and TIM2 need. */

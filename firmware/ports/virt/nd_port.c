@@ -3,6 +3,10 @@
 #include "nd_cpu.h"
 #include "nd_port.h"
 
+#if !defined ND_UART_IS_NS16550 || !defined ND_TIMER_IS_MINSTRET
+#error "the port 'virt' doesn't drive the UART or timer that the board's TOML names"
+#endif
+
 #define REG(address) (*(volatile uint8_t *)(uintptr_t)(address))
 
 /* PC16550D, section 8. With LCR_DIVISOR set, the first two registers are the divisor. */
