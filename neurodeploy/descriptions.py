@@ -148,10 +148,15 @@ class Qemu(Table):
 
 
 class Unicorn(Table):
-    """``cpu`` is unicorn's constant ``UC_CPU_ARM_<cpu>``; ``regions`` are mapped as RAM before the firmware loads."""
+    """``cpu`` is unicorn's constant ``UC_CPU_ARM_<cpu>``; ``regions`` are mapped as RAM before the firmware loads.
+
+    ``ignored`` are pages of registers that the firmware sets up and that don't matter here (clocks, pins): writes go
+    nowhere, reads give 1.
+    """
 
     cpu: Annotated[str, Field(pattern=r"^CORTEX_M\w+$")]
     regions: Annotated[tuple[Region, ...], Field(strict=False, min_length=1)]
+    ignored: Annotated[tuple[Address, ...], Field(strict=False)] = ()
 
 
 class Emulators(Table):
