@@ -79,17 +79,20 @@ class Memory(Sourced):
     """Where things lie. ``flash`` holds the firmware (vector table first), ``ram`` its data and stack.
 
     A resident board also has ``slot``, where a model image is loaded at run time (it is linked for that address, code
-    and data together), and ``io``, where inputs and outputs pass. No two of them overlap.
+    and data together), and ``io``, where inputs and outputs pass. Where the slot is flash, ``data`` is RAM for a
+    model's variables and state. No two of them overlap.
     """
 
     flash: Region
     ram: Region
     slot: Region | None = None
     io: Region | None = None
+    data: Region | None = None
 
     @model_validator(mode="after")
     def _disjoint(self) -> Self:
-        regions = [(name, getattr(self, name)) for name in ("flash", "ram", "slot", "io") if getattr(self, name)]
+        names = ("flash", "ram", "slot", "io", "data")
+        regions = [(name, getattr(self, name)) for name in names if getattr(self, name)]
         for i, (name, region) in enumerate(regions):
             for other_name, other in regions[:i]:
                 if region.overlaps(other):
@@ -234,10 +237,10 @@ class Board(Target):
 
     @property
     def ram_bytes(self) -> int | None:
-        """Room for a model's state (the slot of a resident board, else the RAM), None if unlimited."""
+        """Room for a model's state (the slot of a resident board or its ``data``, else the RAM), None if unlimited."""
         if self.memory is None:
             return None
-        return (self.memory.slot or self.memory.ram).size_bytes
+        return (self.memory.data or self.memory.slot or self.memory.ram).size_bytes
 
 
 # ------------------------------------------------------------------------------------------------------ crossbars

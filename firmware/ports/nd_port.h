@@ -18,6 +18,11 @@ uint32_t nd_port_cpuid(void);
 /* Makes code that was just written to memory safe to run. */
 void nd_port_sync_code(void);
 
+/* Boards whose slot is flash have these two: they make it ready for an image of so many bytes, and write whole words
+ * to it. */
+void nd_port_erase_slot(uint32_t bytes);
+void nd_port_program(uint8_t *to, const uint8_t *from, uint32_t bytes);
+
 /* The lowest address that the stack may use. */
 uint8_t *nd_port_stack_limit(void);
 

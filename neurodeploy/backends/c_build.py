@@ -221,7 +221,7 @@ def build_image(files: Files, target: str | Board, tool: str | None = None, opt:
     ports = hardware.data_folder("firmware") / "ports"
     sources = _with_board_headers(with_core(files, board), board) | {
         "nd_mem.c": (ports / "nd_mem.c").read_bytes(),
-        "image.ld": _script(ports / "image.ld", board),
+        "image.ld": _script(ports / ("image_flash.ld" if board.memory and board.memory.data else "image.ld"), board),
     }
     name = f"{_digest('image', sorted(sources.items()), flags, LINK, compiler.label, compiler.command)}.elf"
     elf = cache_folder() / name
@@ -296,6 +296,7 @@ def _numbers(board: Board) -> dict[str, int]:
     if not (memory and memory.slot and memory.io and uart and timer and board.target_id):
         raise TargetError("lacks memory, uart or timer.", place=board.name)
     regions = {"FLASH": memory.flash, "RAM": memory.ram, "SLOT": memory.slot, "IO": memory.io}
+    regions["DATA"] = memory.data or memory.slot
     pins = {"UART_TX_PIN": uart.tx_pin, "UART_RX_PIN": uart.rx_pin}
     return {
         "TARGET_ID": board.target_id,
@@ -308,6 +309,7 @@ def _numbers(board: Board) -> dict[str, int]:
         "TIMER_BASE": timer.base or 0,
         "TIMER_HZ": timer.clock_hz or 0,
         **{name: pin for name, pin in pins.items() if pin is not None},
+        **({"SLOT_IS_FLASH": 1} if memory.data else {}),
         **{f"{name}_ORIGIN": region.origin for name, region in regions.items()},
         **{f"{name}_BYTES": region.size_bytes for name, region in regions.items()},
     }
@@ -399,10 +401,11 @@ def _flatten(path: Path, board: Board) -> bytes:
     """The bytes that go into the slot, with length and CRC filled in."""
     origin = _numbers(board)["SLOT_ORIGIN"]
     with _open_elf(path) as elf:
-        marks = elf.get_section_by_name(".symtab").get_symbol_by_name("nd_image_bss_start")
-        data = bytearray(marks[0]["st_value"] - origin)
+        marks = elf.get_section_by_name(".symtab").get_symbol_by_name("nd_image_end")
+        size_bytes = marks[0]["st_value"] - origin
+        data = bytearray(size_bytes + (-size_bytes % 4 if board.memory and board.memory.data else 0))  # flash: words
         for section in elf.iter_sections():
-            if section["sh_flags"] & 2 and section["sh_type"] != "SHT_NOBITS":
+            if section["sh_flags"] & 2 and section["sh_type"] != "SHT_NOBITS" and section["sh_size"]:
                 at = section["sh_addr"] - origin
                 data[at : at + section["sh_size"]] = section.data()
     struct.pack_into("<I", data, IMAGE_LENGTH_AT, len(data))

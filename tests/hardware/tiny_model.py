@@ -125,15 +125,19 @@ READ, JUMP, UNDEFINED, RECURSE, SPIN = 1, 2, 3, 4, 5
 
 
 def width(board):
-    """Numbers in tiny_wide's structs: each of them is larger than a frame of that board's, and two fit its io."""
-    return 3000 if hardware.find(board, hardware.Board).max_payload_bytes > 2048 else 200
+    """Numbers (of two bytes) in tiny_wide's structs: each is larger than a frame of that board, two fit its ``io``."""
+    return hardware.find(board, hardware.Board).max_payload_bytes * 5 // 8
 
 
 def files(board):
     """The model's sources for a board of that name."""
     size = str(width(board)).encode()
+    memory = hardware.find(board, hardware.Board).memory
+    source = SOURCE.replace(b"@WIDTH@", size)
+    if memory and memory.data:  # a model in flash has no initialised variables
+        source = source.replace(b"static volatile int32_t scale = 3;", b"enum { scale = 3 };")
     table = c_build.image_table(STAGES, ["tiny.h"], MODEL_HASH)
-    return {"tiny.h": HEADER.replace(b"@WIDTH@", size), "tiny.c": SOURCE.replace(b"@WIDTH@", size), "tiny_image.c": table}
+    return {"tiny.h": HEADER.replace(b"@WIDTH@", size), "tiny.c": source, "tiny_image.c": table}
 
 
 FILES = files("mps2-an386")

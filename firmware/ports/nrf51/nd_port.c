@@ -13,6 +13,15 @@
 #define CLOCK_HFCLKSTART REG(0x40000000u)
 #define CLOCK_HFCLKSTARTED REG(0x40000100u)
 
+/* Non-volatile memory controller, section 6. The processor waits while it works. */
+#define NVMC_READY REG(0x4001E400u)
+#define NVMC_CONFIG REG(0x4001E504u)
+#define NVMC_ERASEPAGE REG(0x4001E508u)
+#define CONFIG_READ 0u
+#define CONFIG_WRITE 1u
+#define CONFIG_ERASE 2u
+#define PAGE_BYTES 1024u
+
 /* Pins, section 14. */
 #define GPIO_OUTSET REG(0x50000508u)
 #define GPIO_DIRSET REG(0x50000518u)
@@ -89,3 +98,34 @@ uint32_t nd_port_ticks(void)
     TIMER_CAPTURE = 1u;
     return TIMER_CC;
 }
+
+#ifdef ND_SLOT_IS_FLASH
+static void nvmc(uint32_t config)
+{
+    NVMC_CONFIG = config;
+    while (!NVMC_READY) {
+    }
+}
+
+void nd_port_erase_slot(uint32_t bytes)
+{
+    nvmc(CONFIG_ERASE);
+    for (uint32_t at = 0; at < bytes; at += PAGE_BYTES) {
+        NVMC_ERASEPAGE = ND_SLOT_ORIGIN + at;
+        while (!NVMC_READY) {
+        }
+    }
+    nvmc(CONFIG_READ);
+}
+
+void nd_port_program(uint8_t *to, const uint8_t *from, uint32_t bytes)
+{
+    nvmc(CONFIG_WRITE);
+    for (uint32_t at = 0; at < bytes; at += 4u) {
+        REG(to + at) = *(const uint32_t *)(const void *)(from + at);
+        while (!NVMC_READY) {
+        }
+    }
+    nvmc(CONFIG_READ);
+}
+#endif
