@@ -212,8 +212,8 @@ def _with_board_headers(sources: Files, board: Board) -> dict[str, bytes]:
 def build_image(files: Files, target: str | Board, tool: str | None = None, opt: str = "-O2") -> Image:
     """Compile and link a model for the slot of a resident board; ``files`` hold a table made by :func:`image_table`.
 
-    Raises :class:`TargetError` for a board without a slot, :class:`BuildError` with the compiler's first words, or
-    saying by how much the model is too big.
+    Raises :class:`TargetError` for a board without a slot or a model that is too big for it, :class:`BuildError` with
+    the compiler's first words.
     """
     board = _resident(target)
     compiler = toolchain(board, tool)
@@ -226,8 +226,24 @@ def build_image(files: Files, target: str | Board, tool: str | None = None, opt:
     name = f"{_digest('image', sorted(sources.items()), flags, LINK, compiler.label, compiler.command)}.elf"
     elf = cache_folder() / name
     if not elf.exists():
-        elf = _link(sources, compiler, flags, board, "image.ld", name)
+        try:
+            elf = _link(sources, compiler, flags, board, "image.ld", name)
+        except BuildError as error:
+            raise _too_big(error, board) or error from None
     return Image(_flatten(elf, board), _measure([elf]), board.name, compiler.label, flags)
+
+
+def _too_big(error: BuildError, board: Board) -> TargetError | None:
+    """What a linker says of a full region (GNU's and zig's word it differently), in our words."""
+    found = re.search(r"region [`'](slot|data)'.*overflowed by (\d+) bytes", str(error))
+    if found is None:
+        return None
+    kind, room = ("RAM", board.ram_bytes) if found[1] == "data" else ("flash", board.flash_bytes)
+    return TargetError(
+        f"the model is too big by {found[2]} B or more; there are {room} B of {kind} for it.",
+        place=board.name,
+        hint="Take a smaller model or a larger board.",
+    )
 
 
 def image_table(stages: Sequence[str], headers: Sequence[str], model_hash: bytes) -> bytes:
