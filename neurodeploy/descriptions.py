@@ -137,17 +137,23 @@ class Timer(Sourced):
         return self
 
 
+class EmulatedTimer(Sourced):
+    """The clock that an emulator runs a board's timer at."""
+
+    clock_hz: Hz
+
+
 class Qemu(Table):
     """QEMU's name of the machine; its ``-cpu`` only where the machine leaves a choice.
 
-    An instruction takes ``2^icount_shift`` ns of the machine's time. ``timer_hz`` is given where QEMU runs the board's
+    An instruction takes ``2^icount_shift`` ns of the machine's time. ``timer`` is given where QEMU runs the board's
     timer at another clock than the board does.
     """
 
     machine: Text
     cpu: Text | None = None
     icount_shift: Annotated[int, Field(ge=0, le=10)] = 10
-    timer_hz: Hz | None = None
+    timer: EmulatedTimer | None = None
 
 
 class Unicorn(Table):
