@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from neurodeploy import descriptions, hardware
 from neurodeploy.descriptions import Board, Crossbar, Interpreter, Neuromorphic, Sourced, Table, Target
-from neurodeploy.errors import TargetError
+from neurodeploy.errors import TargetError, nearest
 
 FILES = hardware.files()
 RESIDENT = [name for name in hardware.names("board") if hardware.find(name, Board).resident]
+IN_UNICORN = [name for name in RESIDENT if hardware.find(name, Board).emulators.unicorn]
 
 CHIP = """\
 kind = "chip"
@@ -66,11 +67,58 @@ def refusal(path: Path, text: str | bytes) -> str:
 
 def test_there_are_shipped_files():
     assert len(FILES) >= 15
-    assert set(hardware.names("board")) >= {"mps2-an385", "mps2-an386", "mps2-an500", "mps2-an505", "host"}
+    assert set(hardware.names("board")) >= {
+        "mps2-an385",
+        "mps2-an386",
+        "mps2-an500",
+        "mps2-an505",
+        "mps3-an547",
+        "host",
+    }
     assert set(hardware.names("crossbar")) >= {"pcm-128", "ideal-128"}
     assert set(hardware.names("neuromorphic")) >= {"brian2-lsm", "snntorch-sigma-delta"}
     assert "tflm" in hardware.names("interpreter")
     assert len(RESIDENT) >= 4
+    assert set(hardware.names("board")) >= {
+        "arduino-nano-33-ble", "esp32-c3-devkitm-1", "nrf52840-dk", "nucleo-f072rb", "nucleo-f411re", "nucleo-f446re",
+        "nucleo-h743zi", "nucleo-l4r5zi", "nucleo-l552ze-q", "raspberry-pi-pico", "stm32f4-discovery",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(set(hardware.names("board")) - set(RESIDENT) - {"host"}))
+def test_a_library_board_says_what_fitting_needs(name: str):
+    board = hardware.find(name, Board)
+    assert board.memory and board.core.clock_hz and board.core.zig_cpu and board.core.gcc_flags
+    assert board.counted_on
+    if board.counted_on in hardware.names("board"):
+        other = hardware.find(board.counted_on, Board)
+        assert other.resident
+        assert (other.core.isa, other.core.fpu, other.core.dsp) == (board.core.isa, board.core.fpu, board.core.dsp)
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ("alu = [2, 1]", "mine.toml: 'timing.alu': 2 is more than 1; needed: [least, most]"),
+        ("alu = [1]", "mine.toml: lacks the key 'timing.alu.1'"),
+        ("alu = [1, -1]", "mine.toml: 'timing.alu.1' is -1; needed: greater than or equal to 0"),
+        (
+            "alu = [1, 1]\nmultiplies = [1, 1]",
+            "mine.toml: has an unknown key 'timing.multiplies'. Did you mean 'multiply'?",
+        ),
+    ],
+)
+def test_a_broken_timing_is_refused(tmp_path: Path, found: str, message: str):
+    whole = (hardware.data_folder("targets") / "chips" / "stm32f072rb.toml").read_text()
+    table = whole[whole.index("[timing]") :].replace("alu = [1, 1]", found, 1)
+    assert message in refusal(tmp_path / "mine.toml", f"{BOARD}\n{table}")
+
+
+@pytest.mark.parametrize("key", ["volts", "amperes_per_hertz", "source"])
+def test_a_power_table_is_whole(tmp_path: Path, key: str):
+    rows = {"volts": "3.0", "amperes_per_hertz": "5e-11", "source": '"a data sheet"'}
+    table = "\n".join(f"{name} = {value}" for name, value in rows.items() if name != key)
+    assert f"lacks the key 'power.{key}'" in refusal(tmp_path / "mine.toml", f"{BOARD}\n[power]\n{table}\n")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -95,18 +143,28 @@ def test_every_chip_has_a_board():
     assert used == set(hardware.names("chip"))
 
 
-@pytest.mark.parametrize("name", RESIDENT)
+def test_every_resident_board_runs_in_qemu_and_most_in_unicorn():
+    assert all(hardware.find(name, Board).emulators.qemu for name in RESIDENT)
+    assert len(IN_UNICORN) >= 4
+
+
+@pytest.mark.parametrize("name", IN_UNICORN)
 def test_unicorn_maps_what_the_firmware_uses(name: str):
     board = hardware.find(name, Board)
     assert board.memory and board.memory.slot and board.memory.io and board.uart and board.timer
-    assert board.emulators.unicorn and board.emulators.qemu
-    mapped = board.emulators.unicorn.regions
-    for region in (board.memory.flash, board.memory.ram, board.memory.slot, board.memory.io):
+    assert board.emulators.unicorn
+    mapped, memory = board.emulators.unicorn.regions, board.memory
+    for region in filter(None, (memory.flash, memory.ram, memory.slot, memory.io, memory.data)):
         assert any(m.origin <= region.origin and region.end <= m.end for m in mapped)
-    for base in (board.uart.base, board.timer.base):
-        assert base % 4096 == 0
-        assert not any(m.origin <= base < m.end for m in mapped)
-    assert len({board.uart.base, board.timer.base}) == 2
+    pages = [base & ~4095 for base in (board.uart.base, board.timer.base or 0, *board.emulators.unicorn.ignored)]
+    for page in pages:
+        assert not any(m.origin <= page < m.end for m in mapped)
+    assert len(set(pages)) == len(pages)
+
+
+def test_unicorn_has_most_boards():
+    assert len(IN_UNICORN) >= 7
+    assert {hardware.find(name, Board).core.isa for name in set(RESIDENT) - set(IN_UNICORN)} == {"armv81m", "rv32"}
 
 
 @pytest.mark.parametrize("name", hardware.names("board"))
@@ -156,7 +214,7 @@ def test_a_described_target_never_changes():
     [
         ("mps2-an368", "there is no target 'mps2-an368'. Did you mean 'mps2-an386'?"),
         ("brian2", "there is no target 'brian2'. Did you mean 'brian2-lsm'?"),
-        ("../boards/host", "there is no target '../boards/host'. Known: " + ", ".join(sorted(hardware.names())) + "."),
+        ("../boards/host", "there is no target '../boards/host'. " + nearest("../boards/host", hardware.names())),
         (
             "cortex-m4f-mps2",
             "'cortex-m4f-mps2' is a chip, not a target. Boards that have it: mps2-an386.",
@@ -243,6 +301,12 @@ BROKEN_BOARDS = [
     ("resident without id", "target_id = 0x1\n", "", "a resident board needs 'target_id'."),
     ("resident without slot", "slot = { origin = 0x20001000, size_bytes = 0x1000 }\n", "", "a resident board needs 'memory.slot'."),
     ("resident without emulator", '[emulators.qemu]\nmachine = "mps2-an386"\n', "", "a resident board needs 'emulators'."),
+    ("minstret with a clock", "[emulators.qemu]", '[timer]\ndriver = "minstret"\nbase = 0\nclock_hz = 1\nsource = "x"\n[emulators.qemu]', "'timer': 'minstret' counts instructions: it has no 'base' and no 'clock_hz'."),
+    ("timer without a clock", "[emulators.qemu]", '[timer]\ndriver = "stm32-tim"\nbase = 0\nsource = "x"\n[emulators.qemu]', "'timer': 'stm32-tim' needs 'base' and 'clock_hz'."),
+    ("frames too small for INFO", "resident = true", "max_payload_bytes = 128\nresident = true", "'max_payload_bytes' is 128; needed: greater than or equal to 256."),
+    ("frames of odd length", "resident = true", "max_payload_bytes = 258\nresident = true", "'max_payload_bytes' is 258; needed: a multiple of 4."),
+    ("shift too large", "machine =", "icount_shift = 11\nmachine =", "'emulators.qemu.icount_shift' is 11; needed: less than or equal to 10."),
+    ("data over io", "io = {", "data = { origin = 0x20002ffc, size_bytes = 8 }\nio = {", "'memory': 'data' overlaps 'io'."),
     ("not TOML", "resident = true", "resident = ", "is not TOML: Invalid value (at line 6, column 12)."),
 ]  # fmt: skip
 

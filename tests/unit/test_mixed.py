@@ -326,6 +326,16 @@ def test_the_command_line_shows_the_front_and_takes_options(tmp_path: Path, caps
     assert parse_program((tmp_path / "given" / "program.nd").read_text(), given_params(tmp_path)).numerics == "native"
 
 
+@pytest.mark.parametrize("option", [["--max-loss", "1"], ["--quantize", "weight_bits=4"]])
+def test_all_boards_at_once_take_no_widths(option: list[str], tmp_path: Path):
+    from neurodeploy.ir.text import to_files
+
+    for name, content in to_files(network(), "net").items():
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match="--all-boards takes no --quantize and no --max-loss"):
+        app(["compile", str(tmp_path / "net.nd"), "--all-boards", *option])
+
+
 def given_params(folder: Path) -> dict[str, np.ndarray]:
     with np.load(folder / "given" / "program.npz") as archive:
         return {key: archive[key] for key in archive.files}
