@@ -37,7 +37,7 @@ def main(
         if quantize is not None or max_loss is not None:
             raise UsageError(
                 "--all-boards takes no --quantize and no --max-loss.",
-                hint="Choose widths for one board: --target NAME.",
+                hint="Choose widths for one: --target NAME.",
             )
         fit.main(model, output, period_ms, data, numerics, method, toolchain, samples, json)
         return
