@@ -120,17 +120,18 @@ static int32_t first_of(const nd_affine_t *a, int32_t row)
     "5:\n" FOUR_ROWS("q0", "q1")        \
     "6:\n"
 
-#define RESCALED                        \
+#define RESCALED(shifted)               \
     "vmov q5[2], q5[0], r0, r4\n"       \
     "vmov q5[3], q5[1], r2, r6\n"       \
     "vmov q6[2], q6[0], r8, r12\n"      \
     "vmov q6[3], q6[1], r10, lr\n"      \
     "vmla.s32 q5, q6, r5\n"             \
-    "ldrd r0, r2, [sp]\n"               \
-    "vshl.s32 q5, r0\n"                 \
+    "ldrd r0, r2, [sp]\n" shifted       \
     "vldrw.u32 q6, [r1], #16\n"         \
     "vrmulh.s32 q5, q5, q6\n"           \
     "vqmovnb.s32 q5, q5\n"
+
+#define SHIFTED "vshl.s32 q5, r0\n"
 
 /* Where fewer than four rows are left, the last four come, some of them again. */
 #define NEXT_FOUR(y_bytes)              \
@@ -163,12 +164,17 @@ KERNEL(to_i32)
 
 KERNEL(to_i16)
 {
-    __asm volatile(BEGIN("1") SUMS RESCALED "vstrh.32 q5, [r3], #8\n" NEXT_FOUR("8"));
+    __asm volatile(BEGIN("1") SUMS RESCALED("") "vstrh.32 q5, [r3], #8\n" NEXT_FOUR("8"));
+}
+
+KERNEL(to_i16_shifted)
+{
+    __asm volatile(BEGIN("1") SUMS RESCALED(SHIFTED) "vstrh.32 q5, [r3], #8\n" NEXT_FOUR("8"));
 }
 
 KERNEL(to_i8)
 {
-    __asm volatile(BEGIN("0") SUMS RESCALED "vqmovnb.s16 q5, q5\n"
+    __asm volatile(BEGIN("0") SUMS RESCALED(SHIFTED) "vqmovnb.s16 q5, q5\n"
                                             "vstrb.32 q5, [r3], #4\n" NEXT_FOUR("4"));
 }
 
@@ -230,6 +236,8 @@ static void to_i16(const nd_affine_t *a, const int16_t *x, int16_t *y)
     }
 }
 
+#define to_i16_shifted to_i16
+
 static void to_i8(const nd_affine_t *a, const int16_t *x, int8_t *y)
 {
     const int32_t *stream = a->weights;
@@ -264,6 +272,11 @@ void nd_affine_i8_i32(const nd_affine_t *a, const int16_t *x, int32_t *y)
 void nd_affine_i8_i16(const nd_affine_t *a, const int16_t *x, int16_t *y)
 {
     ALL_ROWS(to_i16, int16_t)
+}
+
+void nd_affine_i8_i16_shifted(const nd_affine_t *a, const int16_t *x, int16_t *y)
+{
+    ALL_ROWS(to_i16_shifted, int16_t)
 }
 
 void nd_affine_i8_i8(const nd_affine_t *a, const int16_t *x, int8_t *y)

@@ -24,8 +24,10 @@ typedef struct {
     int32_t pre;          /* y = saturate(((sum << pre) * mult + 2^31) >> 32) */
 } nd_affine_t;
 
+/* nd_affine_i8_i16 is for pre = 0. */
 void nd_affine_i8_i32(const nd_affine_t *a, const int16_t *x, int32_t *y);
 void nd_affine_i8_i16(const nd_affine_t *a, const int16_t *x, int16_t *y);
+void nd_affine_i8_i16_shifted(const nd_affine_t *a, const int16_t *x, int16_t *y);
 void nd_affine_i8_i8(const nd_affine_t *a, const int16_t *x, int8_t *y);
 void nd_affine_i16_i32(const nd_affine_t *a, const int16_t *x, int32_t *y);
 void nd_affine_i16_i16(const nd_affine_t *a, const int16_t *x, int16_t *y);
