@@ -174,8 +174,9 @@ KERNEL(to_i16_shifted)
 
 KERNEL(to_i8)
 {
-    __asm volatile(BEGIN("0") SUMS RESCALED(SHIFTED) "vqmovnb.s16 q5, q5\n"
-                                            "vstrb.32 q5, [r3], #4\n" NEXT_FOUR("4"));
+    __asm volatile(BEGIN("0") SUMS RESCALED(SHIFTED)
+                   "vqmovnb.s16 q5, q5\n"
+                   "vstrb.32 q5, [r3], #4\n" NEXT_FOUR("4"));
 }
 
 #else
