@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from neurodeploy.backends.c_ops import STORED, literal
+from neurodeploy.ir.fixed import LUT_SIZE, lut_table
+from neurodeploy.passes.quantize_plan import GATE_SCALE, UNIT_SCALE
 
 KEYWORDS: frozenset[str] = frozenset(
     (
@@ -16,6 +19,13 @@ KEYWORDS: frozenset[str] = frozenset(
         *("float", "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed"),
         *("sizeof", "static", "struct", "switch", "typedef", "union", "unsigned", "void", "volatile", "while", "and"),
         *("or", "not", "xor", "bool", "true", "false", "NULL", "memcpy", "memset", "offsetof", "asm", "main"),
+        # C++ reads the headers too
+        *("and_eq", "alignas", "alignof", "bitand", "bitor", "catch", "class", "compl", "concept", "const_cast"),
+        *("constexpr", "decltype", "delete", "dynamic_cast", "explicit", "export", "friend", "mutable", "namespace"),
+        *("new", "noexcept", "not_eq", "nullptr", "operator", "or_eq", "private", "protected", "public"),
+        *("reinterpret_cast", "requires", "static_assert", "static_cast", "template", "this", "thread_local", "throw"),
+        *("try", "typeid", "typename", "using", "virtual", "wchar_t", "xor_eq", "char16_t", "char32_t", "char8_t"),
+        *("consteval", "constinit", "co_await", "co_return", "co_yield"),
         # what the writers of code name things
         *("i", "j", "k", "l", "m", "n", "p", "q", "acc", "best", "at", "state", "in", "out", "s", "v"),
     )
@@ -24,6 +34,12 @@ KEYWORDS: frozenset[str] = frozenset(
 RESERVED = re.compile(
     r"_[A-Z_]\w*|nd_\w*|ND_\w*|u?int\w*_t|size_t|ptrdiff_t|U?INT\w*_(MIN|MAX|C)|(SIZE|PTRDIFF)_(MIN|MAX)"
 )
+
+
+@functools.cache
+def _tanh() -> np.ndarray:
+    """The table of tanh as ``firmware/core/nd_tables.c`` has it."""
+    return lut_table(np.tanh, GATE_SCALE, UNIT_SCALE)
 
 
 def identifier(name: str) -> str:
@@ -44,6 +60,7 @@ class Constants:
     nbytes: dict[str, int] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     weights: set[str] = field(default_factory=set)  # those that products read
+    headers: set[str] = field(default_factory=set)  # of tables that the core has
 
     def fresh(self, stem: str) -> str:
         name = base = f"{self.prefix}_{identifier(stem)}"
@@ -57,6 +74,10 @@ class Constants:
     def array(self, stem: str, data: np.ndarray, dtype: str, note: str = "", align: int = 0) -> str:
         """The C name of an array with that data."""
         key = (f"{dtype}{align}", hashlib.sha256(data.tobytes()).digest())
+        if dtype == "i16" and data.shape == (LUT_SIZE,) and np.array_equal(data, _tanh()):
+            self.headers.add("nd_tables.h")
+            self.nbytes["nd_tanh_table"] = data.nbytes
+            return "nd_tanh_table"
         if key not in self.defined:
             name = self.defined[key] = self.fresh(stem)
             aligned = f" ND_ALIGNED({align})" if align else ""
