@@ -9,7 +9,7 @@ import pytest
 
 from neurodeploy import hardware
 from neurodeploy.backends import backend, c_build, runner
-from neurodeploy.backends.c_layouts import PAIRS, PLAIN
+from neurodeploy.backends.c_layouts import BLOCKS, PAIRS, PLAIN
 from neurodeploy.deploy import emulator
 from neurodeploy.ir import fixed, interpret
 from neurodeploy.ir.build import Builder
@@ -202,7 +202,7 @@ def products():
     return [p for p in made if p.stages[0].graph.tensor("x").size < 40 or "int16" not in p.name]
 
 
-@pytest.mark.parametrize("layout", [PLAIN, PAIRS], ids=lambda v: v.name)
+@pytest.mark.parametrize("layout", [PLAIN, PAIRS, BLOCKS], ids=lambda v: v.name)
 def test_products_of_every_shape_are_exact(layout):
     programs = products()
     built = build(programs, layout).compile()
@@ -216,7 +216,7 @@ def test_products_of_every_shape_are_exact(layout):
 
 
 @pytest.mark.board
-@pytest.mark.parametrize("board", ["mps2-an386", "mps2-an500", "mps2-an505"])
+@pytest.mark.parametrize("board", ["mps2-an386", "mps2-an500", "mps2-an505", "mps3-an547"])
 def test_the_assembly_is_exact(board):
     """The kernels as the board runs them: shapes that are no multiples of anything, sums and rescaled."""
     if not emulator.available(board):
