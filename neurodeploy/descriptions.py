@@ -79,17 +79,20 @@ class Memory(Sourced):
     """Where things lie. ``flash`` holds the firmware (vector table first), ``ram`` its data and stack.
 
     A resident board also has ``slot``, where a model image is loaded at run time (it is linked for that address, code
-    and data together), and ``io``, where inputs and outputs pass. No two of them overlap.
+    and data together), and ``io``, where inputs and outputs pass. Where the slot is flash, ``data`` is RAM for a
+    model's variables and state. No two of them overlap.
     """
 
     flash: Region
     ram: Region
     slot: Region | None = None
     io: Region | None = None
+    data: Region | None = None
 
     @model_validator(mode="after")
     def _disjoint(self) -> Self:
-        regions = [(name, getattr(self, name)) for name in ("flash", "ram", "slot", "io") if getattr(self, name)]
+        names = ("flash", "ram", "slot", "io", "data")
+        regions = [(name, getattr(self, name)) for name in names if getattr(self, name)]
         for i, (name, region) in enumerate(regions):
             for other_name, other in regions[:i]:
                 if region.overlaps(other):
@@ -100,37 +103,63 @@ class Memory(Sourced):
 class Uart(Sourced):
     """A polled serial port. ``clock_hz`` is the clock that its divider divides.
 
-    ``rx_irq`` is the number of its receive interrupt, which wakes the sleeping core (it is never taken).
+    ``rx_irq`` is the number of its receive interrupt, which wakes the sleeping core (it is never taken). ``tx_pin`` and
+    ``rx_pin`` are for chips that route it to any pin.
     """
 
-    driver: Literal["cmsdk"]
+    driver: Literal["cmsdk", "stm32-usart", "nrf51-uart", "pl011", "ns16550", "sifive-uart"]
     base: Address
     clock_hz: Hz
     rx_irq: Annotated[int, Field(ge=0, lt=496)]
     baud: Annotated[int, Field(gt=0)] = 115200
+    tx_pin: Annotated[int, Field(ge=0, lt=256)] | None = None
+    rx_pin: Annotated[int, Field(ge=0, lt=256)] | None = None
 
 
 class Timer(Sourced):
-    """A free-running hardware counter of ``bits`` bits that ticks at ``clock_hz``."""
+    """A free-running hardware counter of ``bits`` bits that ticks at ``clock_hz``.
 
-    driver: Literal["cmsdk-dual"]
-    base: Address
-    clock_hz: Hz
+    ``minstret`` is RISC-V's own counter of instructions: a register of the core, without a ``base`` or a clock.
+    """
+
+    driver: Literal["cmsdk-dual", "sse-counter", "stm32-tim", "nrf51-timer", "stellaris-watchdog", "minstret"]
+    base: Address | None = None
+    clock_hz: Hz | None = None
     bits: Literal[16, 32] = 32
+
+    @model_validator(mode="after")
+    def _clocked(self) -> Self:
+        given = [key for key in ("base", "clock_hz") if getattr(self, key) is not None]
+        if self.driver == "minstret" and given:
+            raise ValueError(f"'minstret' counts instructions: it has no {' and no '.join(map(repr, given))}")
+        if self.driver != "minstret" and len(given) < 2:
+            raise ValueError(f"'{self.driver}' needs 'base' and 'clock_hz'")
+        return self
 
 
 class Qemu(Table):
-    """QEMU's name of the machine; its ``-cpu`` only where the machine leaves a choice."""
+    """QEMU's name of the machine; its ``-cpu`` only where the machine leaves a choice.
+
+    An instruction takes ``2^icount_shift`` ns of the machine's time. ``timer_hz`` is given where QEMU runs the board's
+    timer at another clock than the board does.
+    """
 
     machine: Text
     cpu: Text | None = None
+    icount_shift: Annotated[int, Field(ge=0, le=10)] = 10
+    timer_hz: Hz | None = None
 
 
 class Unicorn(Table):
-    """``cpu`` is unicorn's constant ``UC_CPU_ARM_<cpu>``; ``regions`` are mapped as RAM before the firmware loads."""
+    """``cpu`` is unicorn's constant ``UC_CPU_ARM_<cpu>``; ``regions`` are mapped as RAM before the firmware loads.
+
+    ``ignored`` are pages of registers that the firmware sets up and that don't matter here (clocks, pins): writes go
+    nowhere, reads give 1.
+    """
 
     cpu: Annotated[str, Field(pattern=r"^CORTEX_M\w+$")]
     regions: Annotated[tuple[Region, ...], Field(strict=False, min_length=1)]
+    ignored: Annotated[tuple[Address, ...], Field(strict=False)] = ()
 
 
 class Emulators(Table):
@@ -170,6 +199,7 @@ class Board(Target):
 
     ``port`` is the folder ``firmware/ports/<port>``. ``resident``: our firmware lives on the board and takes models
     over the serial line; it answers with ``target_id`` (32 bits). Without it the board is for libraries and fit checks.
+    ``max_payload_bytes`` is the most that one frame carries; the firmware's RAM holds two of that size.
     """
 
     kind: Literal["board"]
@@ -179,6 +209,7 @@ class Board(Target):
     core: Core
     port: Text | None = None
     target_id: Annotated[int, Field(gt=0, lt=2**32)] | None = None
+    max_payload_bytes: Annotated[int, Field(ge=256, le=4096, multiple_of=4)] = 4096
     memory: Memory | None = None
     uart: Uart | None = None
     timer: Timer | None = None
@@ -206,10 +237,10 @@ class Board(Target):
 
     @property
     def ram_bytes(self) -> int | None:
-        """Room for a model's state (the slot of a resident board, else the RAM), None if unlimited."""
+        """Room for a model's state (the slot of a resident board or its ``data``, else the RAM), None if unlimited."""
         if self.memory is None:
             return None
-        return (self.memory.slot or self.memory.ram).size_bytes
+        return (self.memory.data or self.memory.slot or self.memory.ram).size_bytes
 
 
 # ------------------------------------------------------------------------------------------------------ crossbars

@@ -12,7 +12,10 @@
 #define ND_LINK_VERSION 1u
 #define ND_LINK_HEADER_BYTES 8u
 #define ND_LINK_CRC_BYTES 4u
+/* A board with little memory is built with a smaller one, and PING tells it. */
+#ifndef ND_LINK_MAX_PAYLOAD
 #define ND_LINK_MAX_PAYLOAD 4096u
+#endif
 #define ND_LINK_MAX_FRAME (ND_LINK_HEADER_BYTES + ND_LINK_MAX_PAYLOAD + ND_LINK_CRC_BYTES)
 
 /* What nd_link_feed says about the byte it got. A damaged frame is dropped: its sequence number can't be trusted. */

@@ -34,6 +34,8 @@ Files = Mapping[str, bytes]
 #: isa -> folders of ``firmware/kernels`` for it, the most special first; a file found earlier wins.
 KERNEL_FOLDERS = {"armv81m": ("armv81m", "armv7em"), "armv8m": ("armv7em",), "armv7em": ("armv7em",),
                   "armv7m": ("armv7m",), "armv6m": ("armv6m",), "rv32": ("rv32",), "host": ()}  # fmt: skip
+#: isa -> the folder of ``firmware/ports`` with its processors' start-up code, where it isn't the Cortex-Ms'.
+START_FOLDERS = {"rv32": "riscv"}
 LINK = ("-Wl,--gc-sections",)
 IMAGE_HEAD = ".nd_image"
 IMAGE_LENGTH_AT, IMAGE_CRC_AT, IMAGE_CRC_FROM = 8, 12, 16  # offsets in nd_image_t
@@ -210,8 +212,8 @@ def _with_board_headers(sources: Files, board: Board) -> dict[str, bytes]:
 def build_image(files: Files, target: str | Board, tool: str | None = None, opt: str = "-O2") -> Image:
     """Compile and link a model for the slot of a resident board; ``files`` hold a table made by :func:`image_table`.
 
-    Raises :class:`TargetError` for a board without a slot, :class:`BuildError` with the compiler's first words, or
-    saying by how much the model is too big.
+    Raises :class:`TargetError` for a board without a slot or a model that is too big for it, :class:`BuildError` with
+    the compiler's first words.
     """
     board = _resident(target)
     compiler = toolchain(board, tool)
@@ -219,13 +221,29 @@ def build_image(files: Files, target: str | Board, tool: str | None = None, opt:
     ports = hardware.data_folder("firmware") / "ports"
     sources = _with_board_headers(with_core(files, board), board) | {
         "nd_mem.c": (ports / "nd_mem.c").read_bytes(),
-        "image.ld": _script(ports / "image.ld", board),
+        "image.ld": _script(ports / ("image_flash.ld" if board.memory and board.memory.data else "image.ld"), board),
     }
     name = f"{_digest('image', sorted(sources.items()), flags, LINK, compiler.label, compiler.command)}.elf"
     elf = cache_folder() / name
     if not elf.exists():
-        elf = _link(sources, compiler, flags, board, "image.ld", name)
+        try:
+            elf = _link(sources, compiler, flags, board, "image.ld", name)
+        except BuildError as error:
+            raise _too_big(error, board) or error from None
     return Image(_flatten(elf, board), _measure([elf]), board.name, compiler.label, flags)
+
+
+def _too_big(error: BuildError, board: Board) -> TargetError | None:
+    """What a linker says of a full region (GNU's and zig's word it differently), in our words."""
+    found = re.search(r"region [`'](slot|data)'.*overflowed by (\d+) bytes", str(error))
+    if found is None:
+        return None
+    kind, room = ("RAM", board.ram_bytes) if found[1] == "data" else ("flash", board.flash_bytes)
+    return TargetError(
+        f"the model is too big by {found[2]} B or more; there are {room} B of {kind} for it.",
+        place=board.name,
+        hint="Take a smaller model or a larger board.",
+    )
 
 
 def image_table(stages: Sequence[str], headers: Sequence[str], model_hash: bytes) -> bytes:
@@ -260,10 +278,12 @@ def build_firmware(target: str | Board, tool: str | None = None, opt: str = "-O2
     """The resident firmware of a board, from the cache if these very sources were built before."""
     board = _resident(target)
     compiler = toolchain(board, tool)
-    flags = compile_flags(compiler, board, opt)
+    flags = (*compile_flags(compiler, board, opt), f"-DND_LINK_MAX_PAYLOAD={board.max_payload_bytes}u")
     root = hardware.data_folder("firmware")
     port = root / "ports" / str(board.port)
-    paths = [*(root / "ports").glob("*.[ch]"), *(root / "ports" / "resident").glob("*.[ch]"), *port.glob("*.[ch]")]
+    start = root / "ports" / START_FOLDERS.get(board.core.isa, "cortexm")
+    folders = (root / "ports", root / "ports" / "resident", start, port)
+    paths = [path for folder in folders for path in folder.glob("*.[ch]")]
     sources = with_core({p.name: p.read_bytes() for p in paths} | {"nd_board.h": _board_header(board)}, board)
     sources = _with_board_headers(sources, board) | {"firmware.ld": _script(port / "firmware.ld", board)}
     digest = bytes.fromhex(_digest("firmware", sorted(sources.items()), flags, LINK, compiler.label))
@@ -292,17 +312,28 @@ def _numbers(board: Board) -> dict[str, int]:
     if not (memory and memory.slot and memory.io and uart and timer and board.target_id):
         raise TargetError("lacks memory, uart or timer.", place=board.name)
     regions = {"FLASH": memory.flash, "RAM": memory.ram, "SLOT": memory.slot, "IO": memory.io}
+    regions["DATA"] = memory.data or memory.slot
+    pins = {"UART_TX_PIN": uart.tx_pin, "UART_RX_PIN": uart.rx_pin}
     return {
         "TARGET_ID": board.target_id,
         "UART_BASE": uart.base,
         "UART_CLOCK_HZ": uart.clock_hz,
         "UART_BAUD": uart.baud,
         "UART_RX_IRQ": uart.rx_irq,
-        "TIMER_BASE": timer.base,
-        "TIMER_HZ": timer.clock_hz,
+        _is("UART", uart.driver): 1,
+        _is("TIMER", timer.driver): 1,
+        "TIMER_BASE": timer.base or 0,
+        "TIMER_HZ": timer.clock_hz or 0,
+        **{name: pin for name, pin in pins.items() if pin is not None},
+        **({"SLOT_IS_FLASH": 1} if memory.data else {}),
         **{f"{name}_ORIGIN": region.origin for name, region in regions.items()},
         **{f"{name}_BYTES": region.size_bytes for name, region in regions.items()},
     }
+
+
+def _is(what: str, driver: str) -> str:
+    """The name by which a port knows that it drives a device of the board."""
+    return f"{what}_IS_{driver.upper().replace('-', '_')}"
 
 
 def _board_header(board: Board) -> bytes:
@@ -386,10 +417,11 @@ def _flatten(path: Path, board: Board) -> bytes:
     """The bytes that go into the slot, with length and CRC filled in."""
     origin = _numbers(board)["SLOT_ORIGIN"]
     with _open_elf(path) as elf:
-        marks = elf.get_section_by_name(".symtab").get_symbol_by_name("nd_image_bss_start")
-        data = bytearray(marks[0]["st_value"] - origin)
+        marks = elf.get_section_by_name(".symtab").get_symbol_by_name("nd_image_end")
+        size_bytes = marks[0]["st_value"] - origin
+        data = bytearray(size_bytes + (-size_bytes % 4 if board.memory and board.memory.data else 0))  # flash: words
         for section in elf.iter_sections():
-            if section["sh_flags"] & 2 and section["sh_type"] != "SHT_NOBITS":
+            if section["sh_flags"] & 2 and section["sh_type"] != "SHT_NOBITS" and section["sh_size"]:
                 at = section["sh_addr"] - origin
                 data[at : at + section["sh_size"]] = section.data()
     struct.pack_into("<I", data, IMAGE_LENGTH_AT, len(data))

@@ -69,7 +69,7 @@ PAIRS = Layout("pairs", 2, columns=4, align=2, stream=_pairs, minimum=-127, pack
 LAYOUTS: Mapping[str, Layout] = {layout.name: layout for layout in (PLAIN, PAIRS)}
 
 #: isa of a core -> the layout of its kernels; others read the plain one.
-_OF_ISA: Mapping[str, Layout] = {"armv7em": PAIRS, "armv8m": PAIRS}
+_OF_ISA: Mapping[str, Layout] = {"armv7em": PAIRS, "armv8m": PAIRS, "armv81m": PAIRS}
 
 
 def layout_of(board: Board) -> Layout:

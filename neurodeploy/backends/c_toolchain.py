@@ -29,7 +29,10 @@ CODE = (
 )
 #: isa -> the cross compiler that the name ``gcc`` stands for, where it isn't arm-none-eabi-gcc.
 CROSS_GCC = {"rv32": "riscv64-unknown-elf-gcc"}
+CROSS_PACKAGES = {"rv32": "gcc-riscv64-unknown-elf"}
 ZIG_ONLY = ("-fno-sanitize=all", "-Wno-unused-command-line-argument")
+#: For the cross compilers above, which Debian has without a C library: their own stdint.h, builtins all the same.
+NO_LIBC = ("-ffreestanding", "-fbuiltin")
 BOARD_ONLY = ("-g0", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables")
 
 
@@ -62,7 +65,8 @@ def toolchain(target: str | Board, name: str | None = None) -> Toolchain:
         if command:
             return Toolchain(candidate, command, _version(command))
     if name == "gcc" and board.core.isa != "host":
-        hint = "Install it (Debian: apt install gcc-arm-none-eabi), or use --toolchain zig."
+        package = CROSS_PACKAGES.get(board.core.isa, "gcc-arm-none-eabi")
+        hint = f"Install it (Debian: apt install {package}), or use --toolchain zig."
     elif name in ("gcc", "clang"):
         hint = f"Install {name}, or use --toolchain zig."
     else:
@@ -119,4 +123,4 @@ def compile_flags(tool: Toolchain, board: Board, opt: str) -> tuple[str, ...]:
         return (*flags, "-fPIC", *(ZIG_ONLY if tool.name == "zig" else ()))
     if tool.name == "zig":
         return ("-target", str(board.core.zig_target), f"-mcpu={board.core.zig_cpu}", *flags, *BOARD_ONLY, *ZIG_ONLY)
-    return (*board.core.gcc_flags, *flags, *BOARD_ONLY)
+    return (*board.core.gcc_flags, *flags, *(NO_LIBC if board.core.isa in CROSS_GCC else ()), *BOARD_ONLY)

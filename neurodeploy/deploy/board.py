@@ -168,7 +168,7 @@ def _record(board: link.Board, target: hardware.Board, image: c_build.Image, inf
     said = link.record(board)
     port, running = said.pop("port"), said.pop("emulator")
     where = f"{target.title}, {'emulated by ' + running if running else 'on ' + port}, over its serial line"
-    installed = [emulators.label(name) for name in emulators.available(target)]
+    installed = [emulators.label(name, target) for name in emulators.available(target)]
     not_run = [
         {"what": name, "why": "installed, but another emulator was asked for"}
         for name in installed

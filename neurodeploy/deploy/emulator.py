@@ -19,7 +19,7 @@ from neurodeploy.errors import DeviceError, MissingExtraError, UsageError, neare
 
 # Emulator -> the module that is run as a process of its own.
 EMULATORS = {"unicorn": "neurodeploy.deploy.emulator_unicorn", "qemu": "neurodeploy.deploy.emulator_qemu"}
-NS_PER_INSTRUCTION = 1 << emulator_qemu.ICOUNT_SHIFT  # in both
+UNICORN_SHIFT = 10  # an instruction takes 2^10 ns of timer time: see nd_unicorn.c
 START_S = 60.0
 
 
@@ -28,13 +28,14 @@ def available(target: str | hardware.Board) -> list[str]:
     board = as_board(target)
     described = board.emulators
     found = ["unicorn"] if described.unicorn and importlib.util.find_spec("unicorn") else []
-    return found + (["qemu"] if described.qemu and emulator_qemu.version() else [])
+    return found + (["qemu"] if described.qemu and emulator_qemu.version(emulator_qemu.program(board)) else [])
 
 
-def label(emulator: str) -> str:
+def label(emulator: str, board: hardware.Board) -> str:
     """Name and version, and what its counts rest on; what a report prints."""
-    if emulator == "qemu":
-        return f"QEMU {emulator_qemu.version()} -icount shift={emulator_qemu.ICOUNT_SHIFT}"
+    qemu = board.emulators.qemu
+    if emulator == "qemu" and qemu:
+        return f"QEMU {emulator_qemu.version(emulator_qemu.program(board))} -icount shift={qemu.icount_shift}"
     from importlib.metadata import version
 
     return f"unicorn {version('unicorn')}"
@@ -58,11 +59,13 @@ def open_board(
             yield _checked(board, described, firmware)
         return
     name = _choose(described, emulator)
+    qemu = described.emulators.qemu if name == "qemu" else None
+    shift, timer_hz = (qemu.icount_shift, qemu.timer_hz) if qemu else (UNICORN_SHIFT, None)
     with (
         _process(name, described, firmware.path) as url,
-        link.Board(url, ns_per_instruction=NS_PER_INSTRUCTION, name=described.name) as board,
+        link.Board(url, ns_per_instruction=1 << shift, timer_hz=timer_hz, name=described.name) as board,
     ):
-        board.emulator = label(name)
+        board.emulator = label(name, described)
         yield _checked(board, described, firmware)
 
 
@@ -85,8 +88,14 @@ def _choose(board: hardware.Board, emulator: str) -> str:
         raise UsageError(f"'{board.name}' doesn't run in '{emulator}'.", hint=f"It runs in: {', '.join(known)}.")
     raise MissingExtraError(
         f"no emulator of '{board.name}' is installed." if emulator == "auto" else f"'{emulator}' isn't installed.",
-        hint="Install one: pip install unicorn, or (Debian) apt install qemu-system-arm",
+        hint="Install one: " + ", or (Debian) ".join(_to_install(board)) + ".",
     )
+
+
+def _to_install(board: hardware.Board) -> list[str]:
+    emulators = board.emulators
+    ways = ["pip install unicorn"] if emulators.unicorn else []
+    return ways + ([f"apt install {emulator_qemu.package(board)}"] if emulators.qemu else [])
 
 
 @contextmanager

@@ -4,8 +4,8 @@ A process of its own::
 
     python -m neurodeploy.deploy.emulator_qemu --target mps2-an386 --firmware firmware.elf
 
-It prints ``port N``, and ends QEMU when its standard input closes. ``-icount shift=10`` lets every instruction take
-2^10 ns of the machine's time, which makes its timer an exact instruction counter.
+It prints ``port N``, and ends QEMU when its standard input closes. ``-icount shift=N`` lets every instruction take
+2^N ns of the machine's time, which makes its timer an exact instruction counter.
 """
 
 from __future__ import annotations
@@ -24,16 +24,23 @@ from neurodeploy.backends.c_toolchain import as_board
 from neurodeploy.errors import DeviceError, MissingExtraError, NeurodeployError, TargetError
 from neurodeploy.hardware import Board
 
-PROGRAM = "qemu-system-arm"
-ICOUNT_SHIFT = 10
+
+def program(board: Board) -> str:
+    """The program that emulates this board's processor."""
+    return "qemu-system-riscv32" if board.core.isa == "rv32" else "qemu-system-arm"
+
+
+def package(board: Board) -> str:
+    """Debian's package that holds it."""
+    return "qemu-system-misc" if board.core.isa == "rv32" else "qemu-system-arm"
 
 
 @functools.cache
-def version() -> str | None:
+def version(program: str) -> str | None:
     """QEMU's version, None if it isn't installed."""
-    if not shutil.which(PROGRAM):
+    if not shutil.which(program):
         return None
-    said = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, timeout=60, check=False).stdout
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60, check=False).stdout
     found = re.search(r"version (\S+)", said)
     return found.group(1) if found else "unknown"
 
@@ -43,16 +50,18 @@ def start(board: Board, firmware: Path, server: socket.socket) -> subprocess.Pop
     described = board.emulators.qemu
     if described is None:
         raise TargetError("has no emulator 'qemu'.", place=board.name, hint="Choose --emulator unicorn.")
-    if version() is None:
+    if version(program(board)) is None:
+        other = ", or use --emulator unicorn" if board.emulators.unicorn else ""
         raise MissingExtraError(
-            f"'{PROGRAM}' isn't installed.",
-            hint="Install it (Debian: apt install qemu-system-arm), or use --emulator unicorn.",
+            f"'{program(board)}' isn't installed.", hint=f"Install it (Debian: apt install {package(board)}){other}."
         )
     cpu = ("-cpu", described.cpu) if described.cpu else ()
+    bios = ("-bios", "none") if board.core.isa == "rv32" else ()
     line = f"socket,id=line,fd={server.fileno()},server=on,wait=off,nodelay=on"
     command = [
-        PROGRAM, "-M", described.machine, *cpu, "-kernel", str(firmware), "-icount", f"shift={ICOUNT_SHIFT}",
-        "-display", "none", "-monitor", "none", "-nodefaults", "-chardev", line, "-serial", "chardev:line",
+        program(board), "-M", described.machine, *cpu, *bios, "-kernel", str(firmware),
+        "-icount", f"shift={described.icount_shift}", "-display", "none", "-monitor", "none", "-nodefaults",
+        "-chardev", line, "-serial", "chardev:line",
     ]  # fmt: skip
     return subprocess.Popen(
         command, pass_fds=[server.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE

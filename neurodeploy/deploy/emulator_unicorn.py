@@ -26,9 +26,13 @@ from neurodeploy.errors import DeviceError, NeurodeployError, TargetError, requi
 from neurodeploy.hardware import Board
 
 # CPUID of each core as QEMU has it (Arm's technical reference manuals, register CPUID).
-CPUID = {"CORTEX_M3": 0x410FC231, "CORTEX_M4": 0x410FC240, "CORTEX_M7": 0x411FC272, "CORTEX_M33": 0x410FD213}
+CPUID = {
+    "CORTEX_M0": 0x410CC200, "CORTEX_M3": 0x410FC231, "CORTEX_M4": 0x410FC240, "CORTEX_M7": 0x411FC272,
+    "CORTEX_M33": 0x410FD213,
+}  # fmt: skip
 SYSTEM_CONTROL = 0xE000E000
 PAGE = 0x1000
+HARD_FAULT = 3  # the exception's number
 NEVER = 0xFFFFFFFE  # emulation runs until it is stopped
 # Fault status for what unicorn says: IACCVIOL or IBUSERR for fetches, PRECISERR for data (Armv7-M ARM, B3.2.15).
 CFSR_FETCH, CFSR_DATA, CFSR_UNDEFINED = 1 << 8, 1 << 9, 1 << 16
@@ -51,7 +55,7 @@ class UnicornBoard:
         self._state = ctypes.create_string_buffer(self._lib.nd_emulated_bytes())
         self._buffer = ctypes.create_string_buffer(1 << 16)
         stop = ctypes.cast(self._raw.uc_emu_stop, ctypes.c_void_p)
-        self._lib.nd_emulated_init(self._state, board.timer.clock_hz, CPUID[described.cpu], stop)
+        self._lib.nd_emulated_init(self._state, board.timer.clock_hz or 0, CPUID[described.cpu], stop, self._uc._uch)
         self._memory = []
         for region in described.regions:
             block = ctypes.create_string_buffer(region.size_bytes + PAGE)
@@ -59,9 +63,11 @@ class UnicornBoard:
             self._memory.append(block)
             self._uc.mem_map_ptr(region.origin, region.size_bytes, unicorn.UC_PROT_ALL, aligned)
             self._lib.nd_emulated_region(self._state, region.origin, region.size_bytes, aligned)
-        self._device(board.uart.base, "nd_uart")
-        self._device(board.timer.base, "nd_timer")
+        self._device(board.uart.base, f"nd_{board.uart.driver}")
+        self._device(board.timer.base or 0, f"nd_{board.timer.driver}")
         self._device(SYSTEM_CONTROL, "nd_system")
+        for base in described.ignored:
+            self._device(base, "nd_ignored")
         self._hook_blocks()
         self._vectors = board.memory.flash.origin
         _load(self._uc, firmware)
@@ -69,7 +75,8 @@ class UnicornBoard:
         self.exchange(b"")
 
     def _device(self, base: int, name: str) -> None:
-        read, write = (ctypes.cast(self._lib[f"{name}_{way}"], ctypes.c_void_p) for way in ("read", "write"))
+        symbol = name.replace("-", "_")
+        read, write = (ctypes.cast(self._lib[f"{symbol}_{way}"], ctypes.c_void_p) for way in ("read", "write"))
         state = ctypes.addressof(self._state)
         page = base & ~(PAGE - 1)
         self._check(self._raw.uc_mmio_map(self._uc._uch, page, PAGE, read, state, write, state))
@@ -93,6 +100,7 @@ class UnicornBoard:
 
     def _reset(self) -> None:
         self._lib.nd_emulated_reset(self._state)
+        self._uc.reg_write(self._c.arm_const.UC_ARM_REG_IPSR, 0)
         self._uc.reg_write(self._c.arm_const.UC_ARM_REG_SP, self._word(self._vectors))
         self._pc = self._word(self._vectors + 4)
 
@@ -108,6 +116,7 @@ class UnicornBoard:
         data = error.errno in (self._c.UC_ERR_READ_UNMAPPED, self._c.UC_ERR_WRITE_UNMAPPED)
         self._lib.nd_emulated_fault(self._state, CFSR_FETCH if fetch else CFSR_DATA if data else CFSR_UNDEFINED)
         self._uc.reg_write(regs.UC_ARM_REG_SP, sp)
+        self._uc.reg_write(regs.UC_ARM_REG_IPSR, HARD_FAULT)
         self._pc = self._word(self._vectors + 12)
 
     def _go(self) -> bool:
@@ -151,10 +160,11 @@ class UnicornBoard:
 
 def _devices() -> ctypes.CDLL:
     folder = hardware.data_folder("firmware") / "ports" / "unicorn"
-    lib = ctypes.CDLL(str(c_build.compile_shared({p.name: p.read_bytes() for p in folder.glob("*.c")})))
+    lib = ctypes.CDLL(str(c_build.compile_shared({p.name: p.read_bytes() for p in folder.glob("*.[ch]")})))
     lib.nd_emulated_instructions.restype = ctypes.c_uint64
     lib.nd_emulated_region.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_void_p]
-    lib.nd_emulated_init.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p]
+    pointer = ctypes.c_void_p
+    lib.nd_emulated_init.argtypes = [pointer, ctypes.c_uint32, ctypes.c_uint32, pointer, pointer]
     return lib
 
 

@@ -41,7 +41,7 @@ class Identity:
     cpuid: int
     slot_origin: int
     slot_bytes: int
-    timer_hz: int
+    timer_hz: int  # 0: it counts instructions
     broken_frames: int
     last_fault: int
 
@@ -84,17 +84,18 @@ class Board:
     """A board with the resident firmware, on a port.
 
     ``ns_per_instruction`` is set for emulated boards, whose timer is driven by executed instructions; then counts are
-    instructions from a step's first to its return. On a real board they are ticks of its timer.
+    instructions from a step's first to its return. ``timer_hz`` is given where the emulated timer ticks at another
+    clock than the board's. On a real board counts are ticks of its timer, or instructions where it counts those.
     Raises :class:`LinkError` if the port can't be opened.
     """
 
     def __init__(
         self, port: str, *, baud: int = 115200, timeout_s: float = 5.0, retries: int = 3,
-        ns_per_instruction: float | None = None, name: str = "board",
+        ns_per_instruction: float | None = None, timer_hz: int | None = None, name: str = "board",
     ) -> None:  # fmt: skip
         serial = require("serial", "board", "a serial port")
         self.port, self.name, self.timeout_s, self.retries = port, name, timeout_s, retries
-        self.ns_per_instruction = ns_per_instruction
+        self.ns_per_instruction, self._timer_hz = ns_per_instruction, timer_hz
         self.emulator: str | None = None
         self.firmware: Firmware | None = None
         self._errors = (serial.SerialException, OSError)
@@ -249,15 +250,18 @@ class Board:
     @property
     def counter_unit(self) -> str:
         """The unit of :attr:`Steps.counts`."""
-        return "instructions" if self.ns_per_instruction else "timer ticks"
+        counts = self.ns_per_instruction or (self._identity or self.ping()).timer_hz == 0
+        return "instructions" if counts else "timer ticks"
 
     def _count(self, ticks: int) -> int:
         info, identity = self._info or self.info(), self._identity or self.ping()
         net = ticks - info.empty_ticks
+        # The empty step that was subtracted is one instruction itself, its return.
+        if identity.timer_hz == 0:
+            return net + 1
         if not self.ns_per_instruction:
             return net
-        # The empty step that was subtracted is one instruction itself, its return.
-        return round(net * 1e9 / identity.timer_hz / self.ns_per_instruction) + 1
+        return round(net * 1e9 / (self._timer_hz or identity.timer_hz) / self.ns_per_instruction) + 1
 
     def _sizes(self, stage: int) -> StageInfo:
         stages = (self._info or self.info()).stages

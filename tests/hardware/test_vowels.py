@@ -26,6 +26,7 @@ from neurodeploy.validate import first_difference, validate
 pytestmark = pytest.mark.board
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BOARDS = [n for n in hardware.names("board") if hardware.find(n, hardware.Board).resident]
+RUNS = [(t, n) for t in BOARDS for n in emulator.EMULATORS if getattr(hardware.find(t, hardware.Board).emulators, n)]
 TEST_SAMPLES = 370
 
 
@@ -53,8 +54,7 @@ def test_whole_test_set(model: str, request: pytest.FixtureRequest) -> None:
     assert run.device and int(run.device.target_id, 16) == hardware.find(target, hardware.Board).target_id
 
 
-@pytest.mark.parametrize("target", BOARDS)
-@pytest.mark.parametrize("name", list(emulator.EMULATORS))
+@pytest.mark.parametrize(("target", "name"), RUNS)
 def test_every_board_in_every_emulator(target: str, name: str) -> None:
     """A tenth of the test set, equal instruction counts wherever it runs."""
     if name not in emulator.available(target):

@@ -3,6 +3,7 @@
 import ctypes
 import struct
 
+from neurodeploy import hardware
 from neurodeploy.backends import c_build
 
 HEADER = b"""
@@ -19,9 +20,9 @@ typedef struct { float v; } tiny_leak_state_t;
 typedef struct { float x; } tiny_leak_in_t;
 typedef struct { float y; } tiny_leak_out_t;
 /* Structs that fit no frame. */
-typedef struct { int16_t last[3000]; } tiny_wide_state_t;
-typedef struct { int16_t x[3000]; } tiny_wide_in_t;
-typedef struct { int16_t y[3000]; } tiny_wide_out_t;
+typedef struct { int16_t last[@WIDTH@]; } tiny_wide_state_t;
+typedef struct { int16_t x[@WIDTH@]; } tiny_wide_in_t;
+typedef struct { int16_t y[@WIDTH@]; } tiny_wide_out_t;
 /* A step of exactly 104 instructions and 256 bytes of stack. */
 typedef struct { uint32_t unused; } tiny_known_state_t;
 typedef struct { uint32_t unused; } tiny_known_in_t;
@@ -68,7 +69,7 @@ void tiny_leak_step(tiny_leak_state_t *s, const tiny_leak_in_t *in, tiny_leak_ou
 void tiny_wide_reset(tiny_wide_state_t *s) { memset(s, 0, sizeof *s); }
 void tiny_wide_step(tiny_wide_state_t *s, const tiny_wide_in_t *in, tiny_wide_out_t *out)
 {
-    for (int i = 0; i < 3000; ++i) {
+    for (int i = 0; i < @WIDTH@; ++i) {
         out->y[i] = (int16_t)(s->last[i] - in->x[i]);
         s->last[i] = in->x[i];
     }
@@ -77,7 +78,11 @@ void tiny_wide_step(tiny_wide_state_t *s, const tiny_wide_in_t *in, tiny_wide_ou
 void tiny_known_reset(tiny_known_state_t *s) { s->unused = 0; }
 __attribute__((naked)) void tiny_known_step(tiny_known_state_t *s, const tiny_known_in_t *in, tiny_known_out_t *out)
 {
+#ifdef __riscv
+    __asm volatile("addi sp, sp, -256\\n sw a0, 0(sp)\\n .rept 100\\n nop\\n .endr\\n addi sp, sp, 256\\n ret\\n");
+#else
     __asm volatile("sub sp, #256\\n str r0, [sp]\\n .rept 100\\n nop\\n .endr\\n add sp, #256\\n bx lr\\n");
+#endif
 }
 
 static uint32_t deep(volatile uint32_t *n)
@@ -97,7 +102,11 @@ void tiny_wild_step(tiny_wild_state_t *s, const tiny_wild_in_t *in, tiny_wild_ou
     switch (in->what) {
     case 1: out->steps = *(volatile uint32_t *)(uintptr_t)in->where; break;
     case 2: ((void (*)(void))(uintptr_t)in->where)(); break;
+#ifdef __riscv
+    case 3: __asm volatile("unimp"); break;
+#else
     case 3: __asm volatile("udf #0"); break;
+#endif
     case 4: out->steps = deep(&count); break;
     case 5: while (count < in->where) { ++count; } break;
     default: break;
@@ -113,7 +122,25 @@ MODEL_HASH = bytes(range(100, 116))
 KNOWN_INSTRUCTIONS, KNOWN_STACK = 104, 256
 READ, JUMP, UNDEFINED, RECURSE, SPIN = 1, 2, 3, 4, 5
 
-FILES = {"tiny.h": HEADER, "tiny.c": SOURCE, "tiny_image.c": c_build.image_table(STAGES, ["tiny.h"], MODEL_HASH)}
+
+
+def width(board):
+    """Numbers (of two bytes) in tiny_wide's structs: each is larger than a frame of that board, two fit its ``io``."""
+    return hardware.find(board, hardware.Board).max_payload_bytes * 5 // 8
+
+
+def files(board):
+    """The model's sources for a board of that name."""
+    size = str(width(board)).encode()
+    memory = hardware.find(board, hardware.Board).memory
+    source = SOURCE.replace(b"@WIDTH@", size)
+    if memory and memory.data:  # a model in flash has no initialised variables
+        source = source.replace(b"static volatile int32_t scale = 3;", b"enum { scale = 3 };")
+    table = c_build.image_table(STAGES, ["tiny.h"], MODEL_HASH)
+    return {"tiny.h": HEADER.replace(b"@WIDTH@", size), "tiny.c": source, "tiny_image.c": table}
+
+
+FILES = files("mps2-an386")
 
 
 def sum_inputs(n):

@@ -17,6 +17,7 @@ from neurodeploy.errors import TargetError
 
 FILES = hardware.files()
 RESIDENT = [name for name in hardware.names("board") if hardware.find(name, Board).resident]
+IN_UNICORN = [name for name in RESIDENT if hardware.find(name, Board).emulators.unicorn]
 
 CHIP = """\
 kind = "chip"
@@ -66,7 +67,14 @@ def refusal(path: Path, text: str | bytes) -> str:
 
 def test_there_are_shipped_files():
     assert len(FILES) >= 15
-    assert set(hardware.names("board")) >= {"mps2-an385", "mps2-an386", "mps2-an500", "mps2-an505", "host"}
+    assert set(hardware.names("board")) >= {
+        "mps2-an385",
+        "mps2-an386",
+        "mps2-an500",
+        "mps2-an505",
+        "mps3-an547",
+        "host",
+    }
     assert set(hardware.names("crossbar")) >= {"pcm-128", "ideal-128"}
     assert set(hardware.names("neuromorphic")) >= {"brian2-lsm", "snntorch-sigma-delta"}
     assert "tflm" in hardware.names("interpreter")
@@ -95,11 +103,16 @@ def test_every_chip_has_a_board():
     assert used == set(hardware.names("chip"))
 
 
-@pytest.mark.parametrize("name", RESIDENT)
+def test_every_resident_board_runs_in_qemu_and_most_in_unicorn():
+    assert all(hardware.find(name, Board).emulators.qemu for name in RESIDENT)
+    assert len(IN_UNICORN) >= 4
+
+
+@pytest.mark.parametrize("name", IN_UNICORN)
 def test_unicorn_maps_what_the_firmware_uses(name: str):
     board = hardware.find(name, Board)
     assert board.memory and board.memory.slot and board.memory.io and board.uart and board.timer
-    assert board.emulators.unicorn and board.emulators.qemu
+    assert board.emulators.unicorn
     mapped = board.emulators.unicorn.regions
     for region in (board.memory.flash, board.memory.ram, board.memory.slot, board.memory.io):
         assert any(m.origin <= region.origin and region.end <= m.end for m in mapped)

@@ -107,6 +107,9 @@ static uint32_t load_begin(const uint8_t *payload, uint32_t length)
     if (bytes < sizeof(nd_image_t)) {
         return nak(ND_ERR_LENGTH, bytes, sizeof(nd_image_t));
     }
+#ifdef ND_SLOT_IS_FLASH
+    nd_port_erase_slot(bytes);
+#endif
     load_length = bytes;
     load_at = 0;
     return ack(ND_LOAD_BEGIN, 0);
@@ -124,15 +127,23 @@ static uint32_t load_chunk(const uint8_t *payload, uint32_t length)
     if (bytes > load_length - load_at) {
         return nak(ND_ERR_TOO_BIG, load_at + bytes, load_length);
     }
+#ifdef ND_SLOT_IS_FLASH
+    if (bytes % 4u != 0) {
+        return nak(ND_ERR_LENGTH, bytes, (bytes + 3u) & ~3u);
+    }
+    nd_port_program((uint8_t *)ND_SLOT_ORIGIN + load_at, payload + 4, bytes);
+#else
     memcpy((uint8_t *)ND_SLOT_ORIGIN + load_at, payload + 4, bytes);
+#endif
     load_at += bytes;
     return ack(ND_LOAD_CHUNK, 0);
 }
 
-/* Whether a function lies in the image, with the bit set that says Thumb. */
+/* Whether a function lies in the image, with the lowest bit that code has on this processor. */
 static int is_code(uint32_t address, uint32_t bytes)
 {
-    return (address & 1u) && address - ND_SLOT_ORIGIN >= sizeof(nd_image_t) && address - ND_SLOT_ORIGIN < bytes;
+    const uint32_t offset = address - ND_SLOT_ORIGIN;
+    return (address & 1u) == ND_PORT_CODE_BIT && offset >= sizeof(nd_image_t) && offset < bytes;
 }
 
 /* Room for one more buffer of a region, aligned for any type; NULL if there is none. */
@@ -149,9 +160,10 @@ static uint8_t *take(uint8_t **free_at, const uint8_t *end, uint32_t bytes)
 /* The number of the first field of the header that makes no sense, or -1. */
 static int32_t bad_field(const nd_image_t *head)
 {
-    /* As offsets into the slot: what lies before it becomes very large. */
-    const uint32_t bss_start = (uint32_t)(uintptr_t)head->bss_start - ND_SLOT_ORIGIN;
-    const uint32_t bss_end = (uint32_t)(uintptr_t)head->bss_end - ND_SLOT_ORIGIN;
+    /* As offsets into where variables are, the slot if it is RAM: what lies before it becomes very large. */
+    const uint32_t bss_start = (uint32_t)(uintptr_t)head->bss_start - ND_DATA_ORIGIN;
+    const uint32_t bss_end = (uint32_t)(uintptr_t)head->bss_end - ND_DATA_ORIGIN;
+    const uint32_t bss_from = ND_DATA_ORIGIN == ND_SLOT_ORIGIN ? load_length : 0u;
     if (head->magic != ND_IMAGE_MAGIC) {
         return 0;
     }
@@ -164,7 +176,7 @@ static int32_t bad_field(const nd_image_t *head)
     if (head->n_stages < 1u || head->n_stages > ND_IMAGE_MAX_STAGES) {
         return 4;
     }
-    if (bss_start < load_length || bss_end < bss_start || bss_end > ND_SLOT_BYTES) {
+    if (bss_start < bss_from || bss_end < bss_start || bss_end > ND_DATA_BYTES) {
         return 6;
     }
     for (uint32_t i = 0; i < head->n_stages; ++i) {
@@ -181,6 +193,12 @@ static void empty_step(void *state, const void *in, void *out)
     (void)state;
     (void)in;
     (void)out;
+}
+
+/* Writes the first word of its stack and no other, to tell where a step's own stack begins. */
+static __attribute__((naked)) void touch_step(void)
+{
+    ND_PORT_TOUCH_STACK();
 }
 
 /* The same code times a model's step and the empty one, so the counting itself cancels out. */
@@ -214,7 +232,7 @@ static uint32_t load_end(uint32_t length)
     load_length = 0; /* a second LOAD_END is out of order */
 
     uint8_t *state_at = head->bss_end, *io_at = (uint8_t *)ND_IO_ORIGIN;
-    const uint8_t *const slot_end = (uint8_t *)ND_SLOT_ORIGIN + ND_SLOT_BYTES;
+    const uint8_t *const data_end = (uint8_t *)ND_DATA_ORIGIN + ND_DATA_BYTES;
     const uint8_t *const io_end = (uint8_t *)ND_IO_ORIGIN + ND_IO_BYTES;
     for (uint32_t i = 0; i < head->n_stages; ++i) {
         const nd_stage_t *stage = &head->stages[i];
@@ -222,12 +240,12 @@ static uint32_t load_end(uint32_t length)
         b->bytes[ND_REGION_STATE] = stage->state_bytes;
         b->bytes[ND_REGION_IN] = stage->in_bytes;
         b->bytes[ND_REGION_OUT] = stage->out_bytes;
-        b->at[ND_REGION_STATE] = take(&state_at, slot_end, stage->state_bytes);
+        b->at[ND_REGION_STATE] = take(&state_at, data_end, stage->state_bytes);
         b->at[ND_REGION_IN] = take(&io_at, io_end, stage->in_bytes);
         b->at[ND_REGION_OUT] = take(&io_at, io_end, stage->out_bytes);
         for (uint32_t region = 0; region < ND_REGIONS; ++region) {
             if (!b->at[region]) {
-                return nak(ND_ERR_TOO_BIG, b->bytes[region], region == ND_REGION_STATE ? ND_SLOT_BYTES : ND_IO_BYTES);
+                return nak(ND_ERR_TOO_BIG, b->bytes[region], region == ND_REGION_STATE ? ND_DATA_BYTES : ND_IO_BYTES);
             }
         }
     }
@@ -303,7 +321,7 @@ static uint32_t step_stage(const uint8_t *payload, uint32_t length)
     uint8_t *const out = reply + ND_LINK_HEADER_BYTES;
     uint8_t *ticks_at = out + 8, *out_at = ticks_at + 4u * n, *state_at = out_at + n * out_bytes;
     uint32_t deepest = 0, ignored;
-    const uint32_t empty_stack = flags & ND_STEP_STACK ? stack_reached(empty_step, b, &ignored) : 0u;
+    const uint32_t above = flags & ND_STEP_STACK ? stack_reached((nd_step_fn)touch_step, b, &ignored) - 4u : 0u;
     payload += 8;
     if (flags & ND_STEP_RESET_FIRST) {
         s->reset(b->at[ND_REGION_STATE]);
@@ -313,8 +331,8 @@ static uint32_t step_stage(const uint8_t *payload, uint32_t length)
         memcpy(b->at[ND_REGION_IN], payload, in_bytes);
         payload += in_bytes;
         if (flags & ND_STEP_STACK) {
-            const uint32_t used = stack_reached(s->step, b, &ticks) - empty_stack;
-            deepest = used > deepest ? used : deepest;
+            const uint32_t reached = stack_reached(s->step, b, &ticks);
+            deepest = reached > above + deepest ? reached - above : deepest;
         } else {
             ticks = timed(s->step, b->at[ND_REGION_STATE], b->at[ND_REGION_IN], b->at[ND_REGION_OUT]);
         }

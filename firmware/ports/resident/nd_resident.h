@@ -11,7 +11,7 @@
 
 enum {
     ND_PING = 0x01,       /* -> target_id, abi, max_payload, build hash[16], cpuid, slot origin, slot bytes,
-                                timer_hz, broken frames since start, status of the last fault */
+                                timer_hz (0: the timer counts instructions), broken frames since start, status of the last fault */
     ND_INFO = 0x02,       /* -> image bytes, image crc32, model hash[16], bss bytes, ticks of an empty step, n_stages,
                                 then state, in and out bytes of each stage */
     ND_LOAD_BEGIN = 0x03, /* length -> ; the image that was there is gone */

@@ -1,36 +1,9 @@
-/* The devices of an MPS2 board for the unicorn emulator, and its instruction counter; built for the host.
+/* What every board has in the unicorn emulator, its instruction counter and its serial line; built for the host.
  *
  * Unicorn calls these hooks directly, so a register access costs nanoseconds. The library needs nothing but itself:
  * Python owns the memory of nd_emulated_t and hands over the one function of unicorn that is called from here.
  */
-#include <stdint.h>
-
-#define RING (1u << 17) /* bytes each way; a power of two, and more than any reply */
-#define MAX_REGIONS 4u
-
-typedef struct {
-    uint8_t bytes[RING];
-    uint32_t head, tail; /* they count on and wrap; head - tail bytes wait */
-} ring_t;
-
-typedef struct {
-    uint64_t origin, size_bytes;
-    const uint8_t *memory;
-} region_t;
-
-typedef struct {
-    region_t regions[MAX_REGIONS];
-    uint32_t n_regions;
-    uint64_t instructions;
-    uint64_t ticks_per_2_to_32_instructions;
-    uint64_t timer_from; /* instructions when the timer was started */
-    uint32_t timer_on;
-    uint32_t restart; /* the firmware asked for a reset */
-    uint32_t uart_ctrl, uart_bauddiv;
-    uint32_t cpuid, cfsr, cpacr;
-    int (*stop)(void *uc);
-    ring_t to_board, from_board;
-} nd_emulated_t;
+#include "nd_unicorn.h"
 
 static uint32_t waiting(const ring_t *ring)
 {
@@ -43,11 +16,12 @@ uint32_t nd_emulated_bytes(void)
 }
 
 /* One instruction takes 2^10 ns of timer time, as under QEMU's -icount shift=10. */
-void nd_emulated_init(nd_emulated_t *board, uint32_t timer_hz, uint32_t cpuid, int (*stop)(void *uc))
+void nd_emulated_init(nd_emulated_t *board, uint32_t timer_hz, uint32_t cpuid, int (*stop)(void *uc), void *uc)
 {
     board->ticks_per_2_to_32_instructions = (((uint64_t)timer_hz << 32) / 1000000000u) * 1024u;
     board->cpuid = cpuid;
     board->stop = stop;
+    board->uc = uc;
 }
 
 int nd_emulated_region(nd_emulated_t *board, uint64_t origin, uint64_t size_bytes, const uint8_t *memory)
@@ -132,70 +106,65 @@ void nd_on_block(void *uc, uint64_t address, uint32_t size_bytes, void *user)
     }
 }
 
-/* CMSDK UART: data 0, state 4, ctrl 8, intclear 12, bauddiv 16. */
-uint64_t nd_uart_read(void *uc, uint64_t offset, unsigned size, void *user)
+uint32_t nd_line_waiting(const nd_emulated_t *board)
 {
-    nd_emulated_t *board = user;
+    return waiting(&board->to_board);
+}
+
+uint8_t nd_line_take(nd_emulated_t *board)
+{
     ring_t *ring = &board->to_board;
-    (void)uc;
-    (void)size;
-    switch (offset) {
-    case 0x0:
-        return waiting(ring) && (board->uart_ctrl & 2u) ? ring->bytes[ring->tail++ % RING] : 0;
-    case 0x4:
-        if (nd_emulated_is_full(board)) {
-            (void)board->stop(uc); /* someone must take the bytes before the firmware can go on */
-            return 1;
-        }
-        return waiting(ring) && (board->uart_ctrl & 2u) ? 2 : 0;
-    case 0x8:
-        return board->uart_ctrl;
-    case 0x10:
-        return board->uart_bauddiv;
-    default:
-        return 0;
-    }
+    return waiting(ring) ? ring->bytes[ring->tail++ % RING] : 0;
 }
 
-void nd_uart_write(void *uc, uint64_t offset, unsigned size, uint64_t value, void *user)
+void nd_line_send(nd_emulated_t *board, uint8_t byte)
 {
-    nd_emulated_t *board = user;
     ring_t *ring = &board->from_board;
-    (void)uc;
-    (void)size;
-    if (offset == 0x0 && (board->uart_ctrl & 1u) && waiting(ring) < RING) {
-        ring->bytes[ring->head++ % RING] = (uint8_t)value;
-    } else if (offset == 0x8) {
-        board->uart_ctrl = (uint32_t)value;
-    } else if (offset == 0x10) {
-        board->uart_bauddiv = (uint32_t)value;
+    if (waiting(ring) < RING) {
+        ring->bytes[ring->head++ % RING] = byte;
     }
 }
 
-/* CMSDK dual timer, first half: value 4 counts down from 2^32 - 1, ctrl 8 starts it. */
-uint64_t nd_timer_read(void *uc, uint64_t offset, unsigned size, void *user)
+int nd_line_has_room(nd_emulated_t *board)
 {
-    const nd_emulated_t *board = user;
-    (void)uc;
-    (void)size;
-    if (offset != 0x4) {
+    if (nd_emulated_is_full(board)) {
+        (void)board->stop(board->uc);
         return 0;
     }
+    return 1;
+}
+
+void nd_clock_start(nd_emulated_t *board, uint32_t on)
+{
+    board->timer_on = on;
+    board->timer_from = board->instructions;
+}
+
+uint32_t nd_clock_ticks(const nd_emulated_t *board)
+{
     const uint64_t n = board->timer_on ? board->instructions - board->timer_from : 0;
     const uint64_t rate = board->ticks_per_2_to_32_instructions; /* below 2^37: split n so that nothing overflows */
-    const uint64_t ticks = (n >> 24) * (rate >> 8) + (((n & 0xFFFFFFu) * rate) >> 32);
-    return (uint32_t)~ticks;
+    return (uint32_t)((n >> 24) * (rate >> 8) + (((n & 0xFFFFFFu) * rate) >> 32));
 }
 
-void nd_timer_write(void *uc, uint64_t offset, unsigned size, uint64_t value, void *user)
+/* A page of registers that the firmware sets up and that no emulator needs; whoever waits for one to become set, sees
+ * it set. */
+uint64_t nd_ignored_read(void *uc, uint64_t offset, unsigned size, void *user)
 {
-    nd_emulated_t *board = user;
     (void)uc;
+    (void)offset;
     (void)size;
-    if (offset == 0x8) {
-        board->timer_on = (uint32_t)(value >> 7) & 1u;
-        board->timer_from = board->instructions;
-    }
+    (void)user;
+    return 1;
+}
+
+void nd_ignored_write(void *uc, uint64_t offset, unsigned size, uint64_t value, void *user)
+{
+    (void)uc;
+    (void)offset;
+    (void)size;
+    (void)value;
+    (void)user;
 }
 
 /* System control space: who the processor is, what went wrong, and the request for a reset. */
