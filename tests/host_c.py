@@ -52,11 +52,11 @@ class Built:
         return drive(self.programs[name], inputs, lengths, partial(self.executor, name), states=states)
 
 
-def build(programs: Sequence[Program], layout: Layout = PLAIN, *, runs: bool = False) -> Built:
+def build(programs: Sequence[Program], layout: Layout = PLAIN, *, runs: bool = False, small: bool = False) -> Built:
     """Emit programs (of different names) as one translation unit with the core that it needs."""
     codes, fields, text, files = {}, {}, [], {}
     for program in programs:
-        code = c_emit.emit(program, layout)
+        code = c_emit.emit(program, layout, small=small)
         codes[program.name] = code
         files[f"{code.name}.h"] = code.files[f"{code.name}.h"]
         text.append(code.files[f"{code.name}.c"])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from neurodeploy.backends.c_emit_constants import Constants, identifier
-from neurodeploy.backends.c_emit_lower import lower
+from neurodeploy.backends.c_emit_lower import lower, split_rows
 from neurodeploy.backends.c_emit_step import StepWriter
 from neurodeploy.backends.c_layouts import PLAIN, Layout
 from neurodeploy.backends.c_ops import STORED, literal
@@ -18,12 +18,17 @@ from neurodeploy.backends.c_ops_calls import contiguous_args, workspace
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Graph, Program, Stage
 from neurodeploy.ir.types import TensorType, int_range
+from neurodeploy.passes.cut import cut
 from neurodeploy.passes.fuse import fuse
 from neurodeploy.passes.memory import Plan, plan
+from neurodeploy.passes.views import push_slices
 
 #: Headers that the C files include, and the example; a model's own files must not stand in for them.
 _HEADERS = frozenset({"main", "string", "stdint", "stddef", "stdio"})
 _NAME_MAX = 64
+#: Around a header's declarations, so that C++ links with the C.
+EXTERN_C = ("#ifdef __cplusplus", 'extern "C" {', "#endif", "")
+END_EXTERN_C = ("#ifdef __cplusplus", "}", "#endif", "")
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class StageCode:
     body: list[str] = field(default_factory=list)
     declared: list[str] = field(default_factory=list)
     buffers: dict[str, str] = field(default_factory=dict)
+    functions: list[str] | None = None  # loops by themselves, where memory is to be small
 
 
 @dataclass
@@ -98,15 +104,18 @@ def model_name(name: str) -> str:
     return identifier(made if not made[0].isdigit() else f"m{made}")
 
 
-def emit(program: Program, layout: Layout = PLAIN, name: str | None = None) -> Code:
-    """The C text of a program. Raises :class:`UnsupportedError` naming the value that has no C."""
+def emit(program: Program, layout: Layout = PLAIN, name: str | None = None, *, small: bool = False) -> Code:
+    """The C text of a program; ``small``: less RAM for some more instructions (:mod:`~neurodeploy.passes.cut`).
+
+    Raises :class:`UnsupportedError` naming the value that has no C.
+    """
     name = name or model_name(program.name)
     _distinct((stage.name for stage in program.stages), lambda n: identifier(n).upper(), program.name)
     constants = Constants(name)
     stages, headers = [], {"nd_math.h"}
     for stage in program.stages:
         prefix = name if len(program.stages) == 1 else f"{name}_{identifier(stage.name)}"
-        code, used = _stage(stage, prefix, layout, constants)
+        code, used = _stage(stage, prefix, layout, constants, small)
         stages.append(code)
         headers |= used
     files = {
@@ -127,9 +136,12 @@ def _distinct(names: Iterable[str], spelled: Callable[[str], str], place: str) -
             )
 
 
-def _stage(stage: Stage, prefix: str, layout: Layout, constants: Constants) -> tuple[StageCode, set[str]]:
+def _stage(stage: Stage, prefix: str, layout: Layout, constants: Constants, small: bool) -> tuple[StageCode, set[str]]:
     graph = lower(stage.graph, layout)
-    planned = plan(fuse(graph, lambda value: contiguous_args(value, layout.align)), workspace)
+    if small:
+        graph = split_rows(push_slices(graph))
+    fused = fuse(graph, lambda value: contiguous_args(value, layout.align))
+    planned = plan(cut(fused) if small else fused, workspace, small=small)
     structs = {
         "state": Struct.of({s.name: s.type for s in stage.graph.states}, _room(planned.fused.graph)),
         "in": Struct.of(stage.graph.inputs),
@@ -137,9 +149,9 @@ def _stage(stage: Stage, prefix: str, layout: Layout, constants: Constants) -> t
     }
     for role, struct in structs.items():
         _distinct((name for name, _, _ in struct.fields), identifier, f"stage '{stage.name}', {role}")
-    writer = StepWriter(planned, layout, constants)
+    writer = StepWriter(planned, layout, constants, prefix if small else None)
     body = writer.body()
-    code = StageCode(stage, prefix, planned, structs, body, writer.declared, writer.buffers)
+    code = StageCode(stage, prefix, planned, structs, body, writer.declared, writer.buffers, writer.functions)
     return code, writer.headers
 
 
@@ -162,6 +174,7 @@ def _header(program: Program, name: str, stages: Iterable[StageCode]) -> str:
         "",
         '#include "nd_math.h"',
         "",
+        *EXTERN_C,
     ]
     for code in stages:
         for role, text in (
@@ -182,7 +195,7 @@ def _header(program: Program, name: str, stages: Iterable[StageCode]) -> str:
             "",
         ]
         lines += _conversions(code)
-    return "\n".join([*lines, "#endif", ""])
+    return "\n".join([*lines, *END_EXTERN_C, "#endif", ""])
 
 
 def _fields(struct: Struct) -> list[str]:
@@ -281,19 +294,34 @@ def _reset(code: StageCode, constants: Constants) -> list[str]:
 
 def _step(code: StageCode) -> list[str]:
     p = code.prefix
+    scratch = _scratch(code)
+    before: list[str] = []
     lines = [f"void {p}_step({p}_state_t *state, const {p}_in_t *in, {p}_out_t *out)", "{"]
-    if code.plan.buffers:
-        lines.append("    union { /* values that aren't alive together share bytes */")
-        for buffer in code.plan.buffers:
-            skip = f"uint8_t skip[{buffer.offset}]; " if buffer.offset else ""
-            kind = STORED[buffer.dtype]
-            aligned = " ND_ALIGNED(4)" if np.dtype(TensorType((), buffer.dtype).numpy).itemsize < 4 else ""
-            lines.append(f"        struct {{ {skip}{kind} v[{buffer.count}]{aligned}; }} {code.buffers[buffer.name]};")
-        lines.append("    } s;")
+    if code.functions is None:
+        lines += [f"    {line}" for line in [*scratch, *(["} s;"] if scratch else [])]]
+    else:
+        before = [
+            *([scratch[0].replace("union {", f"union {p}_scratch {{"), *scratch[1:], "};", ""] if scratch else [])
+        ]
+        before += code.functions
+        lines += [f"    union {p}_scratch scratch, *const s = &scratch;"] if scratch else []
     lines += [f"    {text}" for text in code.declared]
     text = "\n".join(code.body)
-    lines += [f"    (void){role};" for role in ("state", "in", "out") if not re.search(rf"\b{role}->", text)]
-    return [*lines, *code.body, "}"]
+    lines += [f"    (void){role};" for role in ("state", "in", "out") if not re.search(rf"\b{role}\b", text)]
+    return [*before, *lines, *code.body, "}"]
+
+
+def _scratch(code: StageCode) -> list[str]:
+    """The union of what a step remembers while it runs, without its end."""
+    if not code.plan.buffers:
+        return []
+    lines = ["union { /* values that aren't alive together share bytes */"]
+    for buffer in code.plan.buffers:
+        skip = f"uint8_t skip[{buffer.offset}]; " if buffer.offset else ""
+        kind = STORED[buffer.dtype]
+        aligned = " ND_ALIGNED(4)" if np.dtype(TensorType((), buffer.dtype).numpy).itemsize < 4 else ""
+        lines.append(f"    struct {{ {skip}{kind} v[{buffer.count}]{aligned}; }} {code.buffers[buffer.name]};")
+    return lines
 
 
 def manifest_types(types: Mapping[str, tuple[TensorType, str]]) -> list[dict[str, Any]]:
