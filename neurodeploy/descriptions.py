@@ -137,6 +137,12 @@ class Timer(Sourced):
         return self
 
 
+class EmulatedTimer(Sourced):
+    """The clock that an emulator runs a board's timer at."""
+
+    clock_hz: Hz
+
+
 def _ordered(cycles: tuple[int, int]) -> tuple[int, int]:
     if cycles[0] > cycles[1]:
         raise ValueError(f"{cycles[0]} is more than {cycles[1]}; needed: [least, most]")
@@ -194,14 +200,14 @@ class Power(Sourced):
 class Qemu(Table):
     """QEMU's name of the machine; its ``-cpu`` only where the machine leaves a choice.
 
-    An instruction takes ``2^icount_shift`` ns of the machine's time. ``timer_hz`` is given where QEMU runs the board's
+    An instruction takes ``2^icount_shift`` ns of the machine's time. ``timer`` is given where QEMU runs the board's
     timer at another clock than the board does.
     """
 
     machine: Text
     cpu: Text | None = None
     icount_shift: Annotated[int, Field(ge=0, le=10)] = 10
-    timer_hz: Hz | None = None
+    timer: EmulatedTimer | None = None
 
 
 class Unicorn(Table):

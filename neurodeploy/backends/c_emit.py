@@ -252,7 +252,7 @@ def _source(
     program: Program, name: str, stages: list[StageCode], constants: Constants, headers: set[str], layout: Layout
 ) -> str:
     parts = [f'#include "{name}.h"', "", "#include <stddef.h>", "#include <string.h>", ""]
-    parts += [f'#include "{h}"' for h in sorted(headers - {"nd_math.h"})]
+    parts += [f'#include "{h}"' for h in sorted((headers | constants.headers) - {"nd_math.h"})]
     if "nd_affine.h" in headers:
         parts += [
             "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from neurodeploy.backends.c_ops import STORED, literal
+from neurodeploy.ir.fixed import LUT_SIZE, lut_table
+from neurodeploy.passes.quantize_plan import GATE_SCALE, UNIT_SCALE
 
 KEYWORDS: frozenset[str] = frozenset(
     (
@@ -33,6 +36,12 @@ RESERVED = re.compile(
 )
 
 
+@functools.cache
+def _tanh() -> np.ndarray:
+    """The table of tanh as ``firmware/core/nd_tables.c`` has it."""
+    return lut_table(np.tanh, GATE_SCALE, UNIT_SCALE)
+
+
 def identifier(name: str) -> str:
     """A name as C takes it."""
     made = re.sub(r"\W", "_", name, flags=re.ASCII)
@@ -51,6 +60,7 @@ class Constants:
     nbytes: dict[str, int] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     weights: set[str] = field(default_factory=set)  # those that products read
+    headers: set[str] = field(default_factory=set)  # of tables that the core has
 
     def fresh(self, stem: str) -> str:
         name = base = f"{self.prefix}_{identifier(stem)}"
@@ -64,6 +74,10 @@ class Constants:
     def array(self, stem: str, data: np.ndarray, dtype: str, note: str = "", align: int = 0) -> str:
         """The C name of an array with that data."""
         key = (f"{dtype}{align}", hashlib.sha256(data.tobytes()).digest())
+        if dtype == "i16" and data.shape == (LUT_SIZE,) and np.array_equal(data, _tanh()):
+            self.headers.add("nd_tables.h")
+            self.nbytes["nd_tanh_table"] = data.nbytes
+            return "nd_tanh_table"
         if key not in self.defined:
             name = self.defined[key] = self.fresh(stem)
             aligned = f" ND_ALIGNED({align})" if align else ""

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from neurodeploy import hardware
 from neurodeploy.cli.output import out, print_json, table
+from neurodeploy.deploy import emulator_qemu
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,9 @@ _PROGRAMS = (
     ("arm-none-eabi-gcc", "C compiler for boards", "Debian: apt install gcc-arm-none-eabi libnewlib-arm-none-eabi"),
     ("gcc", "C compiler for the host", "Debian: apt install gcc (zig serves without it)"),
     ("clang", "C compiler for the host", "Debian: apt install clang (zig serves without it)"),
+    ("riscv64-unknown-elf-gcc", "C compiler for RISC-V boards", "Debian: apt install gcc-riscv64-unknown-elf"),
     ("qemu-system-arm", "emulated boards with real board models", "Debian: apt install qemu-system-arm"),
+    ("qemu-system-riscv32", "emulated RISC-V boards", "Debian: apt install qemu-system-misc"),
 )
 
 
@@ -92,7 +95,8 @@ def _target(name: str, have: set[str]) -> dict[str, str]:
         elif not target.resident:
             runs = "library only"
         else:
-            emulators = [e for e, need in (("unicorn", "unicorn"), ("qemu", "qemu-system-arm")) if need in have]
+            needs = {"unicorn": "unicorn", "qemu": emulator_qemu.program(target)}
+            emulators = [e for e, need in needs.items() if need in have and getattr(target.emulators, e)]
             runs = ", ".join([*(f"emulated ({e})" for e in emulators), "a real board on --port"])
     elif isinstance(target, hardware.Crossbar):
         runs = "simulated here"

@@ -60,7 +60,8 @@ def open_board(
         return
     name = _choose(described, emulator)
     qemu = described.emulators.qemu if name == "qemu" else None
-    shift, timer_hz = (qemu.icount_shift, qemu.timer_hz) if qemu else (UNICORN_SHIFT, None)
+    shift = qemu.icount_shift if qemu else UNICORN_SHIFT
+    timer_hz = qemu.timer.clock_hz if qemu and qemu.timer else None
     with (
         _process(name, described, firmware.path) as url,
         link.Board(url, ns_per_instruction=1 << shift, timer_hz=timer_hz, name=described.name) as board,

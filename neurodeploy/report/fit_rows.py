@@ -86,8 +86,9 @@ def _room(board: Board) -> tuple[int, int]:
     memory = board.memory
     if memory is None:
         raise TargetError("has no memory of a known size to fit.", place=board.name, hint="Leave it out.")
-    in_flash = [region for region in (memory.slot, memory.io) if region and region.origin == memory.flash.end]
-    in_ram = [region for region in (memory.slot, memory.io) if region and region not in in_flash]
+    divided = [region for region in (memory.slot, memory.io, memory.data) if region]
+    in_flash = [region for region in divided if region.origin == memory.flash.end]
+    in_ram = [region for region in divided if region not in in_flash]
     return (
         memory.flash.size_bytes + sum(region.size_bytes for region in in_flash),
         memory.ram.size_bytes + sum(region.size_bytes for region in in_ram),

@@ -45,7 +45,9 @@ for the reason below the table. *too big*: more than the board has room for.
 
 
 def test_every_target_and_a_floor_for_each() -> None:
-    assert set(FEWEST) == set(hardware.names())
+    described = [hardware.find(name) for name in hardware.names()]
+    runs = [d for d in described if not isinstance(d, hardware.Board) or d.resident or d.core.isa == "host"]
+    assert set(FEWEST) == {d.name for d in runs}  # the others are targets for libraries and fit checks
     assert len(CASES) == 32
 
 

@@ -105,6 +105,11 @@ def test_a_resident_board_offers_all_of_its_memory(fitted: FitTable, source, tmp
     assert (other.flash_available, other.ram_available) == (6 << 20, 2 << 20)
 
 
+def test_a_model_in_flash_leaves_the_ram_to_all_else(source) -> None:
+    row = neurodeploy.fit_boards(source, boards=["microbit"], numerics="float").rows[0]
+    assert (row.flash_available, row.ram_available) == (256 << 10, 16 << 10)
+
+
 def test_boards_of_one_core_share_its_numbers(fitted: FitTable) -> None:
     shared = ("flash", "ram", "ram_stack", "instructions", "cycles_min", "cycles_max")
     rows = [fitted.row(name) for name in ("nucleo-f446re", "stm32f4-discovery", "mps2-an386")]

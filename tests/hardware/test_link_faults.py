@@ -224,7 +224,7 @@ def test_requests_are_checked(image):
         (Request.READ, struct.pack("<BBHII", 0, 0, 0, 16, 1), "outside the buffer: byte 17 of 16"),
         (Request.READ, struct.pack("<BBHII", 0, 0, 0, 0xFFFFFFFF, 2), "outside the buffer"),
         (Request.READ, struct.pack("<BBHII", 0, 3, 0, 0, 1), "outside the buffer: byte 3 of 3"),
-        (Request.READ, struct.pack("<BBHII", tiny.WIDE, 0, 0, 0, 6000), "the reply would not fit"),
+        (Request.READ, struct.pack("<BBHII", tiny.WIDE, 0, 0, 0, 5000), "the reply would not fit"),
         (Request.WRITE, struct.pack("<BBHI", 0, 0, 0, 12) + bytes(5), "outside the buffer: byte 17 of 16"),
         (Request.LOAD_CHUNK, bytes(8), "out of order"),
     ]
@@ -284,6 +284,21 @@ def test_a_frame_too_long_is_dropped(fuzzed):
     assert fuzzed.exchange(b"\0" + b"\x01" * 20000 + b"\0") == b""
     assert fuzzed.exchange(frames.encode(Frame(Request.WRITE, 1, bytes(frames.MAX_PAYLOAD + 1)))) == b""
     assert alive(fuzzed)
+
+
+def test_a_board_of_little_memory_takes_small_frames_and_whole_words():
+    """The micro:bit: frames of its own size, and a model that goes to its flash."""
+    described = hardware.find("microbit", hardware.Board)
+    board = UnicornBoard(described, c_build.build_firmware("microbit").path)
+    longest = described.max_payload_bytes
+    whole = ask(board, Request.LOAD_CHUNK, struct.pack("<I", 0) + bytes(longest - 4))
+    assert whole.type == frames.NAK and whole.payload[:4] == struct.pack("<I", 8)  # out of order, but understood
+    assert board.exchange(frames.encode(Frame(Request.LOAD_CHUNK, 1, bytes(longest + 1)))) == b""
+
+    assert ask(board, Request.LOAD_BEGIN, struct.pack("<I", 2000)).type == Request.LOAD_BEGIN | frames.REPLY
+    refused = ask(board, Request.LOAD_CHUNK, struct.pack("<I", 0) + bytes(6))
+    assert refused.payload == struct.pack("<III", 3, 6, 8)
+    assert alive(board)
 
 
 def tampered(tmp_path, old, new):

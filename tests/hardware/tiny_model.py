@@ -123,7 +123,6 @@ KNOWN_INSTRUCTIONS, KNOWN_STACK = 104, 256
 READ, JUMP, UNDEFINED, RECURSE, SPIN = 1, 2, 3, 4, 5
 
 
-
 def width(board):
     """Numbers (of two bytes) in tiny_wide's structs: each is larger than a frame of that board, two fit its ``io``."""
     return hardware.find(board, hardware.Board).max_payload_bytes * 5 // 8

@@ -137,7 +137,9 @@ def test_a_model_too_big_for_the_slot():
         b"s->steps = cleared[0];", b"extern char big[]; s->steps = cleared[0] + (uint32_t)big[1];"
     )
     for tool in c_build.toolchains("mps2-an386"):
-        with pytest.raises(TargetError, match=r"mps2-an386: the model is too big by \d+ B or more; there are 2097152 B"):
+        with pytest.raises(
+            TargetError, match=r"mps2-an386: the model is too big by \d+ B or more; there are 2097152 B"
+        ):
             c_build.build_image(files, "mps2-an386", tool)
 
 

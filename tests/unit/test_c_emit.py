@@ -67,7 +67,7 @@ def figures(artifact):
 def test_the_files_of_a_build(tmp_path):
     artifact = compiled()
     assert {"gru.c", "gru.h", "gru_run.c", "gru_run.h", "gru_image.c", "main.c", "README.md", "nd_affine.c", "nd_affine.h",
-            "nd_fixed.h", "nd_math.h", "program.nd", "program.npz", "source.nd", "source.npz"} == set(artifact.files)  # fmt: skip
+            "nd_fixed.h", "nd_math.h", "nd_tables.c", "nd_tables.h", "program.nd", "program.npz", "source.nd", "source.npz"} == set(artifact.files)  # fmt: skip
     assert "gru_image.c" not in compiled("host").files
     again = Artifact.load(artifact.save(tmp_path / "gru"))
     assert again.files == artifact.files and again.manifest == artifact.manifest
@@ -136,9 +136,10 @@ def test_two_models_side_by_side():
     assert {"left_step", "right_step", "left_reset", "right_reset"} <= symbols.keys()
 
 
-def test_a_table_is_there_once():
+def test_a_table_is_there_once_and_tanhs_is_the_cores():
     source = compiled().files["gru.c"].decode()
-    assert source.count("[513] =") == 2
+    assert source.count("[513] =") == 1 and "nd_lut_of(nd_tanh_table)" in source
+    assert compiled().files["nd_tables.c"].count(b"[513] =") == 1
 
 
 def test_refusals():

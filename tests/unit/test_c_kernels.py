@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import re
 
 import numpy as np
 import pytest
@@ -231,3 +232,9 @@ def test_the_assembly_is_exact(board):
     found = runner("board").run(artifact, data)
     for name, array in golden.outputs.items():
         np.testing.assert_array_equal(found.outputs[name], array, err_msg=name)
+
+
+def test_the_cores_table_is_the_quantizers():
+    text = (hardware.data_folder("firmware") / "core" / "nd_tables.c").read_text()
+    numbers = [int(n) for n in re.findall(r"-?\d+", text[text.index("{") :])]
+    np.testing.assert_array_equal(numbers, fixed.lut_table(np.tanh, 2.0**-12, 2.0**-15))

@@ -29,9 +29,9 @@ class Rx(ctypes.Structure):
 class FirmwareFrames:
     """nd_link.c by ctypes, with a guard behind its buffer."""
 
-    def __init__(self):
-        core = hardware.data_folder("firmware") / "core"
-        self.lib = ctypes.CDLL(str(c_build.compile_shared({"nd_link.c": (core / "nd_link.c").read_bytes()})))
+    def __init__(self, flags=()):
+        source = {"nd_link.c": (hardware.data_folder("firmware") / "core" / "nd_link.c").read_bytes()}
+        self.lib = ctypes.CDLL(str(c_build.compile_shared(source, flags=flags)))
         self.lib.nd_link_crc32.restype = ctypes.c_uint32
         self.rx = Rx()
         ctypes.memset(self.rx.guard, 0x5A, 64)
@@ -133,6 +133,17 @@ def test_a_frame_too_long_is_broken_and_writes_nowhere(c):
     assert c.feed(frames.encode(Frame(1, 1, bytes(4097)))) == ([BROKEN], [])
     assert c.feed(b"\x02\x01" * 30000 + b"\0") == ([BROKEN], [])
     assert frames.decode(frames.encode(Frame(1, 1, bytes(4097)))[1:-1]) is None
+
+
+def test_a_board_of_little_memory_takes_shorter_frames():
+    lib = FirmwareFrames(["-DND_LINK_MAX_PAYLOAD=256u"]).lib
+    rx = (ctypes.c_uint8 * 400)(*[0x5A] * 400)
+    ctypes.memset(rx, 0, 8 + 268 + 8)  # align, frame, and what follows it
+    for size, event in ((256, WHOLE), (257, BROKEN), (4096, BROKEN), (256, WHOLE)):
+        line = frames.encode(Frame(1, 1, b"\x07" * size))
+        events = [e for e in (lib.nd_link_feed(ctypes.byref(rx), byte) for byte in line) if e != MORE]
+        assert events == [event]
+        assert bytes(rx)[8 + 268 + 8 + 4 :] == b"\x5a" * (400 - 288)
 
 
 def test_refusals_have_words():
