@@ -101,18 +101,43 @@ def _wrapped(values: np.ndarray) -> np.ndarray:
     return (values & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
 
 
+def _blocks(weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> np.ndarray:
+    """See ``firmware/kernels/armv81m/nd_affine.h``."""
+    rows, columns = weights.shape
+    single = columns % 16
+    starts = np.minimum(np.arange(0, rows, 4), max(rows - 4, 0))
+    order = starts[:, None] + np.arange(4)  # group, row; fewer than four rows are filled up
+
+    def grouped(values: np.ndarray) -> np.ndarray:
+        filled = np.zeros((max(rows, 4), *values.shape[1:]), values.dtype)
+        filled[:rows] = values
+        return filled[order]
+
+    tiles = grouped(weights.astype(np.int8))
+    blocks = tiles[:, :, single:].reshape(len(order), 4, columns // 16, 16).transpose(0, 2, 1, 3)
+    parts = [tiles[:, :, :single].reshape(len(order), -1), blocks.reshape(len(order), -1)]
+    words = np.zeros((len(order), columns + 8), np.int32)
+    words[:, 4:-4] = np.ascontiguousarray(np.concatenate(parts, axis=1)).view(np.int32)
+    folded = bias + 128 * weights[:, single:].sum(axis=1, dtype=np.int64)
+    words[:, :4] = grouped(folded.astype(np.int32))  # wraps, as the kernel's sums do
+    if mult is not None:
+        words[:, -4:] = grouped(mult)
+    return words
+
+
 PLAIN = Layout("plain", 1)
 PAIRS = Layout("pairs", 2, columns=4, align=2, stream=_pairs, minimum=-127, packed=True)
+BLOCKS = Layout("blocks", 3, columns=8, align=2, stream=_blocks, packed=True)
 EIGHTS = Layout("eights", 4, stream=_eights)
 OFFSETS = Layout("offsets", 5, stream=_offsets)
 
-LAYOUTS: Mapping[str, Layout] = {layout.name: layout for layout in (PLAIN, PAIRS, EIGHTS, OFFSETS)}
+LAYOUTS: Mapping[str, Layout] = {layout.name: layout for layout in (PLAIN, PAIRS, BLOCKS, EIGHTS, OFFSETS)}
 
 #: isa of a core -> the layout of its kernels; others read the plain one.
 _OF_ISA: Mapping[str, Layout] = {
     "armv7em": PAIRS,
     "armv8m": PAIRS,
-    "armv81m": PAIRS,
+    "armv81m": BLOCKS,
     "armv7m": EIGHTS,
     "armv6m": OFFSETS,
     "rv32": EIGHTS,

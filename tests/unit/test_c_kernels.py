@@ -216,7 +216,9 @@ def test_products_of_every_shape_are_exact(layout):
 
 
 @pytest.mark.board
-@pytest.mark.parametrize("board", ["microbit", "mps2-an385", "mps2-an386", "mps2-an500", "mps2-an505", "rv32-virt"])
+@pytest.mark.parametrize(
+    "board", ["microbit", "mps2-an385", "mps2-an386", "mps2-an500", "mps2-an505", "mps3-an547", "rv32-virt"]
+)
 def test_the_assembly_is_exact(board):
     """The kernels as the board runs them: shapes that are no multiples of anything, sums and rescaled."""
     if not emulator.available(board):
