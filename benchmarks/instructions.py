@@ -13,7 +13,7 @@ import argparse
 import numpy as np
 
 import neurodeploy
-from neurodeploy import data
+from neurodeploy import data, hardware
 from neurodeploy.backends.c_toolchain import toolchains
 from neurodeploy.cli.output import number, table
 from neurodeploy.deploy import emulator
@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=8)
     parser.add_argument("--units", type=int, default=32)
     args = parser.parse_args()
+    board = hardware.find(args.target, hardware.Board)
     samples = np.random.default_rng(1).normal(size=(4, 30, args.inputs)).astype(np.float32)
     rows = []
     for cell in GATES:
@@ -70,7 +71,7 @@ def main() -> None:
                 same = (args.target, args.inputs, args.units) == ("mps2-an386", 8, 32)
                 peer = TFLM[cell][1] if same else None
                 ratio = f"{peer / ours:.1f}" if peer and ours else ""
-                rows.append((cell, f"{tool} -O2", emulator.label(name), number(ours), number(sizes["flash"]),
+                rows.append((cell, f"{tool} -O2", emulator.label(name, board), number(ours), number(sizes["flash"]),
                              number(sizes["ram"]), number(peer) if peer else "", ratio))  # fmt: skip
     columns = ("cell", "compiler", "emulator", "instructions/step", "flash B", "RAM B", "TFLM CMSIS-NN", "ratio")
     table(f"{args.target}, {args.inputs} inputs, {args.units} units", columns, rows, right=columns[3:])

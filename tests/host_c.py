@@ -19,7 +19,13 @@ from neurodeploy.ir.drive import drive
 from neurodeploy.ir.graph import Graph, Program
 
 #: Whose kernels read a layout; on this machine they run in their C form.
-BOARD_OF = {"plain": "host", "pairs": "mps2-an386", "blocks": "mps3-an547"}
+BOARD_OF = {
+    "plain": "host",
+    "pairs": "mps2-an386",
+    "blocks": "mps3-an547",
+    "eights": "mps2-an385",
+    "offsets": "microbit",
+}
 
 
 @dataclass

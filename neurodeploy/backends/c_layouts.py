@@ -63,6 +63,44 @@ def _pairs(weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> np
     return words
 
 
+def _groups(least: Mapping[int, int], weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> np.ndarray:
+    """Rows in groups; a group holds the biases of its rows, then their weights (one byte each) column by column with
+    zeros up to a whole word, then their multipliers.
+
+    ``least``: size of a group -> with how many rows left there is one; from the greatest to 1. Missing rows are zeros.
+    """
+    rows = len(weights)
+    mult = np.zeros(rows, np.int32) if mult is None else mult
+    words: list[np.ndarray] = []
+    row = 0
+    while row < rows:
+        size = next(n for n, needed in least.items() if rows - row >= needed)
+        group, missing = slice(row, row + size), max(0, row + size - rows)
+        by_column = np.pad(weights[group], ((0, missing), (0, 0))).T.tobytes()
+        block = np.frombuffer(by_column + bytes(-len(by_column) % 4), "<i4")
+        words += [np.pad(bias[group], (0, missing)), block, np.pad(mult[group], (0, missing))]
+        row += size
+    return np.concatenate(words).astype(np.int32)
+
+
+def _eights(weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> np.ndarray:
+    """See ``firmware/kernels/armv7m/nd_affine.h``."""
+    return _groups({8: 6, 4: 3, 1: 1}, weights, bias, mult)
+
+
+def _offsets(weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> np.ndarray:
+    """See ``firmware/kernels/armv6m/nd_affine.h``."""
+    lifted = (weights.astype(np.int16) + 128).astype(np.uint8)
+    sums = weights.sum(1, dtype=np.int64)
+    halves = None if mult is None else _wrapped(mult.astype(np.int64) + ((mult & 0x8000) << 1))
+    return _groups({4: 3, 1: 1}, lifted, _wrapped(bias - 32768 * sums), halves)
+
+
+def _wrapped(values: np.ndarray) -> np.ndarray:
+    """The low 32 bits."""
+    return (values & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
+
+
 def _blocks(weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> np.ndarray:
     """See ``firmware/kernels/armv81m/nd_affine.h``."""
     rows, columns = weights.shape
@@ -90,11 +128,20 @@ def _blocks(weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> n
 PLAIN = Layout("plain", 1)
 PAIRS = Layout("pairs", 2, columns=4, align=2, stream=_pairs, minimum=-127, packed=True)
 BLOCKS = Layout("blocks", 3, columns=8, align=2, stream=_blocks, packed=True)
+EIGHTS = Layout("eights", 4, stream=_eights)
+OFFSETS = Layout("offsets", 5, stream=_offsets)
 
-LAYOUTS: Mapping[str, Layout] = {layout.name: layout for layout in (PLAIN, PAIRS, BLOCKS)}
+LAYOUTS: Mapping[str, Layout] = {layout.name: layout for layout in (PLAIN, PAIRS, BLOCKS, EIGHTS, OFFSETS)}
 
 #: isa of a core -> the layout of its kernels; others read the plain one.
-_OF_ISA: Mapping[str, Layout] = {"armv7em": PAIRS, "armv8m": PAIRS, "armv81m": BLOCKS}
+_OF_ISA: Mapping[str, Layout] = {
+    "armv7em": PAIRS,
+    "armv8m": PAIRS,
+    "armv81m": BLOCKS,
+    "armv7m": EIGHTS,
+    "armv6m": OFFSETS,
+    "rv32": EIGHTS,
+}
 
 
 def layout_of(board: Board) -> Layout:
