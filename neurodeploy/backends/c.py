@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability, c_build, c_toolchain
+from neurodeploy.backends.c_costs import costs_of
 from neurodeploy.backends.c_emit import Code, emit, manifest_types, model_name
 from neurodeploy.backends.c_emit_docs import example, readme
 from neurodeploy.backends.c_emit_run import emit_run
 from neurodeploy.backends.c_layouts import layout_of
 from neurodeploy.backends.c_ops import EXPRESSIONS
 from neurodeploy.backends.c_ops_calls import CALLS
+from neurodeploy.backends.c_storage import Rule, manifest_rows
 from neurodeploy.errors import BuildError, MissingExtraError, TargetError, UnsupportedError
 from neurodeploy.hardware import Board, built_for
 from neurodeploy.ir import text
@@ -47,9 +49,13 @@ class CBackend:
         source: Program | None = None,
         data: Any = None,
         name: str | None = None,
+        optimize: str = "balanced",
+        storage: str | None = None,
     ) -> Artifact:
         """The C files of a program, the core that they include, an example, a README and the programs themselves.
 
+        ``optimize``: how weights are stored, ``balanced``, ``speed`` or ``size``; ``storage``: the form of every product
+        that has it, ``i8``, ``i4`` or ``sparse`` (see :mod:`~neurodeploy.backends.c_storage`).
         Raises :class:`UnsupportedError` naming the value that has no C, :class:`TargetError` for a target that is no
         board or too small.
         """
@@ -61,7 +67,8 @@ class CBackend:
                 place=program.name,
                 hint="Compile with --numerics native.",
             )
-        code = emit(program, layout_of(target), model_name(name or program.name))
+        rule = Rule(optimize, costs_of(target), storage)
+        code = emit(program, layout_of(target), model_name(name or program.name), rule)
         programs = {**text.to_files(program, "program"), **text.to_files(source or program, "source")}
         digest = hashlib.sha256(programs["program.nd"] + programs["program.npz"]).digest()
         files = dict(c_build.with_core(code.files, target))
@@ -88,6 +95,7 @@ class CBackend:
                 "program": digest.hex(),
                 "calibration": getattr(data, "sha256", None),
             },
+            "storage": manifest_rows(code.storage, [stage.name for stage in program.stages]),
             "compiler": {"name": "neurodeploy c", "weights": layout_of(target).name},
             "warnings": list(program.meta.get("warnings", [])),
         }

@@ -15,8 +15,9 @@ from neurodeploy.backends.c_emit_step import StepWriter
 from neurodeploy.backends.c_layouts import PLAIN, Layout
 from neurodeploy.backends.c_ops import STORED, literal
 from neurodeploy.backends.c_ops_calls import contiguous_args, workspace
+from neurodeploy.backends.c_storage import Rule, Storage, Stored, decide
 from neurodeploy.errors import UnsupportedError
-from neurodeploy.ir.graph import Program, Stage
+from neurodeploy.ir.graph import Graph, Program, Stage
 from neurodeploy.ir.types import TensorType, int_range
 from neurodeploy.passes.fuse import fuse
 from neurodeploy.passes.memory import Plan, plan
@@ -67,7 +68,7 @@ class StageCode:
 @dataclass
 class Code:
     """A program as C: ``files``, ``headers`` of the core that they include, stages, and bytes of every constant,
-    and which of them belong to products."""
+    which of them belong to products, and how those are stored."""
 
     name: str
     stages: list[StageCode]
@@ -75,6 +76,7 @@ class Code:
     headers: set[str]
     constants: dict[str, int]
     weights: set[str]
+    storage: Storage
 
     @property
     def layout(self) -> dict[str, Any]:
@@ -95,22 +97,27 @@ def model_name(name: str) -> str:
     return identifier(made if not made[0].isdigit() else f"m{made}")
 
 
-def emit(program: Program, layout: Layout = PLAIN, name: str | None = None) -> Code:
-    """The C text of a program. Raises :class:`UnsupportedError` naming the value that has no C."""
+def emit(program: Program, layout: Layout = PLAIN, name: str | None = None, rule: Rule | None = None) -> Code:
+    """The C text of a program, its weights stored by ``rule``.
+
+    Raises :class:`UnsupportedError` naming the value that has no C.
+    """
     name = name or model_name(program.name)
     _distinct((stage.name for stage in program.stages), lambda n: identifier(n).upper(), program.name)
     constants = Constants(name)
     stages, headers = [], {"nd_math.h"}
-    for stage in program.stages:
+    graphs = [lower(stage.graph, layout) for stage in program.stages]
+    storage = decide(graphs, layout, rule or Rule())
+    for stage, graph, stored in zip(program.stages, graphs, storage.stages, strict=True):
         prefix = name if len(program.stages) == 1 else f"{name}_{identifier(stage.name)}"
-        code, used = _stage(stage, prefix, layout, constants)
+        code, used = _stage(stage, graph, prefix, layout, constants, stored)
         stages.append(code)
         headers |= used
     files = {
         f"{name}.h": _header(program, name, stages).encode(),
         f"{name}.c": _source(program, name, stages, constants, headers, layout).encode(),
     }
-    return Code(name, stages, files, headers, dict(constants.nbytes), constants.weights)
+    return Code(name, stages, files, headers, dict(constants.nbytes), constants.weights, storage)
 
 
 def _distinct(names: Iterable[str], spelled: Callable[[str], str], place: str) -> None:
@@ -124,8 +131,9 @@ def _distinct(names: Iterable[str], spelled: Callable[[str], str], place: str) -
             )
 
 
-def _stage(stage: Stage, prefix: str, layout: Layout, constants: Constants) -> tuple[StageCode, set[str]]:
-    graph = lower(stage.graph, layout)
+def _stage(
+    stage: Stage, graph: Graph, prefix: str, layout: Layout, constants: Constants, storage: Mapping[str, Stored]
+) -> tuple[StageCode, set[str]]:
     planned = plan(fuse(graph, lambda value: contiguous_args(value, layout.align)), workspace)
     structs = {
         "state": Struct.of({s.name: s.type for s in stage.graph.states}),
@@ -134,7 +142,7 @@ def _stage(stage: Stage, prefix: str, layout: Layout, constants: Constants) -> t
     }
     for role, struct in structs.items():
         _distinct((name for name, _, _ in struct.fields), identifier, f"stage '{stage.name}', {role}")
-    writer = StepWriter(planned, layout, constants)
+    writer = StepWriter(planned, layout, constants, storage)
     body = writer.body()
     code = StageCode(stage, prefix, planned, structs, body, writer.declared, writer.buffers)
     return code, writer.headers
@@ -232,13 +240,13 @@ def _source(
 ) -> str:
     parts = [f'#include "{name}.h"', "", "#include <stddef.h>", "#include <string.h>", ""]
     parts += [f'#include "{h}"' for h in sorted(headers - {"nd_math.h"})]
-    if "nd_affine.h" in headers:
-        parts += [
-            "",
-            f"#if ND_AFFINE_LAYOUT != {layout.number}",
-            '#error "the weights below are laid out for other kernels"',
-            "#endif",
-        ]
+    for header, macro, number in (
+        ("nd_affine.h", "ND_AFFINE_LAYOUT", layout.number),
+        ("nd_affine4.h", "ND_AFFINE4_LAYOUT", layout.number4),
+    ):
+        if header in headers:
+            parts += ["", f"#if {macro} != {number}"]
+            parts += ['#error "the weights below are laid out for other kernels"', "#endif"]
     resets = {code.prefix: _reset(code, constants) for code in stages}
     parts += ["", *constants.text]
     for code in stages:

@@ -59,8 +59,8 @@ def _matvec(w: StepWriter, value: Value, action: Call) -> None:
     rows, columns = value.attrs["rows"], value.attrs["columns"]
     y, x = w.pointer(value.name), w.pointer(value.args[0])
     if "bias" in value.attrs:
-        weight = w.graph.params[value.attrs["weight"]].type.dtype
-        w.line(f"nd_affine_{weight}_{value.tensor.dtype}(&{w.product(value)}, {x}, {y});")
+        kernel, product = w.product(value)
+        w.line(f"{kernel}_{value.tensor.dtype}(&{product}, {x}, {y});")
         return
     w.headers.add("nd_float.h")
     param = w.graph.params[value.attrs["weight"]]
