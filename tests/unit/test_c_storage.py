@@ -1,0 +1,135 @@
+"""How weights are stored: every form's kernels against the golden model, exact bytes, and the rules that choose."""
+
+from itertools import product as every
+
+import numpy as np
+import pytest
+
+from neurodeploy import hardware
+from neurodeploy.backends import backend, c_build, runner
+from neurodeploy.backends.c_costs import ARMV7EM, ARMV7M, costs_of
+from neurodeploy.backends.c_layouts import PAIRS, PLAIN, layout_of
+from neurodeploy.backends.c_storage import Product, Rule, Stored, candidates, encode, fits_int4
+from neurodeploy.deploy import emulator
+from neurodeploy.errors import UsageError
+from neurodeploy.ir import interpret
+from neurodeploy.ir.build import Builder
+from neurodeploy.ir.graph import Program, ProgramInput, Ref, Stage
+from tests.host_c import build
+from tests.unit.test_c_kernels import SHAPES, extremes
+
+LAYOUTS = {"plain": PLAIN, "pairs": PAIRS}
+
+
+def affine(name, w, to: str | None = "i16", seed=0):
+    """One product with given weights; ``to`` None leaves the sum."""
+    rng = np.random.default_rng(seed)
+    rows, columns = w.shape
+    b = Builder()
+    x = b.input("x", (columns,), "i16")
+    bias = b.param("bias", rng.integers(-(1 << 24), 1 << 24, rows).astype(np.int32))
+    (y,) = b.call("affine", b.param("w", w.astype(np.int8)), x, bias)
+    if to is not None:
+        bound = int(np.abs(w.astype(np.int64)).sum(1).max()) * 32768 + (1 << 24)
+        pre = max(p for p in range(seed % 4 + 1) if bound << p < 1 << 31)
+        y = b("requantize", y, b.param("m", rng.integers(1 << 20, 1 << 31, rows).astype(np.int32)), pre=pre, to=to)
+    b.output("y", y)
+    graph = b.graph()
+    stage = Stage("main", graph, inputs_from={"x": Ref("x")})
+    return Program(name, {"x": ProgramInput(graph.inputs["x"])}, (stage,), {"y": Ref("y", "main")}, "native")
+
+
+def four_bits(rows, columns, seed=0):
+    """Weights of 4 bits, many of them the least and the greatest."""
+    rng = np.random.default_rng(seed)
+    w = rng.integers(-8, 8, (rows, columns))
+    w[rng.random(w.shape) < 0.3] = 7
+    w[rng.random(w.shape) < 0.3] = -8
+    return w
+
+
+def few(rows, columns, seed=0, density=0.2):
+    """Few weights, some of them neighbours; the first row empty where there are two."""
+    rng = np.random.default_rng(seed)
+    w = rng.integers(-128, 128, (rows, columns))
+    w[rng.random(w.shape) < 0.2] = -128
+    blocks = np.repeat(rng.random((rows, -(-columns // 4))) < density / 2, 4, axis=1)[:, :columns]
+    w[(rng.random(w.shape) >= density) & ~blocks] = 0
+    if rows > 1:
+        w[0] = 0
+    return w
+
+
+def patterns():
+    """Every pattern of zeros in up to nine columns."""
+    rng = np.random.default_rng(3)
+    for columns in range(1, 10):
+        mask = np.array(list(every((0, 1), repeat=columns)))
+        yield mask * np.where(rng.random(mask.shape) < 0.5, rng.integers(-128, 0, mask.shape), rng.integers(1, 128, mask.shape))
+
+
+def sparse_matrices():
+    made = [few(*shape, seed=i) for i, shape in enumerate(SHAPES)]
+    made += [few(3, columns, seed=columns, density=0.1) for columns in (255, 256, 257, 259, 260, 300, 515, 1030)]
+    made += [np.zeros((1, 1)), np.zeros((5, 9)), np.zeros((2, 300)), np.full((3, 9), -128), np.full((2, 262), 127), *patterns()]
+    return [m.astype(np.int64) for m in made]
+
+
+def int4_matrices():
+    made = [four_bits(*shape, seed=i) for i, shape in enumerate(SHAPES)]
+    made += [np.zeros((1, 1)), np.array([[-8]]), np.array([[7]]), np.full((6, 5), -8), np.full((4, 200), 7), np.full((4, 400), -8)]
+    made += [np.array(list(every((-8, -7, -1, 0, 1, 7), repeat=4))).reshape(-1, 1)]  # four rows that share a halfword
+    made += [np.array(list(every(range(-8, 8), repeat=2)))]  # two columns that share a byte
+    return [m.astype(np.int64) for m in made]
+
+
+MATRICES = {"sparse": sparse_matrices, "i4": int4_matrices}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("form", MATRICES)
+def test_every_form_is_exact(form, layout):
+    programs = [
+        affine(f"{form}_{i}_{to}", w, to, i) for i, w in enumerate(MATRICES[form]()) for to in ("i16", "i8", None)
+    ]
+    built = build(programs, LAYOUTS[layout], rule=Rule(form=form)).compile()
+    for p in programs:
+        assert [s.form for _, s in built.codes[p.name].storage.products] == [form], p.name
+        x = extremes(p.inputs["x"].type.size)
+        with np.errstate(all="ignore"):
+            golden = interpret.run(p, {"x": x})
+        np.testing.assert_array_equal(
+            built.run(p.name, {"x": x}, states=False).outputs["y"], golden.outputs["y"], err_msg=p.name
+        )
+
+
+@pytest.mark.board
+@pytest.mark.parametrize("form", MATRICES)
+@pytest.mark.parametrize("board", ["mps2-an385", "mps2-an386", "mps2-an500", "mps2-an505"])
+def test_every_form_is_exact_on_a_board(board, form):
+    """The assembly, where a family has it: every end of the unrolled loops, and shapes that are no multiples."""
+    if not emulator.available(board):
+        pytest.skip("no emulator is installed")
+    shapes = [(5, 7), (31, 39), (8, 8), (7, 12), (4, 300 if form == "sparse" else 44), (1, 1), (33, 20), (2, 530)]
+    make = few if form == "sparse" else four_bits
+    singles = np.tril(np.ones((21, 80), int))[:, ::4] * np.arange(1, 21)  # 0 to 20 singles in a row
+    wide = np.zeros((21, 80), int)
+    wide[:, ::4] = np.where(np.arange(21)[:, None] > np.arange(20), singles, 0)
+    matrices = [make(*shape, seed=i) for i, shape in enumerate(shapes)] + ([wide] if form == "sparse" else [])
+    tos = ["i16", "i16", None, "i8", "i16", "i8", None, "i16", "i16"]
+    parts = [affine(f"p{i}", w, to, i) for i, (w, to) in enumerate(zip(matrices, tos, strict=False))]
+    for first in range(0, len(parts), 8):
+        check_on_board(board, parts[first : first + 8], form)
+
+
+def check_on_board(board, parts, form):
+    inputs = {f"x{i}": p.inputs["x"] for i, p in enumerate(parts)}
+    stages = tuple(Stage(f"s{i}", p.stages[0].graph, inputs_from={"x": Ref(f"x{i}")}) for i, p in enumerate(parts))
+    program = Program("kernels", inputs, stages, {f"y{i}": Ref("y", f"s{i}") for i in range(len(parts))}, "native")
+    artifact = backend("c").compile(program, hardware.find(board), storage=form)  # type: ignore[call-arg]
+    assert {p["form"] for p in artifact.manifest["storage"]["products"]} == {form}
+    data = {f"x{i}": extremes(p.inputs["x"].type.size, i, 4) for i, p in enumerate(parts)}
+    golden = runner("golden").run(artifact, data)
+    found = runner("board").run(artifact, data)
+    for name, array in golden.outputs.items():
+        np.testing.assert_array_equal(found.outputs[name], array, err_msg=name)
