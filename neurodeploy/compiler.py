@@ -130,8 +130,9 @@ def compile(
     from which ranges are taken; needed for all but float programs. ``labels`` ``[n]``: for the spiking backends, which
     refit a readout. ``numerics``: ``native``, ``float`` or ``tflite``; the backend's own by default. ``method``: how
     ranges are chosen, ``minmax``, ``percentile`` or ``mse``. ``toolchain``: the C compiler, ``zig``, ``gcc`` or
-    ``clang``. ``costs=False`` leaves out the figures that take another tool's run (a C compiler's sizes). Further
-    options go to the backend.
+    ``clang``. ``optimize`` (C only): how weights are stored, ``balanced`` (the default), ``speed`` or ``size``.
+    ``costs=False`` leaves out the figures that take another tool's run (a C compiler's sizes). Further options go to
+    the backend.
     Raises :class:`UsageError` and its kin; writes nothing.
     """
     from neurodeploy import hardware
@@ -142,6 +143,8 @@ def compile(
     described = hardware.find(target) if isinstance(target, str) else target
     if toolchain is not None and described.backend != "c":
         raise UsageError(f"'{described.name}' is not compiled by a C compiler; leave out the toolchain.")
+    if "optimize" in options and described.backend != "c":
+        raise UsageError(f"'{described.name}' has one way to store weights; leave out optimize.")
     engine = find_backend(described.backend)
     kind = _numerics(described.backend, numerics)
     data = _calibration(calibration, lengths, labels, source)

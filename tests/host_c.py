@@ -53,7 +53,9 @@ class Built:
         return drive(self.programs[name], inputs, lengths, partial(self.executor, name), states=states)
 
 
-def build(programs: Sequence[Program], layout: Layout = PLAIN, *, runs: bool = False, rule: Rule | None = None) -> Built:
+def build(
+    programs: Sequence[Program], layout: Layout = PLAIN, *, runs: bool = False, rule: Rule | None = None
+) -> Built:
     """Emit programs (of different names) as one translation unit with the core that it needs."""
     codes, fields, text, files = {}, {}, [], {}
     for program in programs:

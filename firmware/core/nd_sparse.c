@@ -4,6 +4,13 @@
 
 #include "nd_math.h"
 
+/* clang would unroll the loops below again, to three times the code. */
+#ifdef __clang__
+#define ND_ROLLED _Pragma("clang loop unroll(disable)")
+#else
+#define ND_ROLLED
+#endif
+
 #define ND_SINGLE(k) sum += (uint32_t)((int8_t)s[2 * (k) + 1] * at[s[2 * (k)]])
 
 /* All rows; y has that many bits an element. */
@@ -19,6 +26,7 @@ static void product(const nd_sparse_t *a, const int16_t *x, void *y, int32_t bit
             uint32_t tiles = s[0];
             const uint32_t singles = s[1];
             s += 2;
+            ND_ROLLED
             for (; tiles != 0; --tiles, s += 5) {
                 const int16_t *in = at + 4 * s[0];
                 sum += (uint32_t)((int8_t)s[1] * in[0]);
@@ -35,6 +43,7 @@ static void product(const nd_sparse_t *a, const int16_t *x, void *y, int32_t bit
                 ND_SINGLE(1);
                 s += 4;
             }
+            ND_ROLLED
             for (uint32_t fours = singles >> 2; fours != 0; --fours, s += 8) {
                 ND_SINGLE(0);
                 ND_SINGLE(1);

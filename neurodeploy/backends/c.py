@@ -54,8 +54,8 @@ class CBackend:
     ) -> Artifact:
         """The C files of a program, the core that they include, an example, a README and the programs themselves.
 
-        ``optimize``: how weights are stored, ``balanced``, ``speed`` or ``size``; ``storage``: the form of every product
-        that has it, ``i8``, ``i4`` or ``sparse`` (see :mod:`~neurodeploy.backends.c_storage`).
+        ``optimize``: how weights are stored, ``balanced``, ``speed`` or ``size``; ``storage``: the form of every
+        product that has it, ``i8``, ``i4`` or ``sparse`` (see :mod:`~neurodeploy.backends.c_storage`).
         Raises :class:`UnsupportedError` naming the value that has no C, :class:`TargetError` for a target that is no
         board or too small.
         """

@@ -1,8 +1,8 @@
 """What a product costs in each form that its weights can be stored in: one table for each family of kernels.
 
-The numbers are fitted to instructions counted in an emulator by ``benchmarks/storage_costs.py``, which prints this
-file's rows; what a row was counted with stands beside it. They choose between forms and are printed as estimates; what a
-step takes is counted when it runs.
+The numbers are fitted to instructions counted in an emulator by ``benchmarks/storage_costs.py``, which prints them;
+what a table was counted with stands beside it. They choose between forms and are printed as estimates: what a step takes
+is counted when it runs.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ class Cost:
     """Instructions of a kernel that gives i16, and its code in bytes.
 
     ``call``; ``row``: each row, and in the sparse form each window of it; ``mac``: each product of a dense matrix or
-    each single of a sparse one; ``tile``: each tile of a sparse one. ``group``: rows are filled up to a multiple of it.
+    each single of a sparse one; ``column``: each column of a dense one, once; ``tile``: each tile of a sparse one.
+    ``group``: rows are filled up to a multiple of it.
     """
 
     call: float
     row: float
     mac: float
+    column: float = 0.0
     tile: float = 0.0
     group: int = 1
     code: int = 0
@@ -33,7 +35,7 @@ class Cost:
     def dense(self, rows: int, columns: int) -> int:
         """Instructions of a product of ``[rows, columns]``."""
         filled = -(-rows // self.group) * self.group
-        return round(self.call + filled * (self.row + columns * self.mac))
+        return round(self.call + columns * self.column + filled * (self.row + columns * self.mac))
 
     def sparse(self, rows: int, windows: int, singles: int, tiles: int) -> int:
         """Instructions of a product in the sparse form."""
@@ -49,24 +51,25 @@ class Costs:
 
 
 ARMV7EM = Costs(
-    "mps2-an386",
+    "mps2-an386, zig 0.17.1 -O2, unicorn 2.1.4",
     {
-        "i8": Cost(60, 14, 1.0, group=4, code=500),
-        "i16": Cost(30, 20, 1.2, code=200),
-        "i4": Cost(90, 16, 1.1, group=4, code=600),
-        "sparse": Cost(40, 40, 4.75, 9, code=400),
+        "i8": Cost(66.6, 9.72, 0.98, group=4, code=372),
+        "i16": Cost(49.0, 24.0, 2.26, code=134),
+        "i4": Cost(82.5, 11.5, 1.07, column=1.75, group=4, code=480),
+        "sparse": Cost(59.0, 20.2, 4.22, tile=10.1, code=346),
     },
 )
 ARMV7M = Costs(
-    "mps2-an385",
+    "mps2-an385, zig 0.17.1 -O2, unicorn 2.1.4",
     {
-        "i8": Cost(30, 20, 5, code=100),
-        "i16": Cost(30, 20, 5, code=100),
-        "i4": Cost(30, 20, 5, code=100),
-        "sparse": Cost(40, 40, 4.75, 14, code=400),
+        "i8": Cost(52.6, 33.9, 4.27, code=258),
+        "i16": Cost(52.7, 37.9, 5.02, code=310),
+        "i4": Cost(41.4, 44.2, 3.87, code=462),
+        "sparse": Cost(43.8, 45.1, 5.35, tile=16.3, code=434),
     },
 )
 
+#: Costs of kernels by the ISA of their core; another's are those of Armv7-M.
 _OF_ISA: Mapping[str, Costs] = {"armv7em": ARMV7EM, "armv8m": ARMV7EM, "armv81m": ARMV7EM}
 
 

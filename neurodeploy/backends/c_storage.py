@@ -241,9 +241,7 @@ class Rule:
         for what, value, known in (("optimize", self.optimize, OPTIMIZE), ("storage", self.form, (*FORMS, None))):
             if value not in known:
                 names = [k for k in known if k]
-                raise UsageError(
-                    f"{what} is '{value}'; needed: {', '.join(names)}.", hint=nearest(str(value), names)
-                )
+                raise UsageError(f"{what} is '{value}'; needed: {', '.join(names)}.", hint=nearest(str(value), names))
 
     def allowed(self, found: Sequence[Candidate]) -> list[Candidate]:
         """The candidates of one product that the rule admits; never none."""

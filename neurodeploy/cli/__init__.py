@@ -89,6 +89,9 @@ def compile(
     toolchain: Annotated[
         str | None, typer.Option(help="zig, gcc or clang; by default the first that is there.")
     ] = None,
+    optimize: Annotated[
+        str | None, typer.Option(help="How C stores weights: balanced, speed or size; balanced if not given.")
+    ] = None,
     samples: Samples = None,
     costs: Annotated[bool, typer.Option(help="Have the C compiler say how large the code becomes.")] = True,
     json: Json = False,

@@ -18,6 +18,7 @@ def main(
     numerics: str | None,
     method: str,
     toolchain: str | None,
+    optimize: str | None,
     samples: int | None,
     costs: bool,
     json: bool,
@@ -37,6 +38,7 @@ def main(
             costs=costs,
             progress=say,
             toolchain=toolchain,
+            **({"optimize": optimize} if optimize else {}),
         ).save(output)
     manifest = built.artifact.manifest
     if json:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from neurodeploy import hardware
-from neurodeploy.backends import backend, c_build, runner
-from neurodeploy.backends.c_costs import ARMV7EM, ARMV7M, costs_of
-from neurodeploy.backends.c_layouts import PAIRS, PLAIN, layout_of
+from neurodeploy.backends import backend, runner
+from neurodeploy.backends.c_costs import ARMV7EM, ARMV7M
+from neurodeploy.backends.c_layouts import PAIRS, PLAIN
 from neurodeploy.backends.c_storage import Product, Rule, Stored, candidates, encode, fits_int4
 from neurodeploy.deploy import emulator
 from neurodeploy.errors import UsageError
@@ -65,19 +65,35 @@ def patterns():
     rng = np.random.default_rng(3)
     for columns in range(1, 10):
         mask = np.array(list(every((0, 1), repeat=columns)))
-        yield mask * np.where(rng.random(mask.shape) < 0.5, rng.integers(-128, 0, mask.shape), rng.integers(1, 128, mask.shape))
+        yield mask * np.where(
+            rng.random(mask.shape) < 0.5, rng.integers(-128, 0, mask.shape), rng.integers(1, 128, mask.shape)
+        )
 
 
 def sparse_matrices():
     made = [few(*shape, seed=i) for i, shape in enumerate(SHAPES)]
     made += [few(3, columns, seed=columns, density=0.1) for columns in (255, 256, 257, 259, 260, 300, 515, 1030)]
-    made += [np.zeros((1, 1)), np.zeros((5, 9)), np.zeros((2, 300)), np.full((3, 9), -128), np.full((2, 262), 127), *patterns()]
+    made += [
+        np.zeros((1, 1)),
+        np.zeros((5, 9)),
+        np.zeros((2, 300)),
+        np.full((3, 9), -128),
+        np.full((2, 262), 127),
+        *patterns(),
+    ]
     return [m.astype(np.int64) for m in made]
 
 
 def int4_matrices():
     made = [four_bits(*shape, seed=i) for i, shape in enumerate(SHAPES)]
-    made += [np.zeros((1, 1)), np.array([[-8]]), np.array([[7]]), np.full((6, 5), -8), np.full((4, 200), 7), np.full((4, 400), -8)]
+    made += [
+        np.zeros((1, 1)),
+        np.array([[-8]]),
+        np.array([[7]]),
+        np.full((6, 5), -8),
+        np.full((4, 200), 7),
+        np.full((4, 400), -8),
+    ]
     made += [np.array(list(every((-8, -7, -1, 0, 1, 7), repeat=4))).reshape(-1, 1)]  # four rows that share a halfword
     made += [np.array(list(every(range(-8, 8), repeat=2)))]  # two columns that share a byte
     return [m.astype(np.int64) for m in made]
@@ -133,3 +149,113 @@ def check_on_board(board, parts, form):
     found = runner("board").run(artifact, data)
     for name, array in golden.outputs.items():
         np.testing.assert_array_equal(found.outputs[name], array, err_msg=name)
+
+
+# -- bytes and rules ---------------------------------------------------------------------------------------------------
+
+
+def as_product(w, mult=True):
+    w = np.asarray(w)
+    numbers = np.ones(len(w), np.int32)
+    return Product(
+        "p", w.astype(np.int8 if np.abs(w).max(initial=0) < 128 else np.int16), numbers, numbers if mult else None, 0
+    )
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_bytes_of_candidates_are_exact(layout):
+    order, costs = LAYOUTS[layout], ARMV7M
+    for w in [*sparse_matrices(), *int4_matrices()]:
+        w = np.pad(w, ((0, 0), (0, -w.shape[1] % order.columns)))
+        for mult in (True, False):
+            product = as_product(w, mult)
+            for c in candidates(product, order, costs):
+                assert encode(Stored(product, c.form, ()), order).nbytes == c.nbytes, (c, w.shape)
+
+
+def test_pinned_bytes():
+    """Weights, 32 biases and 32 multipliers of a matrix of 32 x 40 with 128 weights, 32 of them in 8 tiles."""
+    w = np.zeros((32, 40), int)
+    w[:8, 4:8] = 1
+    w[8:, 0:40:10] = 2
+    found = {n: {c.form: c.nbytes for c in candidates(as_product(w), order, ARMV7M)} for n, order in LAYOUTS.items()}
+    sparse = 2 * 32 + 5 * 8 + 2 * 96 + 256
+    assert found["plain"] == {"i8": 1280 + 256, "i4": 640 + 256, "sparse": sparse}
+    assert found["pairs"] == {"i8": 1280 + 8 * 32, "i4": 640 + 256, "sparse": sparse}
+
+
+def test_int4_is_refused_where_its_kernels_sums_could_leave_32_bits():
+    w = np.full((4, 480), -8)
+    assert fits_int4(w, PAIRS) and (8 + 16 * 8) * 480 == 65280
+    w = np.full((4, 484), -8)
+    assert not fits_int4(w, PAIRS) and fits_int4(w, PLAIN)
+    w[1] = 7  # 8 + 112 for every column
+    assert fits_int4(w, PAIRS)
+    assert not fits_int4(np.array([[8]]), PLAIN) and not fits_int4(np.array([[-9]]), PAIRS)
+
+
+def test_int4_sums_are_exact_at_their_limit():
+    parts = [
+        affine(f"limit_{i}", w)
+        for i, w in enumerate([np.full((4, 480), -8), np.tile([[7], [7], [-8], [-8]], (1, 544))])
+    ]
+    built = build(parts, PAIRS, rule=Rule(form="i4")).compile()
+    for p in parts:
+        assert [s.form for _, s in built.codes[p.name].storage.products] == ["i4"]
+        x = extremes(p.inputs["x"].type.size)
+        found = built.run(p.name, {"x": x}, states=False).outputs["y"]
+        np.testing.assert_array_equal(found, interpret.run(p, {"x": x}).outputs["y"])
+
+
+def forms(board, matrices, optimize="balanced"):
+    parts = [affine(f"p{i}", np.asarray(w)) for i, w in enumerate(matrices)]
+    inputs = {f"x{i}": p.inputs["x"] for i, p in enumerate(parts)}
+    stages = tuple(Stage(f"s{i}", p.stages[0].graph, inputs_from={"x": Ref(f"x{i}")}) for i, p in enumerate(parts))
+    program = Program("rules", inputs, stages, {f"y{i}": Ref("y", f"s{i}") for i in range(len(parts))}, "native")
+    artifact = backend("c").compile(program, hardware.find(board), optimize=optimize)  # type: ignore[call-arg]
+    return [p["form"] for p in artifact.manifest["storage"]["products"]], artifact
+
+
+DENSE = np.random.default_rng(0).integers(-127, 128, (64, 64))
+FEW = few(64, 64, density=0.05).clip(-127)
+HALF = np.where(np.isin(np.arange(128) % 8, (0, 2, 4)), 99, 0) * np.ones((100, 1), int)  # 48 singles a row
+FOUR = four_bits(64, 64)
+
+
+def test_the_rules():
+    board = "mps2-an386"
+    for optimize in ("balanced", "speed", "size"):
+        assert forms(board, [DENSE, FEW], optimize)[0] == ["i8", "sparse"]
+    assert forms(board, [FOUR, FOUR])[0] == ["i4", "i4"]
+    assert forms(board, [FOUR], "size")[0] == ["i4"]
+    assert forms(board, [FOUR], "speed")[0] == ["i8"]  # the kernel of 4 bits is a little slower
+    chosen = [forms(board, [HALF], optimize)[0] for optimize in ("balanced", "speed", "size")]
+    assert chosen == [["i8"], ["i8"], ["sparse"]]  # smaller, but slower by more than a quarter
+
+
+def test_a_kernel_that_one_small_product_would_bring_along_counts():
+    small = few(8, 24, density=0.05).clip(-127)
+    (sparse,) = [c for c in candidates(as_product(small), PAIRS, ARMV7EM) if c.form == "sparse"]
+    dense = candidates(as_product(small), PAIRS, ARMV7EM)[0]
+    assert sparse.nbytes < dense.nbytes < sparse.nbytes + ARMV7EM.forms["sparse"].code
+    assert forms("mps2-an386", [DENSE, small])[0] == ["i8", "i8"]
+    assert forms("mps2-an386", [DENSE, FEW, small])[0] == ["i8", "sparse", "sparse"]
+
+
+def test_the_build_tells_what_was_chosen_and_why():
+    (_, sparse), artifact = forms("mps2-an386", [DENSE, FEW])
+    row = artifact.manifest["storage"]["products"][1]
+    assert (row["shape"], row["nonzero"], sparse) == ([64, 64], int(np.count_nonzero(FEW)), "sparse")
+    assert set(row["candidates"]) == {"i8", "sparse"} and artifact.manifest["storage"]["optimize"] == "balanced"
+    bytes_of = [p["candidates"][p["form"]]["bytes"] for p in artifact.manifest["storage"]["products"]]
+    (weights,) = [f["value"] for f in artifact.manifest["figures"] if f["name"] == "flash_weights"]
+    assert weights == sum(bytes_of)
+    readme = artifact.files["README.md"].decode()
+    assert f"| rows without zeros | {row['candidates']['sparse']['bytes']} |" in readme and "mps2-an386" in readme
+
+
+def test_bad_options_are_refused():
+    with pytest.raises(UsageError, match="optimize is 'fast'; needed: balanced, speed, size"):
+        forms("host", [DENSE], "fast")
+    with pytest.raises(UsageError, match="storage is 'i5'"):
+        Rule(form="i5")

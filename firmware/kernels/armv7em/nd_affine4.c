@@ -124,23 +124,26 @@ __attribute__((naked, noinline)) static void rescaled(const int32_t *stream ND_I
 #else
 
 /* The twin in C. */
+static inline int64_t add_pair(uint32_t w, uint32_t x, int64_t sum)
+{
+    return sum + (int16_t)(w & 0xFFFFu) * (int16_t)(x & 0xFFFFu) + (int16_t)(w >> 16) * (int16_t)(x >> 16);
+}
+
 static const int32_t *four_sums(const int32_t *stream, const nd_job_t *job, int32_t *s)
 {
-    uint32_t a = (uint32_t)job->a, b = (uint32_t)job->b;
+    int32_t a = job->a, b = job->b;
     int64_t c = job->c, d = job->c;
     for (const int16_t *x = job->x; x != job->x_end; x += 2) {
-        const uint32_t word = (uint32_t)*stream++;
-        for (int k = 0; k < 2; ++k) {
-            const uint32_t h = (word >> (16 * k)) & 0xFFFFu;
-            a += (h & 0xFu) * (uint32_t)x[k];
-            b += (h & 0xFFu) * (uint32_t)x[k];
-            c += (int32_t)(h & 0xFFFu) * x[k];
-            d += (int16_t)h * x[k];
-        }
+        const uint32_t w = (uint32_t)*stream++;
+        const uint32_t in = nd_pair(x);
+        a = nd_smlad(w & 0x000F000Fu, in, a);
+        b = nd_smlad(w & 0x00FF00FFu, in, b);
+        c = add_pair(w & 0x0FFF0FFFu, in, c);
+        d = add_pair(w, in, d);
     }
-    s[0] = (int32_t)(a + (uint32_t)stream[0]);
-    s[1] = (int32_t)((uint32_t)((int32_t)(b - a) >> 4) + (uint32_t)stream[1]);
-    s[2] = (int32_t)((uint32_t)((c >> 8) - ((int32_t)b >> 8)) + (uint32_t)stream[2]);
+    s[0] = (int32_t)((uint32_t)a + (uint32_t)stream[0]);
+    s[1] = (int32_t)((uint32_t)((int32_t)((uint32_t)b - (uint32_t)a) >> 4) + (uint32_t)stream[1]);
+    s[2] = (int32_t)((uint32_t)((c >> 8) - (b >> 8)) + (uint32_t)stream[2]);
     s[3] = (int32_t)((uint32_t)((d >> 12) - (c >> 12)) + (uint32_t)stream[3]);
     return stream + 4;
 }
