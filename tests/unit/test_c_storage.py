@@ -5,16 +5,19 @@ from itertools import product as every
 import numpy as np
 import pytest
 
-from neurodeploy import hardware
+import neurodeploy
+from neurodeploy import hardware, passes
 from neurodeploy.backends import backend, runner
 from neurodeploy.backends.c_costs import ARMV7EM, ARMV7M
 from neurodeploy.backends.c_layouts import PAIRS, PLAIN
 from neurodeploy.backends.c_storage import Product, Rule, Stored, candidates, encode, fits_int4
+from neurodeploy.data import arrange, load
 from neurodeploy.deploy import emulator
 from neurodeploy.errors import UsageError
 from neurodeploy.ir import interpret
 from neurodeploy.ir.build import Builder
 from neurodeploy.ir.graph import Program, ProgramInput, Ref, Stage
+from neurodeploy.ir.types import TensorType
 from tests.host_c import build
 from tests.unit.test_c_kernels import SHAPES, extremes
 
@@ -259,3 +262,89 @@ def test_bad_options_are_refused():
         forms("host", [DENSE], "fast")
     with pytest.raises(UsageError, match="storage is 'i5'"):
         Rule(form="i5")
+
+
+# -- networks ----------------------------------------------------------------------------------------------------------
+
+
+def reservoir(units, inputs, density, seed):
+    """An echo state network with random sparse weights in native numerics, calibrated on noise."""
+    rng = np.random.default_rng(seed)
+    recurrent = rng.normal(size=(units, units)) * (rng.random((units, units)) < density)
+    recurrent *= 0.9 / max(0.1, np.abs(recurrent).sum(1).max())
+    b = Builder()
+    x, h = b.input("x", (inputs,)), b.state("h", (units,))
+    weights = [b.param("W_in", rng.normal(size=(units, inputs)).astype(np.float32)),
+               b.param("W", recurrent.astype(np.float32)), b.param("bias", rng.normal(size=units).astype(np.float32))]  # fmt: skip
+    (new,) = b.call("leaky", x, h, *weights, b.param("leak", np.float32(0.5)))
+    b.next(h, new)
+    b.output("h", new)
+    stage = Stage("main", b.graph(), inputs_from={"x": Ref("x")})
+    program = Program(f"esn_{seed}", {"x": ProgramInput(TensorType((inputs,)))}, (stage,), {"h": Ref("h", "main")})
+    samples = rng.normal(size=(3, 12, inputs)).astype(np.float32)
+    data = arrange(samples, program)
+    return passes.run(program, passes.pipeline("c", "native", data=data), progress=lambda _: None), samples
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_random_reservoirs_are_exact(layout):
+    made = [reservoir(units, inputs, density, seed) for seed, (units, inputs, density) in enumerate(
+        [(30, 3, 0.1), (41, 5, 0.05), (64, 1, 0.2), (25, 7, 0.0), (270, 2, 0.02)])]  # fmt: skip
+    rule = Rule("size", ARMV7EM if layout == "pairs" else ARMV7M)
+    built = build([p for p, _ in made], LAYOUTS[layout], rule=rule).compile()
+    for program, samples in made:
+        assert "sparse" in [s.form for _, s in built.codes[program.name].storage.products], program.name
+        golden = interpret.run(program, {"x": samples})
+        found = built.run(program.name, {"x": samples})
+        np.testing.assert_array_equal(found.outputs["h"], golden.outputs["h"], err_msg=program.name)
+
+
+@pytest.fixture(scope="module")
+def vowels():
+    """The example echo state net with a few utterances to calibrate and run."""
+    root = hardware.data_folder("firmware").parent / "examples"
+    if not root.is_dir():
+        pytest.skip("the examples are in the repository only")
+    program = neurodeploy.load(root / "models" / "vowels_esn.npz")
+    return program, load(root / "data" / "japanese_vowels_train.npz", program).first(20)
+
+
+@pytest.mark.board
+@pytest.mark.parametrize("board", ["mps2-an385", "mps2-an386"])
+def test_the_example_reservoir_is_smaller_and_faster(vowels, board):
+    """Bytes exactly; on a Cortex-M4 12,717 instructions a step instead of 15,292 when this was written (gcc -O2)."""
+    program, data = vowels
+    counts = []
+    for option, value in (("storage", "i8"), ("optimize", "balanced"), ("optimize", "size")):
+        built = neurodeploy.compile(program, board, data, costs=False, **{option: value})
+        products = built.artifact.manifest["storage"]["products"]
+        assert products[0]["form"] == ("i8" if option == "storage" else "sparse")
+        bytes_of = [{form: c["bytes"] for form, c in p["candidates"].items()} for p in products]
+        assert bytes_of[0] == {"i8": 100 * 112 + 800, "sparse": 2 * 100 + 5 * 301 + 2 * 990 + 800}
+        assert bytes_of[1] == {"i8": 972 if board == "mps2-an385" else 1296, "sparse": 1215}  # rows in fours on the M4
+        weights = sum(each[p["form"]] for each, p in zip(bytes_of, products, strict=True))
+        assert {f["name"]: f["value"] for f in built.artifact.manifest["figures"]}["flash_weights"] == weights
+        if not emulator.available(board):
+            continue
+        sample = data.first(1)
+        trace = runner("board").run(built.artifact, dict(sample.inputs), sample.lengths)
+        golden = runner("golden").run(built.artifact, dict(sample.inputs), sample.lengths)
+        np.testing.assert_array_equal(trace.outputs["y"], golden.outputs["y"])
+        counts.append(next(iter(trace.counters.values())).max())
+    assert not counts or counts[1] < 0.87 * counts[0]
+
+
+@pytest.mark.board
+@pytest.mark.parametrize("board", ["mps2-an385", "mps2-an386"])
+def test_estimates_are_near_what_is_counted(board):
+    """Costs that no longer fit their kernels would choose wrongly: count them anew with benchmarks/storage_costs.py."""
+    if not emulator.available(board):
+        pytest.skip("no emulator is installed")
+    for form, w in (("i8", DENSE), ("i4", FOUR), ("sparse", FEW), ("sparse", HALF)):
+        program = affine("one", w)
+        artifact = backend("c").compile(program, hardware.find(board), storage=form)  # type: ignore[call-arg]
+        (row,) = artifact.manifest["storage"]["products"]
+        trace = runner("board").run(artifact, {"x": extremes(w.shape[1], samples=2)})
+        counted = trace.counters["main.instructions"].max()
+        assert row["form"] == form
+        assert row["candidates"][form]["instructions"] == pytest.approx(counted, rel=0.1), (form, counted)
