@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 from neurodeploy import compiler, hardware
 from neurodeploy import data as data_files
@@ -25,6 +26,7 @@ def main(
 ) -> None:
     """Compile, save, and print what it costs."""
     described = hardware.find(target)
+    options: dict[str, Any] = {"optimize": optimize} if optimize else {}
     with progress(f"compiling {model.name} for {described.name}", quiet=json) as say:
         say("importing")
         source = compiler.load(model)
@@ -38,7 +40,7 @@ def main(
             costs=costs,
             progress=say,
             toolchain=toolchain,
-            **({"optimize": optimize} if optimize else {}),
+            **options,
         ).save(output)
     manifest = built.artifact.manifest
     if json:

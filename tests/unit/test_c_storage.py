@@ -1,6 +1,7 @@
 """How weights are stored: every form's kernels against the golden model, exact bytes, and the rules that choose."""
 
 from itertools import product as every
+from typing import Any
 
 import numpy as np
 import pytest
@@ -315,8 +316,10 @@ def test_the_example_reservoir_is_smaller_and_faster(vowels, board):
     """Bytes exactly; on a Cortex-M4 12,717 instructions a step instead of 15,292 when this was written (gcc -O2)."""
     program, data = vowels
     counts = []
+    options: dict[str, Any]
     for option, value in (("storage", "i8"), ("optimize", "balanced"), ("optimize", "size")):
-        built = neurodeploy.compile(program, board, data, costs=False, **{option: value})
+        options = {option: value}
+        built = neurodeploy.compile(program, board, data, costs=False, **options)
         products = built.artifact.manifest["storage"]["products"]
         assert products[0]["form"] == ("i8" if option == "storage" else "sparse")
         bytes_of = [{form: c["bytes"] for form, c in p["candidates"].items()} for p in products]
