@@ -77,12 +77,19 @@ def features(form: str, w: np.ndarray, group: int) -> list[float]:
     return [1, filled, filled * columns, columns, 0]
 
 
+def solve(rows: np.ndarray) -> np.ndarray:
+    """The least squares of ``rows @ numbers = 1``."""
+    return np.linalg.lstsq(rows, np.ones(len(rows)), rcond=None)[0]
+
+
 def fitted(form: str, weights: Sequence[np.ndarray], counts: np.ndarray) -> tuple[float, int, np.ndarray]:
     """The worst relative error, the group, and the numbers of :func:`features`."""
     tried = []
     for group in (1, 4, 8):
         rows = np.array([features(form, w, group) for w in weights])
-        solved = np.linalg.lstsq(rows / counts[:, None], np.ones(len(counts)), rcond=None)[0]
+        solved = solve(rows / counts[:, None])
+        if solved.min() < 0:  # a line that begins below nothing: without what takes it there
+            solved = solve(np.where(solved < 0, 0, rows) / counts[:, None])
         tried.append((float(np.abs(rows @ solved / counts - 1).max()), group, solved))
     return min(tried, key=lambda found: (round(found[0], 3), found[1]))
 

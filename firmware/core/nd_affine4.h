@@ -1,17 +1,19 @@
 /* nd_affine.h for weights of four bits, two to a byte.
  *
- * A row's columns lie two to a byte, the even one in the low half; a row of an odd number of columns ends in a zero.
- * kernels/<isa>/ holds faster twins that want another order: ND_AFFINE4_LAYOUT tells which one this header's read.
+ * Words hold four rows of two columns: bits 4r to 4r+3 are row r of the first column, bits 16+4r to 19+4r that of the
+ * second. A group of four rows has its words column by column, then the next group comes; what is missing in rows and
+ * columns is zero. kernels/<isa>/ holds faster twins that want another order: ND_AFFINE4_LAYOUT tells which one this
+ * header's read.
  */
 #ifndef ND_AFFINE4_H
 #define ND_AFFINE4_H
 
 #include <stdint.h>
 
-#define ND_AFFINE4_LAYOUT 1 /* plain: row by row */
+#define ND_AFFINE4_LAYOUT 1 /* signed */
 
 typedef struct {
-    const void *weights;  /* [rows][(columns + 1) / 2] bytes */
+    const void *weights;  /* [(rows + 3) / 4][(columns + 1) / 2] words */
     const int32_t *bias;  /* [rows] */
     const int32_t *mult;  /* [rows]; not read by the function that gives the raw sum */
     int32_t rows, columns;

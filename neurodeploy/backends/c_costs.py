@@ -64,7 +64,7 @@ ARMV7M = Costs(
     {
         "i8": Cost(51.5, 34.1, 4.26, column=0.14, code=258),
         "i16": Cost(51.6, 38.0, 5.02, column=0.14, code=310),
-        "i4": Cost(37.7, 44.7, 3.85, column=0.30, code=462),
+        "i4": Cost(62.5, 37.8, 2.85, group=4, code=426),
         "sparse": Cost(43.8, 45.1, 5.35, tile=16.3, code=434),
     },
 )

@@ -27,7 +27,7 @@ class Layout:
     ``number``: its ``ND_AFFINE_LAYOUT``. ``columns``: a matrix's columns (and its operand) are filled up with zeros to
     a multiple of this. ``align``: alignment of operands, in elements. ``stream``: the order of a product with i8
     weights; None: row by row. ``minimum``: the least i8 weight that the kernels take; a matrix with a smaller one is
-    stored as i16. ``nibbles``: the order of weights of 4 bits, ``by row`` or ``four rows``.
+    stored as i16. ``nibbles``: the order of weights of 4 bits, ``signed`` or ``lifted``.
     """
 
     name: str
@@ -36,12 +36,12 @@ class Layout:
     align: int = 1
     stream: Stream | None = None
     minimum: int = -128
-    nibbles: str = "by row"
+    nibbles: str = "signed"
 
     @property
     def number4(self) -> int:
         """The ``ND_AFFINE4_LAYOUT`` of its kernels for weights of 4 bits."""
-        return {"by row": 1, "four rows": 2}[self.nibbles]
+        return {"signed": 1, "lifted": 2}[self.nibbles]
 
 
 def _pairs(weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> np.ndarray:
@@ -63,7 +63,7 @@ def _pairs(weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> np
 
 
 PLAIN = Layout("plain", 1)
-PAIRS = Layout("pairs", 2, columns=4, align=2, stream=_pairs, minimum=-127, nibbles="four rows")
+PAIRS = Layout("pairs", 2, columns=4, align=2, stream=_pairs, minimum=-127, nibbles="lifted")
 
 LAYOUTS: Mapping[str, Layout] = {layout.name: layout for layout in (PLAIN, PAIRS)}
 

@@ -111,45 +111,37 @@ def _dense(product: Product, layout: Layout) -> Encoded:
     return Encoded("nd_affine_t", f"nd_affine_{dtype}", arrays, product.weights.shape)
 
 
-def _nibbles_by_row(weights: np.ndarray) -> np.ndarray:
-    """See ``firmware/core/nd_affine4.h``."""
-    rows, columns = weights.shape
-    filled = np.zeros((rows, columns + columns % 2), np.uint8)
-    filled[:, :columns] = weights.astype(np.int8).view(np.uint8) & 15
-    return (filled[:, 0::2] | filled[:, 1::2] << 4).view(np.int8)
-
-
-def _nibbles_by_four(product: Product) -> np.ndarray:
-    """See ``firmware/kernels/armv7em/nd_affine4.h``."""
-    rows, columns = product.weights.shape
-    groups = -(-rows // 4)
+def _halves(weights: np.ndarray, lift: int, columns: int) -> np.ndarray:
+    """Four rows of a column in 16 bits, ``[rows / 4, columns]``; the first three weights lifted, missing ones zero."""
+    groups = -(-len(weights) // 4)
     filled = np.zeros((groups * 4, columns), np.int32)
-    filled[:rows] = product.weights
+    filled[: len(weights), : weights.shape[1]] = weights
     w = filled.reshape(groups, 4, columns)
-    halves = (w[:, 0] + 8 + 16 * (w[:, 1] + 8) + 256 * (w[:, 2] + 8) + 4096 * w[:, 3]).astype(np.int16)
-    parts = [np.ascontiguousarray(halves).view(np.int32)]
-    for values in (product.bias, product.mult):
-        if values is not None:
-            padded = np.zeros(groups * 4, np.int32)
-            padded[:rows] = values
-            parts.append(padded.reshape(groups, 4))
-    return np.concatenate(parts, axis=1)
+    lower = sum(((w[:, r] + lift) & 15) << 4 * r for r in range(3))
+    return (lower + 4096 * w[:, 3]).astype(np.int16)
 
 
 def _int4(product: Product, layout: Layout) -> Encoded:
-    """4 bits a weight."""
-    if layout.nibbles == "four rows":
-        arrays: tuple = (("weights", _nibbles_by_four(product), "i32", 0), None, None)
-    else:
-        arrays = _plain(product, _nibbles_by_row(product.weights).reshape(-1), "i8", 0)
-    return Encoded("nd_affine4_t", "nd_affine_i4", arrays, product.weights.shape)
+    """4 bits a weight: see ``nd_affine4.h`` of the core, and of ``kernels/armv7em`` for the lifted order."""
+    weights = product.weights
+    if layout.nibbles == "signed":
+        words = _halves(weights, 0, weights.shape[1] + weights.shape[1] % 2).view(np.int32)
+        return Encoded("nd_affine4_t", "nd_affine_i4", _plain(product, words, "i32", 0), weights.shape)
+    parts = [_halves(weights, 8, weights.shape[1]).view(np.int32)]
+    for values in (product.bias, product.mult):
+        if values is not None:
+            padded = np.zeros(len(parts[0]) * 4, np.int32)
+            padded[: len(values)] = values
+            parts.append(padded.reshape(-1, 4))
+    arrays = (("weights", np.concatenate(parts, axis=1), "i32", 0), None, None)
+    return Encoded("nd_affine4_t", "nd_affine_i4", arrays, weights.shape)
 
 
 def fits_int4(weights: np.ndarray, layout: Layout) -> bool:
     """Whether every weight has 4 bits, and the sums are what ``nd_affine4.h`` needs them to be."""
     if not weights.size or weights.min() < -8 or weights.max() > 7:
         return False
-    if layout.nibbles != "four rows":
+    if layout.nibbles == "signed":
         return True
     sizes = np.zeros(-(-len(weights) // 4) * 4, np.int64)
     sizes[: len(weights)] = np.abs(weights.astype(np.int64)).sum(1)

@@ -99,7 +99,7 @@ def int4_matrices():
         np.full((4, 400), -8),
     ]
     made += [np.array(list(every((-8, -7, -1, 0, 1, 7), repeat=4))).reshape(-1, 1)]  # four rows that share a halfword
-    made += [np.array(list(every(range(-8, 8), repeat=2)))]  # two columns that share a byte
+    made += [np.array(list(every(range(-8, 8), repeat=2)))]  # two columns that share a word
     return [m.astype(np.int64) for m in made]
 
 

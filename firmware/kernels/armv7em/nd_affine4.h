@@ -13,7 +13,7 @@
 
 #include <stdint.h>
 
-#define ND_AFFINE4_LAYOUT 2 /* nibbles of four rows */
+#define ND_AFFINE4_LAYOUT 2 /* lifted */
 
 typedef struct {
     const void *weights;   /* the stream, 4-byte aligned */
