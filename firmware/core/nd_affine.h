@@ -25,4 +25,7 @@ void nd_affine_i16_i32(const nd_affine_t *a, const int16_t *x, int32_t *y);
 void nd_affine_i16_i16(const nd_affine_t *a, const int16_t *x, int16_t *y);
 void nd_affine_i16_i8(const nd_affine_t *a, const int16_t *x, int8_t *y);
 
+/* With pre > 0: other families have a function of its own for it. */
+#define nd_affine_i8_i16_shifted nd_affine_i8_i16
+
 #endif

@@ -23,13 +23,31 @@ static inline int32_t nd_rescale(int32_t x, int32_t mult)
     return (int32_t)(((int64_t)x * mult + ((int64_t)1 << 31)) >> 32);
 }
 
-/* Linear interpolation between 513 knots, one every 128 steps of x from -32768 on; x is an int16. */
-static inline int32_t nd_lut(const int16_t *knots, int32_t x)
+/* A table of 513 knots, as look-ups in a loop want it. */
+typedef struct {
+    const int16_t *knots;
+} nd_lut_t;
+
+static inline nd_lut_t nd_lut_of(const int16_t *knots)
+{
+    const nd_lut_t lut = { knots };
+    return lut;
+}
+
+/* Linear interpolation between knots, one every 128 steps of x from -32768 on; x is an int16. The result is 128 times
+ * the value, and what is added to it: half a step to round, or more. */
+static inline int32_t nd_lut(nd_lut_t lut, int32_t x, int32_t more)
 {
     const int32_t u = x + 32768;
-    const int16_t *at = knots + (u >> 7);
+    const int16_t *at = lut.knots + (u >> 7);
     const int32_t f = u & 127;
-    return (at[0] * (128 - f) + at[1] * f + 64) >> 7;
+    return at[0] * (128 - f) + at[1] * f + more;
+}
+
+/* A constant that a loop is to keep in a register. */
+static inline int32_t nd_held(int32_t x)
+{
+    return x;
 }
 
 #endif

@@ -10,6 +10,7 @@ from neurodeploy.backends import Capability, c_build, c_toolchain
 from neurodeploy.backends.c_costs import costs_of
 from neurodeploy.backends.c_emit import Code, emit, manifest_types, model_name
 from neurodeploy.backends.c_emit_docs import example, readme
+from neurodeploy.backends.c_emit_loop import LOOP_OPS
 from neurodeploy.backends.c_emit_run import emit_run
 from neurodeploy.backends.c_layouts import layout_of
 from neurodeploy.backends.c_ops import EXPRESSIONS
@@ -38,7 +39,11 @@ class CBackend:
     def accepts(self, target: Target) -> Capability:
         """Every primitive but TFLite's own, every drive; an integer program's bits are the golden model's."""
         return Capability(
-            frozenset(OPS) & {*EXPRESSIONS, *CALLS, *SEEN}, DTYPES, frozenset(DRIVES), frozenset({"affine"}), "exact"
+            frozenset(OPS) & {*EXPRESSIONS, *LOOP_OPS, *CALLS, *SEEN},
+            DTYPES,
+            frozenset(DRIVES),
+            frozenset({"affine"}),
+            "exact",
         )
 
     def compile(

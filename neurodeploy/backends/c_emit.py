@@ -29,22 +29,25 @@ _NAME_MAX = 64
 
 @dataclass(frozen=True)
 class Struct:
-    """One of a stage's structures: fields of (name, type, offset), and its size in bytes."""
+    """One of a stage's structures: fields of (name, type, offset), its size in bytes, and ``room``: name -> elements,
+    of fields that are longer than their type."""
 
     fields: tuple[tuple[str, TensorType, int], ...]
     nbytes: int
+    room: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, types: Mapping[str, TensorType]) -> Struct:
-        """Fields in order, each aligned to 4 bytes or to its elements."""
+    def of(cls, types: Mapping[str, TensorType], room: Mapping[str, int] | None = None) -> Struct:
+        """Fields in order, each aligned to 4 bytes or to its elements; ``room``: elements of those that have more."""
         at, fields, widest = 0, [], 4
+        room = room or {}
         for name, type_ in types.items():
             align = max(4, type_.numpy.itemsize)
             at = -(-at // align) * align
             fields.append((name, type_, at))
-            at += type_.nbytes
+            at += max(type_.nbytes, room.get(name, 0) * type_.numpy.itemsize)
             widest = max(widest, align)
-        return cls(tuple(fields), max(-(-at // widest) * widest, 4))
+        return cls(tuple(fields), max(-(-at // widest) * widest, 4), dict(room))
 
     def manifest(self) -> dict[str, Any]:
         """The layout as the manifest has it."""
@@ -136,7 +139,7 @@ def _stage(
 ) -> tuple[StageCode, set[str]]:
     planned = plan(fuse(graph, lambda value: contiguous_args(value, layout.align)), workspace)
     structs = {
-        "state": Struct.of({s.name: s.type for s in stage.graph.states}),
+        "state": Struct.of({s.name: s.type for s in stage.graph.states}, _room(planned.fused.graph)),
         "in": Struct.of(stage.graph.inputs),
         "out": Struct.of(stage.graph.output_types()),
     }
@@ -146,6 +149,11 @@ def _stage(
     body = writer.body()
     code = StageCode(stage, prefix, planned, structs, body, writer.declared, writer.buffers)
     return code, writer.headers
+
+
+def _room(graph: Graph) -> dict[str, int]:
+    """State -> elements of its field, for those that have others' operands behind them."""
+    return {v.args[0]: v.tensor.size for v in graph.values if v.op == "extend"}
 
 
 # -- header ------------------------------------------------------------------------------------------------------------
@@ -190,13 +198,13 @@ def _fields(struct: Struct) -> list[str]:
         return ["int32_t unused;"]
     lines = []
     for name, type_, at in struct.fields:
-        size = f"[{type_.size}]" if type_.shape else ""
+        room = max(struct.room.get(name, 0), type_.size)
+        size = f"[{room}]" if type_.shape else ""
         aligned = " ND_ALIGNED(4)" if type_.numpy.itemsize < 4 else ""
-        what = f"[{', '.join(map(str, type_.shape))}]" if len(type_.shape) > 1 else ""
+        what = f" [{', '.join(map(str, type_.shape))}]" if len(type_.shape) > 1 else ""
+        what += f", {type_.size} and room for operands" if room > type_.size else ""
         scale = f" scale {type_.quant.scale!r}" if type_.quant is not None and type_.quant.axis is None else ""
-        lines.append(
-            f"{STORED[type_.dtype]} {identifier(name)}{size}{aligned}; /* at {at}{what and ' ' + what}{scale} */"
-        )
+        lines.append(f"{STORED[type_.dtype]} {identifier(name)}{size}{aligned}; /* at {at}{what}{scale} */")
     return lines
 
 

@@ -1,8 +1,9 @@
 """From a step graph to the few shapes of work that the C kernels know.
 
 Products of a constant matrix with vectors become ``matvec``, whose operand is one contiguous vector: several operands
-are joined by ``pack`` (a concat that widens to i16 and may end in zeros). A ``requantize`` that is a product's only
-reader becomes part of it. Both ops exist in this backend only.
+are joined by ``pack`` (a concat that widens to i16 and may leave gaps), or by ``extend`` behind the state that is one
+of them (:mod:`~neurodeploy.backends.c_operands`). A ``requantize`` that is a product's only reader becomes part of it.
+These ops exist in this backend only.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from neurodeploy.backends.c_layouts import PLAIN, Layout
+from neurodeploy.backends.c_operands import Region, packed, regions, up
+from neurodeploy.backends.c_rounding import round_by_shifts
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Graph, Param, Value, prune
 from neurodeploy.ir.ops_shape import slice_bounds
@@ -30,7 +33,7 @@ def lower(graph: Graph, layout: Layout = PLAIN) -> Graph:
     graph = replace(graph, states=held)
     graph = prune(_constants_to_params(graph))
     graph = _Products(graph, layout).lower()
-    graph = _fuse_requantize(_slice_products(graph))
+    graph = round_by_shifts(_fuse_requantize(_slice_products(graph)))
     pruned = prune(graph)
     taken = {name: graph.params[name] for name in constant_names(pruned)}
     return replace(pruned, params={**pruned.params, **taken})
@@ -88,15 +91,24 @@ class _Products:
     def lower(self) -> Graph:
         self.params = dict(self.graph.params)
         self.types = self.graph.types()
+        wanted = [self._operands(v) for v in self.graph.values if self._is_product(v)]
+        narrow = [xs for xs in wanted if all(self._type(x).dtype in ("i8", "i16") for x in xs)]
+        self.regions = regions(self.graph, narrow, self.layout.columns, self.layout.align)
         for value in self.graph.values:
             if value.op == "product":
                 *pairs, bias = value.args
                 self._product(value, pairs[0::2], pairs[1::2], bias)
-            elif value.op == "matmul" and self._constant_matrix(value):
+            elif self._is_product(value):
                 self._product(value, value.args[:1], value.args[1:], None)
             else:
                 self.values.append(value)
         return replace(self.graph, params=self.params, values=tuple(self.values))
+
+    def _is_product(self, value: Value) -> bool:
+        return value.op == "product" or (value.op == "matmul" and self._constant_matrix(value))
+
+    def _operands(self, value: Value) -> tuple[str, ...]:
+        return value.args[1:-1:2] if value.op == "product" else value.args[1:]
 
     def _type(self, name: str) -> TensorType:
         found = self.types[name]
@@ -114,19 +126,17 @@ class _Products:
         if any(self._type(x).dtype not in ("i8", "i16", "f32") for x in operands):
             self._spell_out(value, matrices, operands, bias)
             return
-        data = np.concatenate([self.params[w].data for w in matrices], axis=1)
-        rows, columns = data.shape
-        is_float = data.dtype.kind == "f"
-        padded = columns if is_float else -(-columns // self.layout.columns) * self.layout.columns
-        if data.dtype == np.int8 and data.size and data.min() < self.layout.minimum:
-            data = data.astype(np.int16)
-        attrs: dict[str, Any] = {"rows": rows, "columns": padded, "weight": f"{value.name}.weight"}
-        whole = np.zeros((rows, padded), data.dtype)
-        whole[:, :columns] = data
+        blocks = [self.params[w].data for w in matrices]
+        is_float = blocks[0].dtype.kind == "f"
+        x, at, columns = self._operand(operands, is_float)
+        rows = blocks[0].shape[0]
+        whole = np.zeros((rows, columns), np.result_type(*blocks))
+        for start, block in zip(at, blocks, strict=True):
+            whole[:, start : start + block.shape[1]] = block
+        if whole.dtype == np.int8 and whole.size and whole.min() < self.layout.minimum:
+            whole = whole.astype(np.int16)
+        attrs: dict[str, Any] = {"rows": rows, "columns": columns, "weight": f"{value.name}.weight"}
         self.params[attrs["weight"]] = Param.of(whole)
-        x = operands[0]
-        if len(operands) > 1 or padded != columns or (not is_float and self._type(x).dtype != PACKED_DTYPE):
-            x = self._pack(operands, padded)
         if not is_float:
             attrs["bias"] = f"{value.name}.bias"
             if bias is None or bias in self.params:
@@ -142,15 +152,74 @@ class _Products:
         self.values.append(Value(product, "matvec", (x,), attrs, value.tensor.with_(quant=None)))
         self.values.append(Value(value.name, "add", (product, bias), {}, value.tensor))
 
-    def _pack(self, operands: Sequence[str], size: int) -> str:
-        key = (*operands, str(size))
+    def _operand(self, operands: Sequence[str], is_float: bool) -> tuple[str, list[int], int]:
+        """A product's operand as one vector, where each of its parts begins in it, and how many columns it has."""
+        sizes = [self._type(x).size for x in operands]
+        if is_float:
+            at, columns = packed(sizes, 1)
+            return operands[0] if len(operands) == 1 else self._pack(operands, columns), at, columns
+        columns_of = self.layout.columns
+        region = self._region(operands)
+        if region is not None:
+            at = [region.slots[x] for x in operands]
+            first = min(at)
+            columns = up(max(a + n for a, n in zip(at, sizes, strict=True)) - first, columns_of)
+            return self._window(region, operands, first, columns), [a - first for a in at], columns
+        at, end = packed(sizes, self.layout.align)
+        columns = up(end, columns_of)
+        x = operands[0]
+        if len(operands) > 1 or columns != end or self._type(x).dtype != PACKED_DTYPE:
+            x = self._pack(operands, columns, at)
+        return x, at, columns
+
+    def _region(self, operands: Sequence[str]) -> Region | None:
+        """The region in which a product's operands lie side by side with no others between them."""
+        for region in self.regions.values():
+            slots = [x for x in region.slots if x in operands]
+            first = list(region.slots).index(slots[0]) if slots else 0
+            if len(slots) != len(operands) or list(region.slots)[first : first + len(slots)] != slots:
+                continue
+            if region.state in operands:
+                return region
+            ready = len(operands) > 1 or self._type(operands[0]).size % self.layout.columns
+            if ready and tuple(region.slots) in self.packs:  # its operand is there already
+                return region
+        return None
+
+    def _window(self, region: Region, operands: Sequence[str], start: int, columns: int) -> str:
+        """A part of a region as a vector, with the operands copied that it needs."""
+        whole = tuple(region.slots)
+        key = whole if region.state not in operands else tuple(x for x in whole if x in operands)
+        type_ = TensorType((region.size,), PACKED_DTYPE)
         if key not in self.packs:
-            name = f"{'_'.join(dict.fromkeys(operands))}.packed"
-            while name in self.types:
-                name += "_"
-            self.types[name] = TensorType((size,), PACKED_DTYPE)
-            self.packs[key] = name
-            self.values.append(Value(name, "pack", tuple(operands), {}, TensorType((size,), PACKED_DTYPE)))
+            self.packs[key] = self._named(f"{region.state}.operand", type_)
+            attrs = {"at": [region.slots[x] for x in key]}
+            self.values.append(Value(self.packs[key], "extend", key, attrs, type_))
+        if columns == region.size:
+            return self.packs[key]
+        part = (self.packs[key], str(start), str(columns))
+        if part not in self.packs:
+            made = TensorType((columns,), PACKED_DTYPE)
+            self.packs[part] = self._named(f"{region.state}.columns", made)
+            bounds = {"axis": 0, "start": start, "stop": start + columns, "step": 1}
+            self.values.append(Value(self.packs[part], "slice", part[:1], bounds, made))
+        return self.packs[part]
+
+    def _named(self, stem: str, type_: TensorType) -> str:
+        name = stem
+        while name in self.types:
+            name += "_"
+        self.types[name] = type_
+        return name
+
+    def _pack(self, operands: Sequence[str], size: int, at: Sequence[int] = ()) -> str:
+        """Vectors copied together; ``at`` where each begins, one behind the other if not given."""
+        key = ("pack", *operands, str(size))
+        if key not in self.packs:
+            type_ = TensorType((size,), self._type(operands[0]).dtype if not at else PACKED_DTYPE)
+            self.packs[key] = self._named(f"{'_'.join(dict.fromkeys(operands))}.packed", type_)
+            attrs = {"at": list(at)} if at else {}
+            self.values.append(Value(self.packs[key], "pack", tuple(operands), attrs, type_))
         return self.packs[key]
 
     def _spell_out(self, value: Value, matrices: Sequence[str], operands: Sequence[str], bias: str | None) -> None:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 
 from neurodeploy.backends import c_ops_calls
 from neurodeploy.backends.c_emit_constants import KEYWORDS, Constants, identifier
-from neurodeploy.backends.c_emit_index import collapse, subscript
+from neurodeploy.backends.c_emit_index import subscript
+from neurodeploy.backends.c_emit_loop import INDICES, LoopWriter
 from neurodeploy.backends.c_layouts import Layout
-from neurodeploy.backends.c_ops import HELD, expression, literal, stored
+from neurodeploy.backends.c_ops import HELD, literal, stored
+from neurodeploy.backends.c_rounding import bounds
 from neurodeploy.backends.c_storage import Stored, encode
 from neurodeploy.ir.graph import Value
 from neurodeploy.ir.types import TensorType
 from neurodeploy.passes.fuse import Call, Loop, View
 from neurodeploy.passes.memory import Copy, Place, Plan
-
-INDICES = "ijklmnpq"
 
 
 class StepWriter:
@@ -65,6 +66,16 @@ class StepWriter:
         for count, name in zip(counts, names, strict=False):
             self.open(f"for (int32_t {name} = 0; {name} < {count}; ++{name})")
         return len(counts)
+
+    @functools.cached_property
+    def bounds(self) -> dict[str, tuple[int, int]]:
+        """Least and greatest value of every integer."""
+        return bounds(self.graph)
+
+    def number(self, name: str) -> int | None:
+        """The number that a constant scalar is."""
+        param = self.graph.params.get(self.fused.views[name].base)
+        return int(param.data.reshape(-1)[0]) if param is not None and param.type.size == 1 else None
 
     def type(self, name: str) -> TensorType:
         found = self.types[name]
@@ -133,7 +144,7 @@ class StepWriter:
                     self.open(f"if ({' && '.join(self.at(c, ()) for c in action.guard)})")
                 guard = action.guard
             if isinstance(action, Loop):
-                self._loop(action)
+                LoopWriter(self, action).write()
             elif isinstance(action, Call):
                 c_ops_calls.call(self, action)
             else:
@@ -173,105 +184,6 @@ class StepWriter:
         )
         for _ in range(count):
             self.close()
-
-    def _loop(self, loop: Loop) -> None:
-        own = {value.name for value in loop.values}
-        reads = [
-            arg
-            for value in loop.values
-            for position, arg in enumerate(value.args)
-            if self.fused.source.get(arg) not in own
-            and not (value.op == "lut" and position == 1)
-            and not self._conditional(loop, value, position)
-        ]
-        views = {name: self.fused.views[name].broadcast(loop.shape) for name in dict.fromkeys(reads)}
-        targets = [(value, place) for value in loop.values for place in self._targets(value)]
-        whole = {value.name: self.fused.views[value.name] for value, _ in targets}
-        late = [self.fused.views[v.args[1]].broadcast(loop.shape) for v in loop.values if self._conditional(loop, v, 1)]
-        shape, axes = collapse(loop.shape, [*views.values(), *whole.values(), *late])
-        count = self.loops(shape, INDICES)
-
-        def view_at(view: View) -> str:
-            index = ["0"] * len(view.shape)
-            return (
-                subscript(View(view.base, shape, axes(view), view.offset), INDICES[: len(shape)])
-                if shape
-                else subscript(view, index)
-            )
-
-        registers: dict[tuple[View, ...], str] = {}
-        taken = set(self.used)
-        for view in views.values():
-            if (view,) not in registers:
-                registers[(view,)] = self._load(view, view_at(view), taken, bool(shape))
-        for value in loop.values:
-            held = {n: registers[(v,)] for n, v in views.items()}
-            if self._conditional(loop, value, 1):
-                view = self.fused.views[value.args[1]].broadcast(loop.shape)
-                lvalue = self.lvalue(self.place(view.base))
-                held[value.args[1]] = lvalue if self.is_scalar(self.place(view.base)) else f"{lvalue}[{view_at(view)}]"
-            self._compute(loop, value, own, held)
-        for value, place in targets:
-            target = self.lvalue(place)
-            if not self.is_scalar(place):
-                view = whole[value.name]
-                target += f"[{view_at(view if place == self.place(view.base) else View.whole(value.name, loop.shape))}]"
-            self.line(f"{target} = {stored(value.tensor.dtype, self.names[value.name])};")
-        for _ in range(count):
-            self.close()
-
-    def _conditional(self, loop: Loop, value: Value, position: int) -> bool:
-        """Whether an argument is only computed where the select that takes it wants it: then it is read there only."""
-        if value.op != "select" or position != 1:
-            return False
-        needed = self.fused.needs.get(value.args[1], frozenset())
-        return any(set(self.guard_of.get(name, ())) - set(loop.guard) for name in needed)
-
-    def _targets(self, value: Value) -> list[Place]:
-        base = self.fused.views[value.name].base
-        places = [self.plan.places[base]] if base in self.plan.places else []
-        return [p for p in [*places, *self.plan.stores.get(value.name, ())] if p.kind != "local"]
-
-    def _load(self, view: View, index: str, taken: set[str], inner: bool) -> str:
-        """A register for an element in memory; constants and scalars that are registers already stay what they are."""
-        place = self.place(view.base)
-        if place.kind == "local":
-            return self.lvalue(place)
-        if place.kind == "const" and self.graph.params[place.name].type.size == 1:
-            return self.element(view, ())
-        lvalue = self.lvalue(place)
-        name = base = identifier(place.name if view.base == place.name else view.base)
-        number = 1
-        while name in taken or name in self.used:
-            number += 1
-            name = f"{base}_{number}"
-        taken.add(name)
-        if not inner:
-            self.used.add(name)
-        held = HELD[self.type(view.base).dtype]
-        self.line(f"const {held} {name} = {lvalue if self.is_scalar(place) else f'{lvalue}[{index}]'};")
-        return name
-
-    def _compute(self, loop: Loop, value: Value, own: set[str], registers: dict[str, str]) -> None:
-        args = []
-        for position, arg in enumerate(value.args):
-            source = self.fused.source.get(arg)
-            if value.op == "lut" and position == 1:
-                args.append(self.pointer(arg))
-            elif source in own:
-                args.append(self.names[str(source)])
-            else:
-                args.append(registers[arg])
-        made = expression(value, args, [self.type(a) for a in value.args])
-        if "nd_" in made and value.tensor.dtype == "f32" or "nd_truncate" in made or "ND_" in made:
-            self.headers.add("nd_float.h")
-        name, held = self.names[value.name], HELD[value.tensor.dtype]
-        outlives = loop.guard and not loop.shape and self.place(self.fused.views[value.name].base).kind == "local"
-        if outlives:
-            self.declared.append(f"{held} {name} = 0;")
-            self.line(f"{name} = {made};")
-        else:
-            self.line(f"const {held} {name} = {made};")
 
     # -- what calls need ----------------------------------------------------------------------------------------------
 

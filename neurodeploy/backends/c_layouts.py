@@ -27,7 +27,8 @@ class Layout:
     ``number``: its ``ND_AFFINE_LAYOUT``. ``columns``: a matrix's columns (and its operand) are filled up with zeros to
     a multiple of this. ``align``: alignment of operands, in elements. ``stream``: the order of a product with i8
     weights; None: row by row. ``minimum``: the least i8 weight that the kernels take; a matrix with a smaller one is
-    stored as i16. ``nibbles``: the order of weights of 4 bits, ``signed`` or ``lifted``.
+    stored as i16. ``packed``: elementwise loops take two int16 at a time, with the helpers of the family's
+    ``nd_fixed.h``. ``nibbles``: the order of weights of 4 bits, ``signed`` or ``lifted``.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Layout:
     align: int = 1
     stream: Stream | None = None
     minimum: int = -128
+    packed: bool = False
     nibbles: str = "signed"
 
     @property
@@ -52,18 +54,23 @@ def _pairs(weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> np
     filled[:rows] = weights
     pairs = (256 * filled[1::2] + filled[0::2]).astype(np.int16)
     tiles = pairs.reshape(groups, 2, columns // 4, 2, 2).transpose(0, 2, 3, 1, 4)  # group, tile, half, pair, column
-    words = np.zeros((groups, columns + 8), np.int32)
-    words[:, 2 : 2 + columns] = np.ascontiguousarray(tiles).view(np.int32).reshape(groups, columns)
-    for values, places in ((bias, (0, -6, 1, -5)), (mult, (-4, -3, -2, -1))):
-        if values is not None:
-            padded = np.zeros(groups * 4, np.int32)
-            padded[:rows] = values
-            words[:, places] = padded.reshape(groups, 4)
+    words = np.zeros((groups, columns + 10), np.int32)
+    words[:, 6 : 6 + columns] = np.ascontiguousarray(tiles).view(np.int32).reshape(groups, columns)
+    start = np.zeros(groups * 4, np.int64)
+    start[:rows] = bias
+    both = 256 * start[1::2] + start[0::2]  # as the sums are kept: 256 S1 + S0 in 64 bits, and S0
+    words[:, (0, 3)] = start[0::2].reshape(groups, 2)
+    words[:, (1, 4)] = (both & 0xFFFFFFFF).astype(np.uint32).view(np.int32).reshape(groups, 2)
+    words[:, (2, 5)] = (both >> 32).reshape(groups, 2)
+    if mult is not None:
+        last = np.zeros(groups * 4, np.int32)
+        last[:rows] = mult
+        words[:, -4:] = last.reshape(groups, 4)
     return words
 
 
 PLAIN = Layout("plain", 1)
-PAIRS = Layout("pairs", 2, columns=4, align=2, stream=_pairs, minimum=-127, nibbles="lifted")
+PAIRS = Layout("pairs", 2, columns=4, align=2, stream=_pairs, minimum=-127, packed=True, nibbles="lifted")
 
 LAYOUTS: Mapping[str, Layout] = {layout.name: layout for layout in (PLAIN, PAIRS)}
 

@@ -168,7 +168,6 @@ EXPRESSIONS: Mapping[str, Callable[[Value, Sequence[str], Types], str]] = {
     "cast": _cast,
     "copy": lambda value, a, types: a[0],
     "requantize": _requantize,
-    "lut": lambda value, a, types: f"nd_lut({a[1]}, {a[0]})",
     "quantize": _quantize,
     "dequantize": _dequantize,
 }

@@ -60,7 +60,9 @@ def _matvec(w: StepWriter, value: Value, action: Call) -> None:
     y, x = w.pointer(value.name), w.pointer(value.args[0])
     if "bias" in value.attrs:
         kernel, product = w.product(value)
-        w.line(f"{kernel}_{value.tensor.dtype}(&{product}, {x}, {y});")
+        kind = f"{kernel}_{value.tensor.dtype}"
+        shifted = "_shifted" if kind == "nd_affine_i8_i16" and value.attrs.get("pre") else ""
+        w.line(f"{kind}{shifted}(&{product}, {x}, {y});")
         return
     w.headers.add("nd_float.h")
     param = w.graph.params[value.attrs["weight"]]
@@ -233,13 +235,14 @@ def _random(w: StepWriter, value: Value, action: Call) -> None:
 
 
 def _concat(w: StepWriter, value: Value, action: Call) -> None:
-    """Copy the parts that weren't computed into their place; a pack ends in zeros."""
+    """Copy the parts that weren't computed into their place. What a pack leaves between them is never used."""
     shape = value.tensor.shape
     axis = axis_of(value.attrs, shape)
     whole = w.fused.views[value.name]
-    start = 0
+    start, starts = 0, iter(value.attrs.get("at", ()))
     for arg in value.args:
         view = w.fused.views[arg]
+        start = next(starts, start)
         own = View(whole.base, view.shape, whole.strides, whole.offset + start * whole.strides[axis])
         start += view.shape[axis]
         if view == own:
@@ -255,10 +258,6 @@ def _concat(w: StepWriter, value: Value, action: Call) -> None:
         w.target(value)
         w.line(f"{w.element(own, index)} = {stored(value.tensor.dtype, w.at(arg, index))};")
         _close(w, count)
-    if start < shape[axis]:
-        w.open(f"for (int32_t i = {start}; i < {shape[axis]}; ++i)")
-        w.line(f"{_result(w, value, 'i')} = 0;")
-        w.close()
 
 
 def _gather(w: StepWriter, value: Value, action: Call) -> None:
@@ -350,6 +349,7 @@ CALLS: Mapping[str, Callable[[StepWriter, Value, Call], None]] = {
     "random": _random,
     "concat": _concat,
     "pack": _concat,
+    "extend": _concat,
     "gather": _gather,
     "row": _row,
     "put": _put,

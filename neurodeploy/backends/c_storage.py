@@ -6,8 +6,8 @@ one product takes brings its kernel along:
 
 - ``speed``: the fewest instructions, then the fewest bytes;
 - ``size``: the fewest bytes of weights and kernels together, then the fewest instructions;
-- ``balanced``: as ``size``, among forms that are at most a quarter slower than the dense one. Weights of 4 bits were
-  asked for to save bytes: they may be as slow as they are.
+- ``balanced``: as ``size``, with all products together at most a quarter slower than all of them dense. Weights of 4
+  bits were asked for to save bytes: their form counts as fast as the dense one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from neurodeploy.backends.c_layouts import Layout
 from neurodeploy.errors import UsageError, nearest
 from neurodeploy.ir.graph import Graph, Value
 
-#: A form that costs more than this many times the dense form's instructions is too slow for ``balanced``.
+#: More than this many times the instructions of the dense forms is too slow for ``balanced``.
 SLOWER = 1.25
 #: Four neighbouring columns with at least so many weights are a tile of the sparse form (five bytes; a single has two).
 TILE_FROM = 3
@@ -236,14 +236,10 @@ class Rule:
                 raise UsageError(f"{what} is '{value}'; needed: {', '.join(names)}.", hint=nearest(str(value), names))
 
     def allowed(self, found: Sequence[Candidate]) -> list[Candidate]:
-        """The candidates of one product that the rule admits; never none."""
-        forced = [c for c in found if c.form == self.form]
-        if forced:
-            return forced
-        if self.form is not None:
-            return [found[0]]
-        limit = SLOWER * found[0].instructions if self.optimize == "balanced" else float("inf")
-        return [c for c in found if c.form == "i4" or c.instructions <= limit]
+        """The candidates of one product; never none."""
+        if self.form is None:
+            return list(found)
+        return [c for c in found if c.form == self.form] or [found[0]]
 
 
 OPTIMIZE = ("balanced", "speed", "size")
@@ -296,14 +292,31 @@ def _best(allowed: Sequence[Sequence[Candidate]], rule: Rule) -> list[str]:
 
 
 def _under(allowed: Sequence[Sequence[Candidate]], kernels: frozenset[str], rule: Rule) -> list[Candidate] | None:
-    """The best candidate of each product among some kernels; None if a product has none there."""
-    chosen = []
-    for each in allowed:
-        among = [c for c in each if c.form in kernels]
-        if not among:
+    """The best candidate of each product among some kernels; None if there is none."""
+    among = [[c for c in each if c.form in kernels] for each in allowed]
+    if not all(among):
+        return None
+    if rule.optimize == "speed":
+        return [min(each, key=lambda c: (c.instructions, c.nbytes)) for each in among]
+    chosen = [min(each, key=lambda c: (c.nbytes, c.instructions)) for each in among]
+    if rule.optimize == "size" or rule.form is not None:
+        return chosen
+    dense = [each[0].instructions for each in allowed]
+
+    def time(i: int, c: Candidate) -> int:
+        return dense[i] if c.form == "i4" else c.instructions
+
+    while sum(time(i, c) for i, c in enumerate(chosen)) > SLOWER * sum(dense):  # buy time where it costs least bytes
+        faster = [
+            ((c.nbytes - chosen[i].nbytes) / (time(i, chosen[i]) - time(i, c)), i, c)
+            for i, each in enumerate(among)
+            for c in each
+            if time(i, c) < time(i, chosen[i])
+        ]
+        if not faster:
             return None
-        speed = rule.optimize == "speed"
-        chosen.append(min(among, key=lambda c: (c.instructions, c.nbytes) if speed else (c.nbytes, c.instructions)))
+        _, at, better = min(faster, key=lambda found: found[:2])
+        chosen[at] = better
     return chosen
 
 

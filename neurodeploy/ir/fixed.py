@@ -17,6 +17,8 @@ from neurodeploy.ir.types import TensorType, int_range
 INT = frozenset({"int"})
 LUT_SIZE = 513
 LUT_STEP_BITS = 7
+#: 16384 (a half, Q0.15) and rounding, before the shift by 8; 127 rather than 128 keeps the result below 32768.
+HALF_OFFSET = (16384 << 8) + 127
 
 __all__ = ["FIXED_OPS", "LUT_SIZE", "divide", "isqrt", "lut_table", "matmul", "multiplier", "philox", "saturate"]
 
@@ -90,12 +92,21 @@ def _infer_lut(types: Sequence[TensorType], attrs: Mapping[str, Any]) -> TensorT
     x, table = types
     if x.dtype != "i16" or table.dtype != "i16" or table.shape != (LUT_SIZE,):
         raise IRError(f"lut takes i16 and a table i16[{LUT_SIZE}]; {x} and {table} given.")
+    if not isinstance(attrs.get("half", False), bool):
+        raise IRError(f"lut's half is true or false; found {attrs['half']}.")
+    shift = attrs.get("shift", 0)
+    if not isinstance(shift, int) or not 0 <= shift <= 15 or (shift and attrs.get("half")):
+        raise IRError(f"lut shifts by 0 to 15 more bits, and not with half; found {shift}.")
     return TensorType(x.shape, "i16")
 
 
 def _eval_lut(args: Sequence[Array], attrs: Mapping[str, Any], type_: TensorType, _: object) -> Array:
-    """Linear interpolation between 513 knots: with ``u = x + 32768``, ``i = u >> 7``, ``f = u & 127``,
-    the result is ``(t[i] * (128 - f) + t[i+1] * f + 64) >> 7``."""
+    """Linear interpolation between 513 knots: with ``u = x + 32768``, ``i = u >> 7``, ``f = u & 127`` and
+    ``v = t[i] * (128 - f) + t[i+1] * f``, the result is ``(v + (64 << shift)) >> (7 + shift)``.
+
+    With ``half`` it is ``(v + 16384 * 256 + 127) >> 8``, a sigmoid from the table of a tanh:
+    ``s(x) = tanh(x / 2) / 2 + 1 / 2``.
+    """
     x, table = args
     u = x.astype(np.int64) + 32768
     index, fraction = u >> LUT_STEP_BITS, u & 127
@@ -107,7 +118,23 @@ def _eval_lut(args: Sequence[Array], attrs: Mapping[str, Any], type_: TensorType
         t = np.broadcast_to(table.astype(np.int64), (len(index), LUT_SIZE))
         low = np.take_along_axis(t, flat, 1).reshape(index.shape)
         high = np.take_along_axis(t, flat + 1, 1).reshape(index.shape)
-    return ((low * (128 - fraction) + high * fraction + 64) >> LUT_STEP_BITS).astype(np.int16)
+    v = low * (128 - fraction) + high * fraction
+    offset, shift = lut_rounding(attrs)
+    return ((v + offset) >> shift).astype(np.int16)
+
+
+def lut_rounding(attrs: Mapping[str, Any]) -> tuple[int, int]:
+    """What is added to the interpolated sum, and by how many bits it is then shifted down."""
+    if attrs.get("half"):
+        return HALF_OFFSET, LUT_STEP_BITS + 1
+    shift = attrs.get("shift", 0)
+    return 64 << shift, LUT_STEP_BITS + shift
+
+
+def lut_ends(table: Array, attrs: Mapping[str, Any]) -> tuple[int, int]:
+    """The least and the greatest result of a table."""
+    offset, shift = lut_rounding(attrs)
+    return int(table.min()) * 128 + offset >> shift, int(table.max()) * 128 + offset >> shift
 
 
 def lut_table(function: Any, in_scale: float, out_scale: float) -> Array:
@@ -180,7 +207,7 @@ def philox(counter: Array, size: int, seed: int) -> Array:
 
 _OPS = (
     Op("requantize", (2, 2), _infer_requantize, _eval_requantize, INT, ("pre", "to"), elementwise=True),
-    Op("lut", (2, 2), _infer_lut, _eval_lut, INT),
+    Op("lut", (2, 2), _infer_lut, _eval_lut, INT, ("half", "shift")),
     Op("quantize", (1, 1), _infer_quantize, _eval_quantize, frozenset({"float"}), ("to",), elementwise=True),
     Op("dequantize", (1, 1), _infer_dequantize, lambda a, at, t, ts: dequantize(a[0], ts[0]), INT, elementwise=True),
 )

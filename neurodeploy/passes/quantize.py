@@ -51,9 +51,10 @@ class Quantize:
         program = expanded(program)
         legal, ranges = _legal(program, measured)
         plan = Plan(legal, self.state_dtype, self.activation_dtype, ranges)
-        stages = tuple(
-            replace(stage, graph=prune(Lowering(stage, plan, self.weight_bits, ranges).run())) for stage in legal.stages
-        )
+        stages, wishes = self._lowered(legal, plan, ranges)
+        updates = program.meta.get("updates", {})
+        if plan.coarsen(wishes, lambda stage, name, scale: lost_updates(updates.get(stage, {}).get(name), scale)):
+            stages, _ = self._lowered(legal, plan, ranges)
         inputs = {
             name: ProgramInput(plan.interface(None, name, spec.type), spec.kind) for name, spec in legal.inputs.items()
         }
@@ -62,6 +63,14 @@ class Quantize:
         if warnings:
             meta["warnings"] = warnings
         return Simplify()(replace(legal, inputs=inputs, stages=stages, numerics="native", meta=meta))
+
+    def _lowered(
+        self, legal: Program, plan: Plan, ranges: Mapping[str, Mapping[str, Any]]
+    ) -> tuple[tuple[Stage, ...], dict[tuple[str, str], int]]:
+        """The integer stages, and by how many bits products would have their inputs and states coarser."""
+        lowerings = [Lowering(stage, plan, self.weight_bits, ranges) for stage in legal.stages]
+        stages = tuple(replace(z.stage, graph=prune(z.run())) for z in lowerings)
+        return stages, {key: bits for z in lowerings for key, bits in z.wishes.items()}
 
 
 def legal_form(program: Program) -> Program:
@@ -95,7 +104,7 @@ def _stalls(program: Program, plan: Plan) -> list[str]:
         for state in stage.graph.states:
             sizes = program.meta.get("updates", {}).get(stage.name, {}).get(state.name)
             type_ = plan.interface(stage.name, state.name, state.type)
-            if not sizes or not isinstance(type_.quant, Quant):
+            if not isinstance(type_.quant, Quant):
                 continue
             lsb = float(type_.quant.array)
             lost = lost_updates(sizes, lsb)
@@ -108,8 +117,8 @@ def _stalls(program: Program, plan: Plan) -> list[str]:
     return found
 
 
-def lost_updates(sizes: list[float], lsb: float) -> float:
+def lost_updates(sizes: list[float] | None, lsb: float) -> float:
     """The share of a state's non-zero updates that are below half of ``lsb``, from their quantiles."""
-    if lsb / 2 <= sizes[0]:
+    if not sizes or lsb / 2 <= sizes[0]:
         return 0.0
     return float(np.interp(np.log2(lsb / 2), np.log2(sizes), np.linspace(0, 1, len(sizes))))

@@ -101,25 +101,30 @@ def accumulate(
     return _split(e, terms, bias, bits, want, name)
 
 
-def _balanced(e: Emitter, terms: list[tuple[str, np.ndarray, Fixed]]) -> list[tuple[str, np.ndarray, Fixed]]:
-    """The terms with vectors coarsened by powers of two so that the products' weights use their bits alike.
+def spare_bits(terms: list[tuple[str, np.ndarray, Fixed]]) -> list[int]:
+    """Bits of every product's vector that its weights could make better use of.
 
     Products share one accumulator scale a row, so weights whose product is small against another's would be left with
     few levels. A vector has 16 bits, a weight 8: up to 6 bits of the vector are given for as many of the weights.
     """
     if len(terms) == 1:
-        return terms
+        return [0]
     steps = np.stack([np.abs(w).max(axis=1) * float(x.scale) for _, w, x in terms])
     largest = steps.max(axis=0)
-    balanced = []
-    for (stem, w, x), own in zip(terms, steps, strict=True):
+    bits = []
+    for (_, _, x), own in zip(terms, steps, strict=True):
         used = (own > 0) & (largest > 0)
         gain = float(np.median(np.log2(largest[used] / own[used]))) if used.any() else 0.0
-        spare = min(round(gain), _SPARE_BITS)
-        if spare >= 1 and x.dtype == "i16":
-            x = e.rescale(x, float(x.scale) * 2**spare, "i16")
-        balanced.append((stem, w, x))
-    return balanced
+        bits.append(min(round(gain), _SPARE_BITS) if x.dtype == "i16" else 0)
+    return bits
+
+
+def _balanced(e: Emitter, terms: list[tuple[str, np.ndarray, Fixed]]) -> list[tuple[str, np.ndarray, Fixed]]:
+    """The terms with vectors coarsened by powers of two so that the products' weights use their bits alike."""
+    return [
+        (stem, w, e.rescale(x, float(x.scale) * 2**bits, "i16") if bits >= 1 else x)
+        for (stem, w, x), bits in zip(terms, spare_bits(terms), strict=True)
+    ]
 
 
 def _affine(

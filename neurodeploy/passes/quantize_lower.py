@@ -13,7 +13,7 @@ from neurodeploy.ir.build import Builder, Sym
 from neurodeploy.ir.graph import Graph, Param, Stage, Value
 from neurodeploy.ir.op import kind_of
 from neurodeploy.ir.types import TensorType, int_range
-from neurodeploy.passes.quantize_affine import Sum, accumulate, find_sums, product_terms
+from neurodeploy.passes.quantize_affine import Sum, accumulate, find_sums, product_terms, spare_bits
 from neurodeploy.passes.quantize_plan import Plan
 from neurodeploy.passes.quantize_values import Const, Emitter, Fixed, Plain
 
@@ -31,6 +31,8 @@ class Lowering:
         self.types = stage.graph.types()
         self.env: dict[str, Lowered] = {}
         self.consts: dict[str, Const] = {}
+        #: Inputs and states -> bits that their products would rather have in their weights.
+        self.wishes: dict[tuple[str, str], int] = {}
 
     def run(self) -> Graph:
         """The integer graph. Raises :class:`UnsupportedError` naming the value without an integer rule."""
@@ -191,6 +193,10 @@ class Lowering:
 
         want = self.want(value)
         terms = [(name, w, self.operand(x)) for name, w, x in product_terms(found, self.consts)]
+        for (_, _, name), bits in zip(product_terms(found, self.consts), spare_bits(terms), strict=True):
+            if name in self.graph.inputs or name in {s.name for s in self.graph.states}:
+                key = (self.stage.name, name)
+                self.wishes[key] = max(bits, self.wishes.get(key, 0))
         rows = terms[0][1].shape[0]
         bias = np.zeros(rows)
         for sign, name in found.constants:
@@ -200,7 +206,7 @@ class Lowering:
         partial = want if not found.others else self._partial_want(value, found)
         acc = accumulate(self.e, terms, bias, self.weight_bits, partial, value.name)
         if value.name in self.plan.gates[self.stage.name] and not found.others and self._only_moved(value):
-            return self.e.rescale(acc, want, "i16", value.name)
+            return self.e.rescale(acc, self.plan.gates[self.stage.name][value.name], "i16", value.name)
         for sign, name in found.others:
             acc = add(self, acc, self.env[name], sign, want, value.name)
         return acc

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neurodeploy.ir.graph import Value
-from neurodeploy.ir.types import int_range
+from neurodeploy.ir.types import Quant, int_range
 from neurodeploy.passes.quantize_plan import i16_scale
 from neurodeploy.passes.quantize_products import product_rules
 from neurodeploy.passes.quantize_tables import table_rules
@@ -226,9 +226,12 @@ def _move(z: Lowering, value: Value) -> Fixed:
         axis = value.attrs.get("axis", 0) % len(x.shape)
         if value.op == "slice" and axis == 0:
             part = slice(value.attrs["start"], value.attrs["stop"], value.attrs.get("step", 1))
-            x = replace(x, scale=x.scale[part], lo=x.lo[part], hi=x.hi[part])  # type: ignore[index]
-            sym = z.b("slice", x.sym, name=value.name, **value.attrs)
-            return Fixed(sym, x.scale, x.lo, x.hi, z.want(value))
+            scale, lo, hi = x.scale[part], x.lo[part], x.hi[part]  # type: ignore[index]
+            if x.dtype in ("i8", "i16") and np.all(scale == scale[0]):  # rows that were narrowed to scales of their own
+                scale, lo, hi = float(scale[0]), int(lo.min()), int(hi.max())
+            quant = None if isinstance(scale, np.ndarray) else Quant(scale)
+            sym = z.b("slice", x.sym, name=value.name, quant=quant, **value.attrs)
+            return Fixed(sym, scale, lo, hi, z.want(value))
         x = z.e.rescale(x, z.want(value), "i16")
     return z.e.emit(value.op, (x.sym,), x.scale, x.lo, x.hi, z.want(value), value.name, **value.attrs)
 

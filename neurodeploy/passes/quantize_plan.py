@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from neurodeploy.errors import UsageError
-from neurodeploy.ir.graph import Graph, Program, Ref, Stage
+from neurodeploy.ir.graph import Graph, Program, Ref, Stage, Value
+from neurodeploy.ir.ops_shape import slice_bounds
 from neurodeploy.ir.types import Quant, TensorType
 
-#: The inputs of sigmoid and tanh: +-8 in steps of 2^-12. Beyond, both are within 3.4e-4 and 2.3e-7 of their limits.
+#: The argument of tanh: +-8 in steps of 2^-12. Beyond, it is within 2.3e-7 of its limit.
 GATE_SCALE = 2.0**-12
+#: sigmoid is read from tanh's table at half its argument: +-16.
+GATE_SCALES = {"tanh": GATE_SCALE, "sigmoid": 2 * GATE_SCALE}
 #: Results of sigmoid and tanh (Q0.15).
 UNIT_SCALE = 2.0**-15
 _MOVES = frozenset({"slice", "reshape", "transpose", "broadcast", "relu"})
 _FINEST, _COARSEST = 60, -40
+#: Of a vector's 16 bits, those that are given up for good where its products' weights want them (see Plan.coarsen).
+_GIVEN_UP = 3
+#: A state gives up bits only if no more than this share of its updates is lost by it.
+_LOST_SHARE = 0.03
 
 Key = tuple[str | None, str]
 
@@ -48,6 +57,7 @@ class _Class:
     known: bool = False
     state: bool = False
     fed: bool = False
+    coarser: int = 0  # bits given up
 
 
 class Plan:
@@ -153,26 +163,62 @@ class Plan:
             return type_
         found = self._class((stage, name))
         dtype = self.state_dtype if found.state else self.activation_dtype
-        return stored_type(type_.shape, dtype, self.top(stage, name), exact=found.fed)
+        made = stored_type(type_.shape, dtype, self.top(stage, name), exact=found.fed)
+        if not found.coarser or made.quant is None:
+            return made
+        return made.with_(quant=Quant(float(made.quant.array) * 2**found.coarser))
 
     def scale(self, stage: str, name: str) -> float:
         """The scale at which a value is narrowed to i16 wherever it must be."""
         if name in self.gates[stage]:
-            return GATE_SCALE
-        return i16_scale(self.top(stage, name), exact=self._class((stage, name)).fed)
+            return float(np.min(self.gates[stage][name]))
+        found = self._class((stage, name))
+        return i16_scale(self.top(stage, name), exact=found.fed) * 2**found.coarser
+
+    def coarsen(self, wishes: Mapping[tuple[str, str], int], lost: Callable[[str, str, float], float]) -> bool:
+        """Keep inputs and states at the scale that their products want, so that no step has to rescale them.
+
+        ``wishes``: (stage, input or state) -> bits that its products would rather have in their weights;
+        ``lost(stage, state, scale)``: the share of the state's updates that a scale loses. True if anything changed.
+        """
+        changed = False
+        for key, bits in wishes.items():
+            found = self._class(key)
+            stored = self.state_dtype if found.state else self.activation_dtype
+            if not 1 <= bits <= _GIVEN_UP or stored != "i16" or bits <= found.coarser:
+                continue
+            scale = i16_scale(found.top, exact=found.fed) * 2**bits
+            members = [k for k in self._parent if self._root(k) == self._root(key) and k[0] is not None]
+            if all(lost(str(stage), name, scale) <= _LOST_SHARE for stage, name in members):
+                found.coarser, changed = bits, True
+        return changed
 
 
-def _gate_inputs(graph: Graph) -> set[str]:
-    """Values that only sigmoid and tanh read, directly or through moves."""
+def _gate_inputs(graph: Graph) -> dict[str, float | np.ndarray]:
+    """Values that only sigmoid and tanh read, directly or through moves: their scale, or one for each row."""
     kept = {*graph.outputs.values(), *(s.next for s in graph.states)}
     uses = graph.uses()
-    found: set[str] = set()
+    found: dict[str, float | np.ndarray] = {}
     for value in reversed(graph.values):
         readers = uses.get(value.name, [])
-        gates = all(r.op in ("sigmoid", "tanh") or (r.op in _MOVES and r.name in found) for r in readers)
+        gates = all(r.op in GATE_SCALES or (r.op in _MOVES and r.name in found) for r in readers)
         if readers and value.name not in kept and gates:
-            found.add(value.name)
+            found[value.name] = _gate_scale(value, readers, found)
     return found
+
+
+def _gate_scale(value: Value, readers: Sequence[Value], found: Mapping[str, float | np.ndarray]) -> float | np.ndarray:
+    """One scale if the readers agree; one a row if they take different rows; else the finest."""
+    scales = [GATE_SCALES[r.op] if r.op in GATE_SCALES else found[r.name] for r in readers]
+    shape = value.tensor.shape
+    if len(shape) == 1 and all(r.op == "slice" for r in readers):
+        rows = np.full(shape[0], np.inf)
+        for reader, scale in zip(readers, scales, strict=True):
+            _, start, stop, step = slice_bounds(reader.attrs, shape)
+            rows[start:stop:step] = np.minimum(rows[start:stop:step], scale)
+        rows = np.where(np.isinf(rows), GATE_SCALE, rows)
+        return rows if len(set(rows.tolist())) > 1 else float(rows[0])
+    return float(min(np.min(scale) for scale in scales))
 
 
 def measured_ranges(program: Program) -> Mapping[str, Mapping[str, list[float]]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,21 +11,14 @@ import numpy as np
 from neurodeploy.ir.fixed import divide, isqrt, lut_table
 from neurodeploy.ir.graph import Value
 from neurodeploy.ir.types import int_range
-from neurodeploy.passes.quantize_plan import GATE_SCALE, UNIT_SCALE, i16_scale
+from neurodeploy.passes.quantize_plan import GATE_SCALE, GATE_SCALES, UNIT_SCALE, i16_scale
 from neurodeploy.passes.quantize_values import I32_MAX, Const, Fixed
 
 if TYPE_CHECKING:
     from neurodeploy.passes.quantize_lower import Lowering
 
 
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    """Logistic function in float64."""
-    return 1.0 / (1.0 + np.exp(-x))
-
-
 FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "sigmoid": sigmoid,
-    "tanh": np.tanh,
     "exp": np.exp,
     "log": np.log,
     "softplus": lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
@@ -34,12 +26,12 @@ FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def _gate(z: Lowering, value: Value) -> Fixed:
-    """sigmoid and tanh: the one table of each, from +-8 at 2^-12 to Q0.15."""
-    x = z.e.rescale(z.fixed(value.args[0]), GATE_SCALE, "i16")
-    table = lut_table(FUNCTIONS[value.op], GATE_SCALE, UNIT_SCALE)
-    sym = z.e.integers(table, "i16", f"{value.op}_table")
-    made = z.e.emit("lut", (x.sym, sym), UNIT_SCALE, int(table.min()), int(table.max()), UNIT_SCALE, value.name)
-    return replace(made, want=UNIT_SCALE)
+    """tanh by its table, from +-8 at 2^-12 to Q0.15; sigmoid by the same table at half its argument, +-16 at 2^-11."""
+    half = value.op == "sigmoid"
+    x = z.e.rescale(z.fixed(value.args[0]), GATE_SCALES[value.op], "i16")
+    table = lut_table(np.tanh, GATE_SCALE, UNIT_SCALE)
+    attrs = {"half": True} if half else {}
+    return z.e.lut(x.sym, table, "tanh_table", UNIT_SCALE, UNIT_SCALE, value.name, **attrs)
 
 
 def _table(z: Lowering, value: Value) -> Fixed:
@@ -57,9 +49,8 @@ def _table(z: Lowering, value: Value) -> Fixed:
     x = z.e.rescale(x, scale, "i16")
     function = FUNCTIONS[value.op]
     want = z.want(value)
-    sym_table = lut_table(lambda t: function(t + middle), scale, want)
-    sym = z.e.integers(sym_table, "i16", f"{value.name}.table")
-    return z.e.emit("lut", (x.sym, sym), want, int(sym_table.min()), int(sym_table.max()), want, value.name)
+    table = lut_table(lambda t: function(t + middle), scale, want)
+    return z.e.lut(x.sym, table, f"{value.name}.table", want, want, value.name)
 
 
 def _sqrt(z: Lowering, value: Value) -> Fixed:

@@ -14,7 +14,7 @@ import numpy as np
 
 from neurodeploy.errors import IRError, NumericsError
 from neurodeploy.ir.build import Builder, Sym
-from neurodeploy.ir.fixed import multiplier
+from neurodeploy.ir.fixed import lut_ends, multiplier
 from neurodeploy.ir.graph import Param
 from neurodeploy.ir.types import Quant, TensorType, int_range
 
@@ -119,6 +119,7 @@ class Emitter:
     def __init__(self, builder: Builder) -> None:
         self.b = builder
         self._made: dict[Any, Fixed] = {}
+        self._luts: dict[str, tuple[tuple[Sym, Sym], dict[str, Any], np.ndarray]] = {}  # value -> how it was read
 
     def emit(
         self, op: str, args: tuple[Sym, ...], scale: Scale, lo: Bound, hi: Bound, want: float, name: str, **attrs: Any
@@ -170,16 +171,21 @@ class Emitter:
 
     # -- scales -------------------------------------------------------------------------------------------------------
 
-    def rescale(self, x: Fixed, scale: float, dtype: str = "i16", name: str | None = None) -> Fixed:
-        """``x`` at another scale and dtype: one rounding; it saturates to i8 and i16, and is proved to fit i32."""
-        key = (x.sym.name, np.asarray(x.scale).tobytes(), float(scale), dtype)
+    def rescale(self, x: Fixed, scale: Scale, dtype: str = "i16", name: str | None = None) -> Fixed:
+        """``x`` at another scale and dtype: one rounding; it saturates to i8 and i16, and is proved to fit i32.
+
+        ``scale`` may be one for each row of a vector whose rows have their own already.
+        """
+        key = (x.sym.name, np.asarray(x.scale).tobytes(), np.asarray(scale).tobytes(), dtype)
         if key not in self._made:
-            self._made[key] = self._rescaled(x, float(scale), dtype, name or f"{x.sym.name}.{dtype}")
+            self._made[key] = self._rescaled(x, scale, dtype, name or f"{x.sym.name}.{dtype}")
         return replace(self._made[key], want=x.want)
 
-    def _rescaled(self, x: Fixed, scale: float, dtype: str, name: str) -> Fixed:
+    def _rescaled(self, x: Fixed, scale: Scale, dtype: str, name: str) -> Fixed:
         low, high = int_range(dtype)
         factor = x.scale / scale
+        if isinstance(scale, np.ndarray) and not x.rows:
+            raise AssertionError("rows of one scale are rescaled together")
         if not x.rows and abs(float(factor) - 1) < 1e-12:
             if x.dtype == dtype:
                 return replace(x, scale=scale)
@@ -192,6 +198,9 @@ class Emitter:
             and max(x.size, 1) * factor <= I32_MAX
         ):
             return self.shifted(x, int(factor), name)
+        finer = self._finer_lut(x, factor, dtype)
+        if finer is not None:
+            return self._shifted_lut(x, finer, name)
         top = float(np.max(factor))
         if top >= _SHIFT_FIRST and dtype != "i32":
             # Out of reach of one multiplier: each step of x is many steps of the result.
@@ -210,8 +219,30 @@ class Emitter:
         if dtype != "i32":
             lo, hi = np.clip(lo, low, high), np.clip(hi, low, high)
         sym = self.integers(self._by_row(mult, x), "i32", f"{name}.mult")
-        lowest, highest = int(np.min(lo)), int(np.max(hi))
-        return self.emit("requantize", (x.sym, sym), scale, lowest, highest, x.want, name, pre=pre, to=dtype)
+        if not isinstance(scale, np.ndarray):
+            lo, hi = int(np.min(lo)), int(np.max(hi))
+        return self.emit("requantize", (x.sym, sym), scale, lo, hi, x.want, name, pre=pre, to=dtype)
+
+    def _finer_lut(self, x: Fixed, factor: Scale, dtype: str) -> int | None:
+        """By how many bits more a table's result can be shifted down to get to a coarser scale, if that is all."""
+        made = self._luts.get(x.sym.name)
+        if made is None or dtype != "i16" or x.rows or made[1].get("half") or factor >= 1:
+            return None
+        bits = -math.log2(float(factor))
+        return round(bits) if is_power_of_two(float(factor)) and bits + made[1].get("shift", 0) <= 15 else None
+
+    def _shifted_lut(self, x: Fixed, bits: int, name: str) -> Fixed:
+        """The table read again at a coarser scale: one rounding, where a rescale behind it would be a second."""
+        args, attrs, table = self._luts[x.sym.name]
+        more = {**attrs, "shift": attrs.get("shift", 0) + bits}
+        return self.emit("lut", args, float(x.scale) * 2**bits, *lut_ends(table, more), x.want, name, **more)
+
+    def lut(self, x: Sym, table: np.ndarray, stem: str, scale: float, want: float, name: str, **attrs: Any) -> Fixed:
+        """A table's values between its knots; a rescale by a power of two behind it becomes part of it."""
+        args = (x, self.integers(table, "i16", stem))
+        made = self.emit("lut", args, scale, *lut_ends(table, attrs), want, name, **attrs)
+        self._luts[made.sym.name] = (args, attrs, table)
+        return made
 
     def reaches(self, x: Fixed, scale: float) -> bool:
         """Whether ``x`` can be rescaled to i32 at that scale in one rounding multiply."""

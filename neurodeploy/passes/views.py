@@ -11,8 +11,9 @@ from neurodeploy.ir.ops import OPS
 from neurodeploy.ir.ops_shape import slice_bounds
 from neurodeploy.ir.types import TensorType
 
-#: Values computed element by element besides the primitives that say so themselves; ``copy`` is the identity.
-ELEMENTWISE_TOO = frozenset({"lut", "copy"})
+#: Values computed element by element besides the primitives that say so themselves: ``copy`` is the identity,
+#: ``shift_down`` a rescale by a power of two.
+ELEMENTWISE_TOO = frozenset({"lut", "copy", "shift_down"})
 #: Work for whose sake a region is branched around even if no state asks for it.
 HEAVY = frozenset({"matvec", "matmul", "einsum", "solve", "softmax"})
 
@@ -195,6 +196,8 @@ def resolve_views(graph: Graph, contiguous: Callable[[Value], Mapping[int, int]]
 
 def _view_of(value: Value, args: Sequence[str], views: Mapping[str, View]) -> View:
     shape = value.tensor.shape
+    if value.op == "extend":  # behind the state that is its first argument
+        return View.whole(args[0], shape)
     if value.op not in ("slice", "reshape", "transpose", "broadcast"):
         return View.whole(value.name, shape)
     seen = views[args[0]]
@@ -221,9 +224,10 @@ def _write_into_concats(graph: Graph, views: dict[str, View]) -> None:
         axis = value.attrs.get("axis", 0) % len(shape)
         if any(n != 1 for n in shape[:axis]) or value.name in nexts:
             continue
-        at = 0
+        at, starts = 0, iter(value.attrs.get("at", ()))
         for arg in value.args:
             size = math.prod(views[arg].shape)
+            at = next(starts, at)
             producer = next((v for v in graph.values if v.name == arg), None) if arg in computed else None
             same = producer is not None and producer.tensor.dtype == value.tensor.dtype
             if same and arg not in nexts and producer.tensor.shape and conditions[arg] == conditions[value.name]:  # type: ignore[union-attr]

@@ -31,9 +31,9 @@ EACH1(v_sigmoid, float, nd_sigmoidf) EACH1(v_softplus, float, nd_softplusf) EACH
 EACH1(v_floor, float, nd_floorf) EACH1(v_rint, float, nd_rintf) EACH1(v_isqrt, int64_t, nd_isqrt)
 EACH1(v_sat8, int32_t, nd_sat8) EACH1(v_sat16, int32_t, nd_sat16)
 EACH2(v_divide, int32_t, nd_divide) EACH2(v_divide64, int64_t, nd_divide64) EACH2(v_rescale, int32_t, nd_rescale)
-void v_lut(const int16_t *t, const int32_t *x, int32_t *y, int32_t n);
-void v_lut(const int16_t *t, const int32_t *x, int32_t *y, int32_t n)
-{ for (int32_t i = 0; i < n; ++i) { y[i] = nd_lut(t, x[i]); } }
+void v_lut(const int16_t *t, const int32_t *x, int32_t more, int32_t shift, int32_t *y, int32_t n);
+void v_lut(const int16_t *t, const int32_t *x, int32_t more, int32_t shift, int32_t *y, int32_t n)
+{ for (int32_t i = 0; i < n; ++i) { y[i] = nd_lut(nd_lut_of(t), x[i], more) >> shift; } }
 void v_quantize(const float *x, float inverse, int32_t zero, int32_t low, int32_t high, int32_t *y, int32_t n);
 void v_quantize(const float *x, float inverse, int32_t zero, int32_t low, int32_t high, int32_t *y, int32_t n)
 { for (int32_t i = 0; i < n; ++i) { y[i] = nd_quantize(x[i], inverse, zero, low, high); } }
@@ -128,11 +128,14 @@ def test_fixed_point_functions_are_the_irs(board):
         np.testing.assert_array_equal(over(name, a.astype(np.int32), board=board), fixed.saturate(a, dtype))
     x = np.arange(-32768, 32768)
     table = rng.integers(-32768, 32768, 513).astype(np.int16)
-    lut = fixed.FIXED_OPS["lut"].eval([x[None].astype(np.int16), table[None]], {}, TensorType(x.shape, "i16"), [])[0]
-    y = np.empty(x.shape, np.int32)
-    given = x.astype(np.int32)
-    shim(board).v_lut(*(ctypes.c_void_p(v.ctypes.data) for v in (table, given, y)), ctypes.c_int32(y.size))
-    np.testing.assert_array_equal(y, lut)
+    tanh = fixed.lut_table(np.tanh, 2.0**-12, 2.0**-15)
+    for knots, attrs in ((table, {}), (table, {"shift": 3}), (tanh, {"half": True})):
+        given = [x[None].astype(np.int16), knots[None]]
+        lut = fixed.FIXED_OPS["lut"].eval(given, attrs, TensorType(x.shape, "i16"), [])[0]
+        wide, y = x.astype(np.int32), np.empty(x.shape, np.int32)
+        a, b, c = (ctypes.c_void_p(v.ctypes.data) for v in (knots, wide, y))
+        shim(board).v_lut(a, b, *map(ctypes.c_int32, fixed.lut_rounding(attrs)), c, ctypes.c_int32(y.size))
+        np.testing.assert_array_equal(y, lut)
 
 
 def test_quantizing_is_the_irs():

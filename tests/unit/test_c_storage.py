@@ -185,7 +185,7 @@ def test_pinned_bytes():
     found = {n: {c.form: c.nbytes for c in candidates(as_product(w), order, ARMV7M)} for n, order in LAYOUTS.items()}
     sparse = 2 * 32 + 5 * 8 + 2 * 96 + 256
     assert found["plain"] == {"i8": 1280 + 256, "i4": 640 + 256, "sparse": sparse}
-    assert found["pairs"] == {"i8": 1280 + 8 * 32, "i4": 640 + 256, "sparse": sparse}
+    assert found["pairs"] == {"i8": 1280 + 8 * 40, "i4": 640 + 256, "sparse": sparse}
 
 
 def test_int4_is_refused_where_its_kernels_sums_could_leave_32_bits():
@@ -220,7 +220,7 @@ def forms(board, matrices, optimize="balanced"):
     return [p["form"] for p in artifact.manifest["storage"]["products"]], artifact
 
 
-DENSE = np.random.default_rng(0).integers(-127, 128, (64, 64))
+DENSE = np.random.default_rng(0).integers(-127, 128, (128, 128))
 FEW = few(64, 64, density=0.05).clip(-127)
 HALF = np.where(np.isin(np.arange(128) % 8, (0, 2, 4)), 99, 0) * np.ones((100, 1), int)  # 48 singles a row
 FOUR = four_bits(64, 64)
@@ -313,18 +313,19 @@ def vowels():
 @pytest.mark.board
 @pytest.mark.parametrize("board", ["mps2-an385", "mps2-an386"])
 def test_the_example_reservoir_is_smaller_and_faster(vowels, board):
-    """Bytes exactly; on a Cortex-M4 12,717 instructions a step instead of 15,292 when this was written (gcc -O2)."""
+    """Bytes exactly; on a Cortex-M4 7,402 B of flash instead of 17,442 when this was written (gcc -O2)."""
     program, data = vowels
-    counts = []
+    counts = {}
     options: dict[str, Any]
-    for option, value in (("storage", "i8"), ("optimize", "balanced"), ("optimize", "size")):
+    for option, value in (("storage", "i8"), ("optimize", "balanced"), ("optimize", "speed")):
         options = {option: value}
         built = neurodeploy.compile(program, board, data, costs=False, **options)
         products = built.artifact.manifest["storage"]["products"]
         assert products[0]["form"] == ("i8" if option == "storage" else "sparse")
         bytes_of = [{form: c["bytes"] for form, c in p["candidates"].items()} for p in products]
-        assert bytes_of[0] == {"i8": 100 * 112 + 800, "sparse": 2 * 100 + 5 * 301 + 2 * 990 + 800}
-        assert bytes_of[1] == {"i8": 972 if board == "mps2-an385" else 1296, "sparse": 1215}  # rows in fours on the M4
+        assert [each["sparse"] for each in bytes_of] == [2 * 100 + 5 * 301 + 2 * 990 + 800, 1215]
+        if board == "mps2-an386":  # rows in fours, ten words of biases and multipliers
+            assert [each["i8"] for each in bytes_of] == [25 * 4 * (112 + 10), 3 * 4 * (100 + 10)]
         weights = sum(each[p["form"]] for each, p in zip(bytes_of, products, strict=True))
         assert {f["name"]: f["value"] for f in built.artifact.manifest["figures"]}["flash_weights"] == weights
         if not emulator.available(board):
@@ -333,8 +334,8 @@ def test_the_example_reservoir_is_smaller_and_faster(vowels, board):
         trace = runner("board").run(built.artifact, dict(sample.inputs), sample.lengths)
         golden = runner("golden").run(built.artifact, dict(sample.inputs), sample.lengths)
         np.testing.assert_array_equal(trace.outputs["y"], golden.outputs["y"])
-        counts.append(next(iter(trace.counters.values())).max())
-    assert not counts or counts[1] < 0.87 * counts[0]
+        counts[value] = next(iter(trace.counters.values())).max()
+    assert not counts or (counts["speed"] < 0.9 * counts["i8"] and counts["balanced"] <= counts["i8"])
 
 
 @pytest.mark.board

@@ -1,8 +1,11 @@
 /* Two rows share every halfword of weights, p = 256 w1 + w0. Over a row, SMLALD on the words as they are sums up
  * 256 S1 + S0 in 64 bits; SXTB16 keeps the low bytes, w0, and SMLAD sums up S0 in 32. So four products take three
- * instructions, and S1 is the rest: (256 S1 + S0) / 256 - S0 / 256, exact because both have the same low byte.
+ * instructions, and S1 is the rest: (256 S1 + S0) / 256 - S0 / 256, exact because both have the same low byte. The
+ * sums start at the biases in the same form.
  *
- * Compilers don't find the loop below: it uses every register, so a few things wait on the stack.
+ * Compilers don't find the loop below: it uses every register, so what isn't needed in it waits on the stack. Rows of
+ * up to 4 ND_TILES columns run straight through unrolled code, entered where as many tiles are left as the row has; of
+ * longer rows a loop takes the rest first. docs/kernels.md explains it.
  */
 #include "nd_affine.h"
 
@@ -10,216 +13,231 @@
 
 #include "nd_math.h"
 
-enum { TAIL_WORDS = 6 }; /* bias of rows 1 and 3, four multipliers */
+enum { HEAD_WORDS = 6, TAIL_WORDS = 4 }; /* biases; multipliers */
 
-typedef struct {
-    const int16_t *x;
-    uint32_t odd; /* whether there is an odd number of tiles in a row */
-    const int16_t *x_end;
-    int32_t pre;
-    void *y;
-    const int32_t *stream_end;
-} nd_job_t;
+#if ND_HAS_ASM
 
-#if ND_HAS_DSP
+#define ND_TILES 12 /* tiles of four columns that are unrolled */
+#define TILE_BYTES 52
 
 /* r0 stream, r1 x, r2-r5 weights, r6-r7 inputs; sums: r8 = S0, r10:r9 = 256 S1 + S0, r11 = S2, lr:r12 = 256 S3 + S2. */
-#define TILE                        \
-    "ldmia r0!, {r2-r5}\n"          \
-    "ldmia r1!, {r6, r7}\n"         \
-    "smlald r9, r10, r2, r6\n"      \
-    "sxtb16 r2, r2\n"               \
-    "smlad r8, r2, r6, r8\n"        \
-    "smlald r12, lr, r3, r6\n"      \
-    "sxtb16 r3, r3\n"               \
-    "smlad r11, r3, r6, r11\n"      \
-    "smlald r9, r10, r4, r7\n"      \
-    "sxtb16 r4, r4\n"               \
-    "smlad r8, r4, r7, r8\n"        \
-    "smlald r12, lr, r5, r7\n"      \
-    "sxtb16 r5, r5\n"               \
+#define TILE                         \
+    "ldmia.n r0!, {r2-r5}\n"         \
+    "ldmia.n r1!, {r6, r7}\n"        \
+    "smlald r9, r10, r2, r6\n"       \
+    "sxtb16 r2, r2\n"                \
+    "smlad r8, r2, r6, r8\n"         \
+    "smlald r12, lr, r3, r6\n"       \
+    "sxtb16 r3, r3\n"                \
+    "smlad r11, r3, r6, r11\n"       \
+    "smlald r9, r10, r4, r7\n"       \
+    "sxtb16 r4, r4\n"                \
+    "smlad r8, r4, r7, r8\n"         \
+    "smlald r12, lr, r5, r7\n"       \
+    "sxtb16 r5, r5\n"                \
     "smlad r11, r5, r7, r11\n"
 
-/* Four rows: leaves their sums in r8, r9, r11, r12, the multipliers in r4-r7, pre in r1, y in r10. */
-#define FOUR_ROWS                           \
-    "push {r4-r11, lr}\n"                   \
-    "ldmia r1, {r2-r7}\n"                   \
-    "push {r2-r7}\n"                        \
-    "1:\n"                                  \
-    "ldmia r0!, {r8, r11}\n"                \
-    "mov r9, r8\n"                          \
-    "asr r10, r8, #31\n"                    \
-    "mov r12, r11\n"                        \
-    "asr lr, r11, #31\n"                    \
-    "ldrd r1, r2, [sp]\n"                   \
-    "cbnz r2, 3f\n"                         \
-    "2:\n" TILE                             \
-    "3:\n" TILE                             \
-    "ldr r2, [sp, #8]\n"                    \
-    "cmp r1, r2\n"                          \
-    "bne 2b\n"                              \
-    "ldmia r0!, {r2-r7}\n"                  \
-    "lsr r9, r9, #8\n"                      \
-    "orr r9, r9, r10, lsl #24\n"            \
-    "sub r9, r9, r8, asr #8\n"              \
-    "add r9, r9, r2\n"                      \
-    "lsr r12, r12, #8\n"                    \
-    "orr r12, r12, lr, lsl #24\n"           \
-    "sub r12, r12, r11, asr #8\n"           \
-    "add r12, r12, r3\n"                    \
-    "ldrd r1, r10, [sp, #12]\n"
-
-#define ND_IN_R0 __attribute__((unused))
-#define ND_IN_R1 __attribute__((unused))
-
-#define NEXT_FOUR           \
-    "str r10, [sp, #16]\n"  \
-    "ldr r1, [sp, #20]\n"   \
-    "cmp r0, r1\n"          \
-    "bne 1b\n"              \
-    "add sp, sp, #24\n"     \
+/* One group of four rows after another. The frame at sp: x, where to enter, x at the end of the loop, y, end of y (of
+ * whole groups), rows that are left, where to enter after the loop. RESULTS stores four results at r2, up to r3. */
+#define ROWS_OF_FOUR(RESULTS, Y_SHIFT, Y_BYTES, COPY)                                     \
+    "push {r4-r11, lr}\n"                                                                 \
+    "ldrd r6, r7, [r0, #12]\n" /* rows, columns */                                        \
+    "ldr r0, [r0]\n"                                                                      \
+    "mov r4, r2\n"                                                                        \
+    "mov r3, r1\n"                                                                        \
+    "lsr r7, r7, #2\n"                                                                    \
+    "1: cmp r7, %[tiles]\n"                                                               \
+    "itt gt\n"                                                                            \
+    "subgt r7, #4\n"                                                                      \
+    "addgt r3, #32\n"                                                                     \
+    "bgt 1b\n"                                                                            \
+    "rsb r7, r7, %[tiles]\n" /* tiles to leave out */                                     \
+    "mov r5, %[tile_bytes]\n"                                                             \
+    "adr r2, 3f\n"                                                                        \
+    "adds r2, #1\n"                                                                       \
+    "mla r7, r7, r5, r2\n"                                                                \
+    "mov r2, r7\n"                                                                        \
+    "cmp r3, r1\n"                                                                        \
+    "itt ne\n"                                                                            \
+    "adrne r2, 8f\n"                                                                      \
+    "addne r2, #1\n"                                                                      \
+    "bic r5, r6, #3\n"                                                                    \
+    "add r5, r4, r5, lsl #" Y_SHIFT "\n"                                                  \
+    "and r6, r6, #3\n"                                                                    \
+    "push {r1-r7}\n"                                                                      \
+    "cmp r4, r5\n"                                                                        \
+    "beq 4f\n"                                                                            \
+    "2: ldmia r0!, {r8-r12, lr}\n"                                                        \
+    "ldmia sp, {r1, pc}\n"                                                                \
+    ".balign 4\n"                                                                         \
+    "8: .rept 4\n" TILE                                                                   \
+    ".endr\n"                                                                             \
+    "ldr r2, [sp, #8]\n"                                                                  \
+    "cmp r1, r2\n"                                                                        \
+    "bne 8b\n"                                                                            \
+    "ldr pc, [sp, #24]\n"                                                                 \
+    ".balign 4\n"                                                                         \
+    "3: .rept %c[tiles]\n" TILE                                                           \
+    ".endr\n"                                                                             \
+    "ldmia r0!, {r4-r7}\n"                                                                \
+    "lsr r9, r9, #8\n"                                                                    \
+    "orr r9, r9, r10, lsl #24\n"                                                          \
+    "sub r9, r9, r8, asr #8\n"                                                            \
+    "lsr r12, r12, #8\n"                                                                  \
+    "orr r12, r12, lr, lsl #24\n"                                                         \
+    "sub r12, r12, r11, asr #8\n"                                                         \
+    "ldrd r2, r3, [sp, #12]\n" RESULTS                                                    \
+    "str r2, [sp, #12]\n"                                                                 \
+    "cmp r2, r3\n"                                                                        \
+    "bne 2b\n"                                                                            \
+    "4: ldr r6, [sp, #20]\n"                                                              \
+    "rsbs r6, r6, #0\n"                                                                   \
+    "beq 6f\n"                                                                            \
+    "bgt 5f\n"                                                                            \
+    /* The last group is computed into a frame of its own with room for four results. */  \
+    "ldr r7, [sp, #24]\n"                                                                 \
+    "ldmia sp, {r1-r3}\n"                                                                 \
+    "sub sp, sp, #" Y_BYTES "\n"                                                          \
+    "mov r4, sp\n"                                                                        \
+    "add r5, r4, #" Y_BYTES "\n"                                                          \
+    "push {r1-r7}\n"                                                                      \
+    "b 2b\n"                                                                              \
+    "5: ldr r2, [sp, #40 + " Y_BYTES "]\n" /* r6 results from sp + 28 to r2 */            \
+    "add r4, sp, #28\n" COPY                                                              \
+    "add sp, sp, #28 + " Y_BYTES "\n"                                                     \
+    "6: add sp, sp, #28\n"                                                                \
     "pop {r4-r11, pc}\n"
 
-__attribute__((naked, noinline)) static void sums(const int32_t *stream ND_IN_R0, const nd_job_t *job ND_IN_R1)
+#define RESCALED            \
+    "smmulr r8, r8, r4\n"   \
+    "smmulr r9, r9, r5\n"   \
+    "smmulr r11, r11, r6\n" \
+    "smmulr r12, r12, r7\n" \
+    "ssat r8, #16, r8\n"    \
+    "ssat r9, #16, r9\n"    \
+    "ssat r11, #16, r11\n"  \
+    "ssat r12, #16, r12\n"  \
+    "pkhbt r8, r8, r9, lsl #16\n"    \
+    "pkhbt r11, r11, r12, lsl #16\n" \
+    "stmia r2!, {r8, r11}\n"
+
+#define SUMS "stmia r2!, {r8, r9, r11, r12}\n"
+
+#define COPY_HALVES            \
+    "7: ldrh r5, [r4], #2\n"   \
+    "strh r5, [r2], #2\n"      \
+    "subs r6, r6, #1\n"        \
+    "bne 7b\n"
+#define COPY_WORDS             \
+    "7: ldr r5, [r4], #4\n"    \
+    "str r5, [r2], #4\n"       \
+    "subs r6, r6, #1\n"        \
+    "bne 7b\n"
+
+#define ND_IN_REGISTER __attribute__((unused))
+
+__attribute__((naked)) void nd_affine_i8_i16(const nd_affine_t *a ND_IN_REGISTER, const int16_t *x ND_IN_REGISTER,
+                                             int16_t *y ND_IN_REGISTER)
 {
-    __asm volatile(FOUR_ROWS "stmia r10!, {r8, r9, r11, r12}\n" NEXT_FOUR);
+    __asm volatile(ROWS_OF_FOUR(RESCALED, "1", "8", COPY_HALVES)::[tiles] "I"(ND_TILES), [tile_bytes] "I"(TILE_BYTES));
 }
 
-__attribute__((naked, noinline)) static void rescaled(const int32_t *stream ND_IN_R0, const nd_job_t *job ND_IN_R1)
+__attribute__((naked)) void nd_affine_i8_i32(const nd_affine_t *a ND_IN_REGISTER, const int16_t *x ND_IN_REGISTER,
+                                             int32_t *y ND_IN_REGISTER)
 {
-    __asm volatile(FOUR_ROWS
-                   "lsl r8, r8, r1\n"
-                   "lsl r9, r9, r1\n"
-                   "lsl r11, r11, r1\n"
-                   "lsl r12, r12, r1\n"
-                   "smmulr r8, r8, r4\n"
-                   "smmulr r9, r9, r5\n"
-                   "smmulr r11, r11, r6\n"
-                   "smmulr r12, r12, r7\n"
-                   "ssat r8, #16, r8\n"
-                   "ssat r9, #16, r9\n"
-                   "ssat r11, #16, r11\n"
-                   "ssat r12, #16, r12\n"
-                   "pkhbt r8, r8, r9, lsl #16\n"
-                   "pkhbt r11, r11, r12, lsl #16\n"
-                   "str r8, [r10], #4\n"
-                   "str r11, [r10], #4\n" NEXT_FOUR);
+    __asm volatile(ROWS_OF_FOUR(SUMS, "2", "16", COPY_WORDS)::[tiles] "I"(ND_TILES), [tile_bytes] "I"(TILE_BYTES));
 }
 
 #else
 
-/* The twin in C. */
-static const int32_t *four_sums(const int32_t *stream, const nd_job_t *job, int32_t *s)
+/* The twin in C: the sums of four rows, and what comes behind them in the stream. */
+static const int32_t *four_sums(const int32_t *stream, const int16_t *x, int32_t columns, int32_t *s)
 {
-    uint32_t even[2] = { (uint32_t)stream[0], (uint32_t)stream[1] };
-    int64_t both[2] = { stream[0], stream[1] };
-    stream += 2;
-    for (const int16_t *x = job->x; x != job->x_end; x += 4) {
-        for (int half = 0; half < 2; ++half) {
-            for (int pair = 0; pair < 2; ++pair) {
-                const uint32_t word = (uint32_t)*stream++;
-                for (int k = 0; k < 2; ++k) {
-                    const int32_t p = (int16_t)(word >> (16 * k));
-                    const int32_t in = x[2 * half + k];
-                    both[pair] += p * in;
-                    even[pair] += (uint32_t)((int8_t)(p & 0xFF) * in);
-                }
-            }
-        }
+    const int16_t *const end = x + columns;
+    int32_t even0 = stream[0], even2 = stream[3];
+    int64_t both0 = nd_join(stream[1], stream[2]), both2 = nd_join(stream[4], stream[5]);
+    for (stream += HEAD_WORDS; x != end; x += 4, stream += 4) {
+        const uint32_t low = nd_pair(x), high = nd_pair(x + 2);
+        const uint32_t a = (uint32_t)stream[0], b = (uint32_t)stream[1];
+        const uint32_t c = (uint32_t)stream[2], d = (uint32_t)stream[3];
+        both0 = nd_smlald(a, low, both0);
+        even0 = nd_smlad(nd_sxtb16(a), low, even0);
+        both2 = nd_smlald(b, low, both2);
+        even2 = nd_smlad(nd_sxtb16(b), low, even2);
+        both0 = nd_smlald(c, high, both0);
+        even0 = nd_smlad(nd_sxtb16(c), high, even0);
+        both2 = nd_smlald(d, high, both2);
+        even2 = nd_smlad(nd_sxtb16(d), high, even2);
     }
-    for (int pair = 0; pair < 2; ++pair) {
-        s[2 * pair] = (int32_t)even[pair];
-        s[2 * pair + 1] = (int32_t)((uint32_t)((both[pair] >> 8) - (s[2 * pair] >> 8)) + (uint32_t)stream[pair]);
-    }
-    return stream + TAIL_WORDS;
+    s[0] = even0;
+    s[1] = (int32_t)((uint32_t)(both0 >> 8) - (uint32_t)(even0 >> 8));
+    s[2] = even2;
+    s[3] = (int32_t)((uint32_t)(both2 >> 8) - (uint32_t)(even2 >> 8));
+    return stream;
 }
 
-static void sums(const int32_t *stream, const nd_job_t *job)
+void nd_affine_i8_i16(const nd_affine_t *a, const int16_t *x, int16_t *y)
 {
-    for (int32_t *y = job->y; stream != job->stream_end; y += 4) {
-        stream = four_sums(stream, job, y);
-    }
-}
-
-static void rescaled(const int32_t *stream, const nd_job_t *job)
-{
-    for (int16_t *y = job->y; stream != job->stream_end; y += 4) {
+    const int32_t *stream = a->weights;
+    for (int32_t left = a->rows; left > 0; left -= 4, y += 4) {
         int32_t s[4];
-        stream = four_sums(stream, job, s);
-        for (int row = 0; row < 4; ++row) {
-            y[row] = (int16_t)nd_sat16(nd_rescale((int32_t)((uint32_t)s[row] << job->pre), stream[row - 4]));
+        stream = four_sums(stream, x, a->columns, s);
+        for (int32_t i = 0; i < 4 && i < left; ++i) {
+            y[i] = (int16_t)nd_sat16(nd_rescale(s[i], stream[i]));
+        }
+        stream += TAIL_WORDS;
+    }
+}
+
+void nd_affine_i8_i32(const nd_affine_t *a, const int16_t *x, int32_t *y)
+{
+    const int32_t *stream = a->weights;
+    for (int32_t left = a->rows; left > 0; left -= 4, y += 4) {
+        int32_t s[4];
+        stream = four_sums(stream, x, a->columns, s) + TAIL_WORDS;
+        for (int32_t i = 0; i < 4 && i < left; ++i) {
+            y[i] = s[i];
         }
     }
 }
 
 #endif
 
-static nd_job_t job_of(const nd_affine_t *a, const int16_t *x)
+/* Four rows by themselves, for the results that are rare: their sums, shifted and rescaled. */
+static int32_t four_rescaled(nd_affine_t *four, const int16_t *x, int32_t *s)
 {
-    const nd_job_t job = { x, ((uint32_t)a->columns >> 2) & 1u, x + a->columns, a->pre, 0, 0 };
-    return job;
+    const int32_t *const mult = (const int32_t *)four->weights + HEAD_WORDS + four->columns;
+    const int32_t rows = four->rows < 4 ? four->rows : 4;
+    const nd_affine_t part = { four->weights, 0, 0, rows, four->columns, 0 };
+    nd_affine_i8_i32(&part, x, s);
+    for (int32_t i = 0; i < rows; ++i) {
+        s[i] = nd_rescale((int32_t)((uint32_t)s[i] << four->pre), mult[i]);
+    }
+    four->weights = mult + TAIL_WORDS;
+    four->rows -= rows;
+    return rows;
 }
 
-/* Words of the stream for four rows. */
-static int32_t step_of(const nd_affine_t *a)
+void nd_affine_i8_i16_shifted(const nd_affine_t *a, const int16_t *x, int16_t *y)
 {
-    return 2 + a->columns + TAIL_WORDS;
-}
-
-void nd_affine_i8_i32(const nd_affine_t *a, const int16_t *x, int32_t *y)
-{
-    const int32_t *stream = a->weights;
-    const int32_t groups = a->rows >> 2;
-    const int32_t left = a->rows & 3;
-    nd_job_t job = job_of(a, x);
-    job.stream_end = stream + groups * step_of(a);
-    if (groups != 0) {
-        job.y = y;
-        sums(stream, &job);
-    }
-    if (left != 0) {
-        int32_t last[4];
-        stream = job.stream_end;
-        job.stream_end = stream + step_of(a);
-        job.y = last;
-        sums(stream, &job);
-        memcpy(y + 4 * groups, last, (uint32_t)left * sizeof *y);
-    }
-}
-
-void nd_affine_i8_i16(const nd_affine_t *a, const int16_t *x, int16_t *y)
-{
-    const int32_t *stream = a->weights;
-    const int32_t groups = a->rows >> 2;
-    const int32_t left = a->rows & 3;
-    nd_job_t job = job_of(a, x);
-    job.stream_end = stream + groups * step_of(a);
-    if (groups != 0) {
-        job.y = y;
-        rescaled(stream, &job);
-    }
-    if (left != 0) {
-        int16_t last[4];
-        stream = job.stream_end;
-        job.stream_end = stream + step_of(a);
-        job.y = last;
-        rescaled(stream, &job);
-        memcpy(y + 4 * groups, last, (uint32_t)left * sizeof *y);
+    nd_affine_t four = *a;
+    while (four.rows > 0) {
+        int32_t s[4];
+        const int32_t rows = four_rescaled(&four, x, s);
+        for (int32_t i = 0; i < rows; ++i) {
+            *y++ = (int16_t)nd_sat16(s[i]);
+        }
     }
 }
 
 void nd_affine_i8_i8(const nd_affine_t *a, const int16_t *x, int8_t *y)
 {
-    const int32_t *stream = a->weights;
-    nd_job_t job = job_of(a, x);
-    for (int32_t row = 0; row < a->rows; row += 4) {
+    nd_affine_t four = *a;
+    while (four.rows > 0) {
         int32_t s[4];
-        job.stream_end = stream + step_of(a);
-        job.y = s;
-        sums(stream, &job);
-        stream = job.stream_end;
-        for (int32_t i = 0; i < 4 && row + i < a->rows; ++i) {
-            y[row + i] = (int8_t)nd_sat8(nd_rescale((int32_t)((uint32_t)s[i] << a->pre), stream[i - 4]));
+        const int32_t rows = four_rescaled(&four, x, s);
+        for (int32_t i = 0; i < rows; ++i) {
+            *y++ = (int8_t)nd_sat8(s[i]);
         }
     }
 }

@@ -3,10 +3,10 @@
  * i8 weights come in one stream of words with biases and multipliers, four rows at a time, rows filled up to four and
  * columns to a multiple of four with zeros:
  *
- *   bias of rows 0 and 2 | a tile of four words for every four columns | bias of rows 1 and 3 | multipliers of rows 0-3
+ *   b0 | 256 b1 + b0 (64 bits) | b2 | 256 b3 + b2 (64 bits) | four words for every four columns | multipliers 0-3
  *
- * A tile's words are columns 0-1 of rows 0-1, columns 0-1 of rows 2-3, columns 2-3 of rows 0-1, columns 2-3 of rows
- * 2-3. Each halfword is 256 w1 + w0 for a pair of rows and one column, |w| <= 127. i16 weights stay row by row.
+ * The four words of a tile are columns 0-1 of rows 0-1, columns 0-1 of rows 2-3, columns 2-3 of rows 0-1, columns 2-3
+ * of rows 2-3. Each halfword is 256 w1 + w0 for a pair of rows and one column, |w| <= 127. i16 weights stay row by row.
  */
 #ifndef ND_AFFINE_H
 #define ND_AFFINE_H
@@ -23,9 +23,10 @@ typedef struct {
     int32_t pre;          /* y = saturate(((sum << pre) * mult + 2^31) >> 32) */
 } nd_affine_t;
 
-/* x is 4-byte aligned. */
+/* x is 4-byte aligned; so is y. nd_affine_i8_i16 is for pre = 0. */
 void nd_affine_i8_i32(const nd_affine_t *a, const int16_t *x, int32_t *y);
 void nd_affine_i8_i16(const nd_affine_t *a, const int16_t *x, int16_t *y);
+void nd_affine_i8_i16_shifted(const nd_affine_t *a, const int16_t *x, int16_t *y);
 void nd_affine_i8_i8(const nd_affine_t *a, const int16_t *x, int8_t *y);
 void nd_affine_i16_i32(const nd_affine_t *a, const int16_t *x, int32_t *y);
 void nd_affine_i16_i16(const nd_affine_t *a, const int16_t *x, int16_t *y);

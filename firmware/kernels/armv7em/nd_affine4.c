@@ -25,7 +25,7 @@ typedef struct {
     const int32_t *stream_end;
 } nd_job_t;
 
-#if ND_HAS_DSP
+#if ND_HAS_ASM
 
 /* r0 stream, r1 x, r2-r3 weights, r4-r5 inputs, r6 what is cut off; r7 = A, r8 = B, r10:r9 = C, r12:r11 = D; lr x_end. */
 #define COLUMNS(w, x)                   \
@@ -124,11 +124,6 @@ __attribute__((naked, noinline)) static void rescaled(const int32_t *stream ND_I
 #else
 
 /* The twin in C. */
-static inline int64_t add_pair(uint32_t w, uint32_t x, int64_t sum)
-{
-    return sum + (int16_t)(w & 0xFFFFu) * (int16_t)(x & 0xFFFFu) + (int16_t)(w >> 16) * (int16_t)(x >> 16);
-}
-
 static const int32_t *four_sums(const int32_t *stream, const nd_job_t *job, int32_t *s)
 {
     int32_t a = job->a, b = job->b;
@@ -138,8 +133,8 @@ static const int32_t *four_sums(const int32_t *stream, const nd_job_t *job, int3
         const uint32_t in = nd_pair(x);
         a = nd_smlad(w & 0x000F000Fu, in, a);
         b = nd_smlad(w & 0x00FF00FFu, in, b);
-        c = add_pair(w & 0x0FFF0FFFu, in, c);
-        d = add_pair(w, in, d);
+        c = nd_smlald(w & 0x0FFF0FFFu, in, c);
+        d = nd_smlald(w, in, d);
     }
     s[0] = (int32_t)((uint32_t)a + (uint32_t)stream[0]);
     s[1] = (int32_t)((uint32_t)((int32_t)((uint32_t)b - (uint32_t)a) >> 4) + (uint32_t)stream[1]);

@@ -3,7 +3,7 @@
 
 #include "nd_math.h"
 
-#if ND_HAS_DSP
+#if ND_HAS_ASM
 
 /* r0 stream, r1 this window of x, r2 sum, r3 tiles left, r4 singles left, r8 bias, r9 mult, r10 y, r11 rows left, lr how
  * a sum becomes a result. On the stack: x, the last window of x, pre. */
