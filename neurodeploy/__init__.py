@@ -18,14 +18,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from neurodeploy import report
     from neurodeploy.compiler import Built, compile, load
+    from neurodeploy.fit import fit_boards
 
-__all__ = ["Built", "compile", "load", "report"]
+__all__ = ["Built", "compile", "fit_boards", "load", "report"]
 
 
 def __getattr__(name: str) -> Any:
     # Loaded on first use, so that `neurodeploy --help` answers at once.
     if name in ("Built", "compile", "load"):
         return getattr(importlib.import_module("neurodeploy.compiler"), name)
+    if name == "fit_boards":
+        return importlib.import_module("neurodeploy.fit").fit_boards
     if name == "report":
         return importlib.import_module("neurodeploy.report")
     raise AttributeError(f"module 'neurodeploy' has no attribute '{name}'")

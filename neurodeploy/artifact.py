@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -72,25 +73,7 @@ class Artifact:
             raise UsageError(
                 "exists and holds no earlier build; it is left as it is.", place=str(folder), hint="Choose another -o."
             )
-        if folder.resolve() == Path.cwd():
-            raise UsageError("is the folder that you are in.", place=str(folder), hint="Choose another -o.")
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        except OSError as error:
-            raise UsageError(
-                f"can't be written ({error.strerror or error}).", place=str(folder), hint="Choose another -o."
-            ) from error
-        try:
-            for name, data in self.files.items():
-                path = scratch / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(data)
-            (scratch / MANIFEST).write_text(json.dumps(self.manifest, indent=1) + "\n")
-            scratch.chmod(0o755)
-            _put(scratch, folder)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        put_folder({**self.files, MANIFEST: (json.dumps(self.manifest, indent=1) + "\n").encode()}, folder)
         return folder
 
     @classmethod
@@ -117,6 +100,32 @@ class Artifact:
             if p.is_file() and p.name != MANIFEST
         }
         return cls(**names, files=files, manifest=manifest)
+
+
+def put_folder(files: Mapping[str, bytes], folder: Path) -> Path:
+    """Write files as a folder in place of what is there, whole or not at all: written beside, then renamed.
+
+    Raises :class:`UsageError` where that can't be; whether the folder may be replaced is the caller's to check.
+    """
+    if folder.resolve() == Path.cwd():
+        raise UsageError("is the folder that you are in.", place=str(folder), hint="Choose another -o.")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise UsageError(
+            f"can't be written ({error.strerror or error}).", place=str(folder), hint="Choose another -o."
+        ) from error
+    try:
+        for name, data in files.items():
+            path = scratch / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        scratch.chmod(0o755)
+        _put(scratch, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return folder
 
 
 def _put(made: Path, folder: Path) -> None:

@@ -78,6 +78,19 @@ class Built:
         """Write the artifact as a folder. Raises :class:`UsageError` if something else is there."""
         return Built(self.artifact, self.artifact.save(folder))
 
+    def export(self, form: str, folder: str | Path, window: Any = None) -> Path:
+        """Write a C build as a project for another tool: ``arduino``, ``cmake``, ``plain`` or ``zephyr``.
+
+        ``window``: what the project's example feeds, an array ``[steps, ...]`` or a dict by input name; by default made
+        up. Raises :class:`UsageError` if something else is in the folder, :class:`UnsupportedError` for another
+        backend's build.
+        """
+        from neurodeploy.backends import c_export
+
+        if window is not None and not isinstance(window, dict):
+            window = {next(iter(self.program.inputs)): window}
+        return c_export.write(c_export.export(self.artifact, form, window), folder)
+
     def run(self, inputs: Any, lengths: Any = None, *, on: str | None = None, **options: Any) -> Any:
         """Run it and return its outputs as real numbers: one array, or a dict if there are several.
 
@@ -146,8 +159,8 @@ def compile(
     if "optimize" in options and described.backend != "c":
         raise UsageError(f"'{described.name}' has one way to store weights; leave out optimize.")
     engine = find_backend(described.backend)
-    kind = _numerics(described.backend, numerics)
-    data = _calibration(calibration, lengths, labels, source)
+    kind = numerics_of(described.backend, numerics)
+    data = calibration_of(calibration, lengths, labels, source)
     say = progress or (lambda _: None)
     program = prepare(source, described.backend, kind, data, method=method, progress=say)
     say(f"emitting for {described.name}")
@@ -165,7 +178,8 @@ def compile(
     return Built(Artifact(manifest["name"], artifact.backend, artifact.target, files, manifest))
 
 
-def _numerics(backend: str, wanted: str | None) -> str:
+def numerics_of(backend: str, wanted: str | None) -> str:
+    """The numerics asked for, or the backend's own. Raises :class:`UsageError` for what it hasn't."""
     known = NUMERICS.get(backend, ("float",))
     if wanted is not None and wanted not in known:
         raise UsageError(
@@ -175,7 +189,8 @@ def _numerics(backend: str, wanted: str | None) -> str:
     return wanted or known[0]
 
 
-def _calibration(calibration: Any, lengths: Any, labels: Any, source: Program) -> Data | None:
+def calibration_of(calibration: Any, lengths: Any, labels: Any, source: Program) -> Data | None:
+    """Sample inputs of any form as data; None for none."""
     import numpy as np
 
     from neurodeploy.data import Data, arrange

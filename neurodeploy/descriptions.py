@@ -8,7 +8,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Text = Annotated[str, Field(min_length=1)]
 Address = Annotated[int, Field(ge=0, lt=2**32)]
@@ -119,6 +119,60 @@ class Timer(Sourced):
     bits: Literal[16, 32] = 32
 
 
+def _ordered(cycles: tuple[int, int]) -> tuple[int, int]:
+    if cycles[0] > cycles[1]:
+        raise ValueError(f"{cycles[0]} is more than {cycles[1]}; needed: [least, most]")
+    return cycles
+
+
+Count = Annotated[int, Field(ge=0)]
+#: [least, most] cycles of one instruction.
+Cycles = Annotated[tuple[Count, Count], Field(strict=False), AfterValidator(_ordered)]
+
+
+class Timing(Sourced):
+    """Cycles of a core's instructions by class, least and most, as its maker publishes them, without wait states.
+
+    Classes are those of :data:`neurodeploy.deploy.thumb.CLASSES`; one that is absent has no published cost. What moves
+    a list of registers costs ``per_register`` more for each of them, PC and LR among them.
+    """
+
+    alu: Cycles
+    multiply: Cycles | None = None
+    multiply_add: Cycles | None = None
+    multiply_long: Cycles | None = None
+    multiply_long_add: Cycles | None = None
+    divide: Cycles | None = None
+    load: Cycles
+    load_after_load: Cycles
+    store: Cycles
+    store_indexed: Cycles
+    load_multiple: Cycles
+    store_multiple: Cycles
+    per_register: Cycles
+    branch_taken: Cycles
+    branch_not_taken: Cycles
+    call: Cycles
+    return_by_pop: Cycles
+    load_pc: Cycles | None = None
+    table_branch: Cycles | None = None
+    if_then: Cycles | None = None
+    special: Cycles | None = None
+    float: Cycles | None = None
+    float_multiply_add: Cycles | None = None
+    float_divide: Cycles | None = None
+    float_move_pair: Cycles | None = None
+    float_load: Cycles | None = None
+    float_store: Cycles | None = None
+
+
+class Power(Sourced):
+    """Supply current while the core runs code, at ``volts``: ``amperes_per_hertz`` of its clock."""
+
+    volts: Positive
+    amperes_per_hertz: Positive
+
+
 class Qemu(Table):
     """QEMU's name of the machine; its ``-cpu`` only where the machine leaves a choice."""
 
@@ -149,14 +203,20 @@ class Description(Table):
 
 
 class Chip(Description):
-    """What boards of one chip share; a board names it and may replace whole tables of it."""
+    """What boards of one chip share; a board names it and may replace whole tables of it.
+
+    ``counted_on``: the resident board, emulated, on which instructions of code for this core are counted.
+    """
 
     kind: Literal["chip"]
     core: Core
+    counted_on: Text | None = None
     port: Text | None = None
     memory: Memory | None = None
     uart: Uart | None = None
     timer: Timer | None = None
+    timing: Timing | None = None
+    power: Power | None = None
 
 
 class Target(Description):
@@ -177,11 +237,14 @@ class Board(Target):
     chip: Text
     resident: bool
     core: Core
+    counted_on: Text | None = None
     port: Text | None = None
     target_id: Annotated[int, Field(gt=0, lt=2**32)] | None = None
     memory: Memory | None = None
     uart: Uart | None = None
     timer: Timer | None = None
+    timing: Timing | None = None
+    power: Power | None = None
     emulators: Emulators = Emulators()
 
     @model_validator(mode="after")

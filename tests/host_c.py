@@ -54,12 +54,17 @@ class Built:
 
 
 def build(
-    programs: Sequence[Program], layout: Layout = PLAIN, *, runs: bool = False, rule: Rule | None = None
+    programs: Sequence[Program],
+    layout: Layout = PLAIN,
+    *,
+    runs: bool = False,
+    small: bool = False,
+    rule: Rule | None = None,
 ) -> Built:
     """Emit programs (of different names) as one translation unit with the core that it needs."""
     codes, fields, text, files = {}, {}, [], {}
     for program in programs:
-        code = c_emit.emit(program, layout, rule=rule)
+        code = c_emit.emit(program, layout, small=small, rule=rule)
         codes[program.name] = code
         files[f"{code.name}.h"] = code.files[f"{code.name}.h"]
         text.append(code.files[f"{code.name}.c"])

@@ -11,7 +11,9 @@
 
 #if defined(__GNUC__)
 #define ND_ALIGNED(bytes) __attribute__((aligned(bytes)))
+#define ND_NOINLINE __attribute__((noinline))
 #else
+#define ND_NOINLINE
 #define ND_ALIGNED(bytes) /* the compiler's own alignment; the assertions on offsets tell if it isn't enough */
 #endif
 

@@ -11,12 +11,13 @@ from neurodeploy.backends.c_costs import costs_of
 from neurodeploy.backends.c_emit import Code, emit, manifest_types, model_name
 from neurodeploy.backends.c_emit_docs import example, readme
 from neurodeploy.backends.c_emit_loop import LOOP_OPS
-from neurodeploy.backends.c_emit_run import emit_run
+from neurodeploy.backends.c_emit_run import describe_run, emit_run
 from neurodeploy.backends.c_layouts import layout_of
 from neurodeploy.backends.c_ops import EXPRESSIONS
 from neurodeploy.backends.c_ops_calls import CALLS
+from neurodeploy.backends.c_sizes import linked_sizes, roots
 from neurodeploy.backends.c_storage import Rule, manifest_rows
-from neurodeploy.errors import BuildError, MissingExtraError, TargetError, UnsupportedError
+from neurodeploy.errors import BuildError, MissingExtraError, TargetError, UnsupportedError, UsageError, nearest
 from neurodeploy.hardware import Board, built_for
 from neurodeploy.ir import text
 from neurodeploy.ir.cost import stage_cost
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Primitives that are only another way to look at memory, or a constant.
 SEEN = frozenset({"slice", "reshape", "transpose", "broadcast", "const"})
+#: How a step uses memory: ``fast`` keeps what it needs, ``small`` computes in pieces for some more instructions.
+RAM = ("fast", "small")
 DTYPES = frozenset({"f32", "i8", "i16", "i32", "i64", "bool"})
 
 
@@ -54,18 +57,22 @@ class CBackend:
         source: Program | None = None,
         data: Any = None,
         name: str | None = None,
+        ram: str = "fast",
         optimize: str = "balanced",
         storage: str | None = None,
     ) -> Artifact:
         """The C files of a program, the core that they include, an example, a README and the programs themselves.
 
-        ``optimize``: how weights are stored, ``balanced``, ``speed`` or ``size``; ``storage``: the form of every
-        product that has it, ``i8``, ``i4`` or ``sparse`` (see :mod:`~neurodeploy.backends.c_storage`).
+        ``ram``: ``fast`` or ``small``, which takes less RAM for some more instructions. ``optimize``: how weights are
+        stored, ``balanced``, ``speed`` or ``size``; ``storage``: the form of every product that has it, ``i8``, ``i4``
+        or ``sparse`` (see :mod:`~neurodeploy.backends.c_storage`).
         Raises :class:`UnsupportedError` naming the value that has no C, :class:`TargetError` for a target that is no
         board or too small.
         """
         if not isinstance(target, Board):
             raise TargetError("is no board; C is compiled for one.", place=target.name, hint="Take 'host'.")
+        if ram not in RAM:
+            raise UsageError(f"ram is '{ram}'; needed: {' or '.join(RAM)}.", hint=nearest(ram, RAM))
         if program.numerics == "tflite":
             raise UnsupportedError(
                 "has tflite numerics; the C backend runs float and native ones.",
@@ -73,7 +80,7 @@ class CBackend:
                 hint="Compile with --numerics native.",
             )
         rule = Rule(optimize, costs_of(target), storage)
-        code = emit(program, layout_of(target), model_name(name or program.name), rule)
+        code = emit(program, layout_of(target), model_name(name or program.name), small=ram == "small", rule=rule)
         programs = {**text.to_files(program, "program"), **text.to_files(source or program, "source")}
         digest = hashlib.sha256(programs["program.nd"] + programs["program.npz"]).digest()
         files = dict(c_build.with_core(code.files, target))
@@ -95,6 +102,7 @@ class CBackend:
             "labels": program.meta.get("labels"),
             "normalisation": program.meta.get("normalisation"),
             "layout": code.layout,
+            "run": describe_run(program, code),
             "hashes": {
                 "model": hashlib.sha256(programs["source.nd"] + programs["source.npz"]).hexdigest(),
                 "program": digest.hex(),
@@ -118,11 +126,15 @@ class CBackend:
         try:
             board = built_for(artifact, Board)
             compiler = c_toolchain.toolchain(board, tool)
-            sizes = c_build.section_sizes(model_sources(artifact), board, compiler.name)
+            sources, linked = model_sources(artifact), board.core.isa != "host"
+            if linked:
+                sizes = linked_sizes(sources, board, roots(artifact), compiler.name)
+            else:  # a host's own linker decides
+                sizes = c_build.section_sizes(sources, board, compiler.name)
         except (MissingExtraError, BuildError) as error:
             unknown = [Figure.unknown(n, "B", str(error)) for n in ("flash", "flash_code")]
             return (*unknown, *known.values())
-        source = f"sections of the objects, {compiler.label} -O2, before linking"
+        source = f"{'linked with what it calls' if linked else 'objects before linking'}, {compiler.label} -O2"
         total = sizes.text + sizes.rodata + sizes.data
         return (
             Figure("flash", total, "B", "compiled", source),

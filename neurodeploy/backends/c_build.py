@@ -199,6 +199,14 @@ def section_sizes(files: Files, target: str | Board, tool: str | None = None, op
         return _measure(_objects(sources, compiler, flags, Path(scratch), board.name))
 
 
+def link_sizes(files: Files, tool: Toolchain, flags: Sequence[str], board: Board, script: str) -> Sizes:
+    """What the sources take once linked with a script among them; kept in the cache like every build."""
+    sources = _with_board_headers(with_core(files, board), board)
+    name = f"{_digest('linked', sorted(sources.items()), flags, LINK, tool.label, tool.command)}.elf"
+    elf = cache_folder() / name
+    return _measure([elf if elf.exists() else _link(sources, tool, flags, board, script, name)])
+
+
 def _with_board_headers(sources: Files, board: Board) -> dict[str, bytes]:
     """With the string.h that zig's bare targets lack; a host has its own."""
     if board.core.isa == "host":

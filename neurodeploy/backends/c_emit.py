@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from neurodeploy.backends.c_emit_constants import Constants, identifier
-from neurodeploy.backends.c_emit_lower import lower
+from neurodeploy.backends.c_emit_lower import lower, split_rows
 from neurodeploy.backends.c_emit_step import StepWriter
 from neurodeploy.backends.c_layouts import PLAIN, Layout
 from neurodeploy.backends.c_ops import STORED, literal
@@ -19,12 +19,17 @@ from neurodeploy.backends.c_storage import Rule, Storage, Stored, decide
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Graph, Program, Stage
 from neurodeploy.ir.types import TensorType, int_range
+from neurodeploy.passes.cut import cut
 from neurodeploy.passes.fuse import fuse
 from neurodeploy.passes.memory import Plan, plan
+from neurodeploy.passes.views import push_slices
 
 #: Headers that the C files include, and the example; a model's own files must not stand in for them.
 _HEADERS = frozenset({"main", "string", "stdint", "stddef", "stdio"})
 _NAME_MAX = 64
+#: Around a header's declarations, so that C++ links with the C.
+EXTERN_C = ("#ifdef __cplusplus", 'extern "C" {', "#endif", "")
+END_EXTERN_C = ("#ifdef __cplusplus", "}", "#endif", "")
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ class StageCode:
     body: list[str] = field(default_factory=list)
     declared: list[str] = field(default_factory=list)
     buffers: dict[str, str] = field(default_factory=dict)
+    functions: list[str] | None = None  # loops by themselves, where memory is to be small
 
 
 @dataclass
@@ -100,8 +106,17 @@ def model_name(name: str) -> str:
     return identifier(made if not made[0].isdigit() else f"m{made}")
 
 
-def emit(program: Program, layout: Layout = PLAIN, name: str | None = None, rule: Rule | None = None) -> Code:
+def emit(
+    program: Program,
+    layout: Layout = PLAIN,
+    name: str | None = None,
+    *,
+    small: bool = False,
+    rule: Rule | None = None,
+) -> Code:
     """The C text of a program, its weights stored by ``rule``.
+
+    ``small``: less RAM for some more instructions (:mod:`~neurodeploy.passes.cut`).
 
     Raises :class:`UnsupportedError` naming the value that has no C.
     """
@@ -109,11 +124,11 @@ def emit(program: Program, layout: Layout = PLAIN, name: str | None = None, rule
     _distinct((stage.name for stage in program.stages), lambda n: identifier(n).upper(), program.name)
     constants = Constants(name)
     stages, headers = [], {"nd_math.h"}
-    graphs = [lower(stage.graph, layout) for stage in program.stages]
+    graphs = [_lowered(stage, layout, small) for stage in program.stages]
     storage = decide(graphs, layout, rule or Rule())
     for stage, graph, stored in zip(program.stages, graphs, storage.stages, strict=True):
         prefix = name if len(program.stages) == 1 else f"{name}_{identifier(stage.name)}"
-        code, used = _stage(stage, graph, prefix, layout, constants, stored)
+        code, used = _stage(stage, graph, prefix, layout, constants, stored, small)
         stages.append(code)
         headers |= used
     files = {
@@ -134,10 +149,22 @@ def _distinct(names: Iterable[str], spelled: Callable[[str], str], place: str) -
             )
 
 
+def _lowered(stage: Stage, layout: Layout, small: bool) -> Graph:
+    graph = lower(stage.graph, layout)
+    return split_rows(push_slices(graph)) if small else graph
+
+
 def _stage(
-    stage: Stage, graph: Graph, prefix: str, layout: Layout, constants: Constants, storage: Mapping[str, Stored]
+    stage: Stage,
+    graph: Graph,
+    prefix: str,
+    layout: Layout,
+    constants: Constants,
+    storage: Mapping[str, Stored],
+    small: bool,
 ) -> tuple[StageCode, set[str]]:
-    planned = plan(fuse(graph, lambda value: contiguous_args(value, layout.align)), workspace)
+    fused = fuse(graph, lambda value: contiguous_args(value, layout.align))
+    planned = plan(cut(fused) if small else fused, workspace, small=small)
     structs = {
         "state": Struct.of({s.name: s.type for s in stage.graph.states}, _room(planned.fused.graph)),
         "in": Struct.of(stage.graph.inputs),
@@ -145,9 +172,9 @@ def _stage(
     }
     for role, struct in structs.items():
         _distinct((name for name, _, _ in struct.fields), identifier, f"stage '{stage.name}', {role}")
-    writer = StepWriter(planned, layout, constants, storage)
+    writer = StepWriter(planned, layout, constants, storage, prefix if small else None)
     body = writer.body()
-    code = StageCode(stage, prefix, planned, structs, body, writer.declared, writer.buffers)
+    code = StageCode(stage, prefix, planned, structs, body, writer.declared, writer.buffers, writer.functions)
     return code, writer.headers
 
 
@@ -170,6 +197,7 @@ def _header(program: Program, name: str, stages: Iterable[StageCode]) -> str:
         "",
         '#include "nd_math.h"',
         "",
+        *EXTERN_C,
     ]
     for code in stages:
         for role, text in (
@@ -190,7 +218,7 @@ def _header(program: Program, name: str, stages: Iterable[StageCode]) -> str:
             "",
         ]
         lines += _conversions(code)
-    return "\n".join([*lines, "#endif", ""])
+    return "\n".join([*lines, *END_EXTERN_C, "#endif", ""])
 
 
 def _fields(struct: Struct) -> list[str]:
@@ -289,19 +317,34 @@ def _reset(code: StageCode, constants: Constants) -> list[str]:
 
 def _step(code: StageCode) -> list[str]:
     p = code.prefix
+    scratch = _scratch(code)
+    before: list[str] = []
     lines = [f"void {p}_step({p}_state_t *state, const {p}_in_t *in, {p}_out_t *out)", "{"]
-    if code.plan.buffers:
-        lines.append("    union { /* values that aren't alive together share bytes */")
-        for buffer in code.plan.buffers:
-            skip = f"uint8_t skip[{buffer.offset}]; " if buffer.offset else ""
-            kind = STORED[buffer.dtype]
-            aligned = " ND_ALIGNED(4)" if np.dtype(TensorType((), buffer.dtype).numpy).itemsize < 4 else ""
-            lines.append(f"        struct {{ {skip}{kind} v[{buffer.count}]{aligned}; }} {code.buffers[buffer.name]};")
-        lines.append("    } s;")
+    if code.functions is None:
+        lines += [f"    {line}" for line in [*scratch, *(["} s;"] if scratch else [])]]
+    else:
+        before = [
+            *([scratch[0].replace("union {", f"union {p}_scratch {{"), *scratch[1:], "};", ""] if scratch else [])
+        ]
+        before += code.functions
+        lines += [f"    union {p}_scratch scratch, *const s = &scratch;"] if scratch else []
     lines += [f"    {text}" for text in code.declared]
     text = "\n".join(code.body)
-    lines += [f"    (void){role};" for role in ("state", "in", "out") if not re.search(rf"\b{role}->", text)]
-    return [*lines, *code.body, "}"]
+    lines += [f"    (void){role};" for role in ("state", "in", "out") if not re.search(rf"\b{role}\b", text)]
+    return [*before, *lines, *code.body, "}"]
+
+
+def _scratch(code: StageCode) -> list[str]:
+    """The union of what a step remembers while it runs, without its end."""
+    if not code.plan.buffers:
+        return []
+    lines = ["union { /* values that aren't alive together share bytes */"]
+    for buffer in code.plan.buffers:
+        skip = f"uint8_t skip[{buffer.offset}]; " if buffer.offset else ""
+        kind = STORED[buffer.dtype]
+        aligned = " ND_ALIGNED(4)" if np.dtype(TensorType((), buffer.dtype).numpy).itemsize < 4 else ""
+        lines.append(f"    struct {{ {skip}{kind} v[{buffer.count}]{aligned}; }} {code.buffers[buffer.name]};")
+    return lines
 
 
 def manifest_types(types: Mapping[str, tuple[TensorType, str]]) -> list[dict[str, Any]]:

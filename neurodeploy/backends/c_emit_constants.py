@@ -16,6 +16,13 @@ KEYWORDS: frozenset[str] = frozenset(
         *("float", "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed"),
         *("sizeof", "static", "struct", "switch", "typedef", "union", "unsigned", "void", "volatile", "while", "and"),
         *("or", "not", "xor", "bool", "true", "false", "NULL", "memcpy", "memset", "offsetof", "asm", "main"),
+        # C++ reads the headers too
+        *("and_eq", "alignas", "alignof", "bitand", "bitor", "catch", "class", "compl", "concept", "const_cast"),
+        *("constexpr", "decltype", "delete", "dynamic_cast", "explicit", "export", "friend", "mutable", "namespace"),
+        *("new", "noexcept", "not_eq", "nullptr", "operator", "or_eq", "private", "protected", "public"),
+        *("reinterpret_cast", "requires", "static_assert", "static_cast", "template", "this", "thread_local", "throw"),
+        *("try", "typeid", "typename", "using", "virtual", "wchar_t", "xor_eq", "char16_t", "char32_t", "char8_t"),
+        *("consteval", "constinit", "co_await", "co_return", "co_yield"),
         # what the writers of code name things
         *("i", "j", "k", "l", "m", "n", "p", "q", "acc", "best", "at", "state", "in", "out", "s", "v"),
     )

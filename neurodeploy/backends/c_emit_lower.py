@@ -8,7 +8,7 @@ These ops exist in this backend only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -181,8 +181,7 @@ class _Products:
                 continue
             if region.state in operands:
                 return region
-            ready = len(operands) > 1 or self._type(operands[0]).size % self.layout.columns
-            if ready and tuple(region.slots) in self.packs:  # its operand is there already
+            if tuple(region.slots) in self.packs:  # they were copied there already
                 return region
         return None
 
@@ -249,6 +248,22 @@ def _readers(graph: Graph) -> Mapping[str, list[Value]]:
 def _slice_products(graph: Graph) -> Graph:
     """Where every reader of a product takes some rows and rescales them, make it one product for each."""
     readers = _readers(graph)
+    return _split(graph, readers, lambda value: _rescaled_slices(readers.get(value.name, []), readers))
+
+
+def split_rows(graph: Graph) -> Graph:
+    """Every product that is only read in slices as a product for each: their results need not be alive together."""
+    readers = _readers(graph)
+
+    def sliced(value: Value) -> bool:
+        parts = readers.get(value.name, [])
+        return bool(parts) and all(part.op == "slice" and part.attrs.get("step", 1) == 1 for part in parts)
+
+    return _split(graph, readers, sliced)
+
+
+def _split(graph: Graph, readers: Mapping[str, list[Value]], wanted: Callable[[Value], bool]) -> Graph:
+    """The chosen integer products as one product for each of their slices, in front of its first reader."""
     values: list[Value] = []
     params = dict(graph.params)
     split: dict[str, Value] = {}
@@ -256,14 +271,13 @@ def _slice_products(graph: Graph) -> Graph:
         if value.name in split:
             values.append(split[value.name])
             continue
-        parts = readers.get(value.name, [])
-        if value.op != "matvec" or "bias" not in value.attrs or not _rescaled_slices(parts, readers):
+        if value.op != "matvec" or "bias" not in value.attrs or not wanted(value):
             values.append(value)
             continue
-        for part in parts:
+        for part in readers[value.name]:
             _, start, stop, _ = slice_bounds(part.attrs, value.tensor.shape)
             attrs = {**value.attrs, "rows": stop - start}
-            for role in ("weight", "bias"):
+            for role in {"weight", "bias", "mult"} & set(attrs):
                 attrs[role] = f"{part.name}.{role}"
                 params[attrs[role]] = Param.of(graph.params[value.attrs[role]].data[start:stop])
             split[part.name] = Value(part.name, "matvec", value.args, attrs, part.tensor)

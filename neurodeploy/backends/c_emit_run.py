@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from neurodeploy.backends.c_emit import Code, StageCode
+from neurodeploy.backends.c_emit import END_EXTERN_C, EXTERN_C, Code, StageCode
 from neurodeploy.backends.c_emit_constants import identifier
 from neurodeploy.backends.c_ops import STORED
 from neurodeploy.ir.graph import Program, Ref
@@ -219,6 +220,37 @@ def emit_run(program: Program, code: Code) -> tuple[dict[str, bytes], list[Field
     return {f"{name}_run.h": header.encode(), f"{name}_run.c": "\n".join(source).encode()}, fields
 
 
+def describe_run(program: Program, code: Code) -> dict[str, Any]:
+    """``<model>_run_t`` as the manifest has it, for those who write a call of ``<model>_run``.
+
+    ``inputs``: program input -> its ``field`` and the field of its ``steps`` (None for a static one). ``series``: what
+    needs memory for a row a step of ``stage``. ``outputs``: program output -> the C ``place`` where it is afterwards,
+    and the field that says how many ``rows`` it has (None if it is no series).
+    """
+    writer = _Writer(program, code)
+    writer.declare()
+    inputs = {
+        name: {
+            "field": writer.fields["input", name].name,
+            "steps": writer.fields["steps", name].name if given.kind == "series" else None,
+        }
+        for name, given in program.inputs.items()
+    }
+    series = [
+        {"field": f.name, "stage": key[1], "dtype": f.type.dtype, "size": f.type.size}
+        for key, f in writer.fields.items()
+        if key[0] == "series" and f.type is not None
+    ]
+    outputs = {
+        name: {
+            "place": writer.source(ref).lstrip("&").removeprefix("run->"),
+            "rows": writer.rows(ref).removeprefix("run->") if program.is_series(ref) else None,
+        }
+        for name, ref in program.outputs.items()
+    }
+    return {"name": code.name, "inputs": inputs, "series": series, "outputs": outputs}
+
+
 def _header(name: str, fields: Sequence[Field], outputs: dict[str, str]) -> str:
     lines = [
         f"/* The whole of {name} over a sequence: set the pointers and counts, call {name}_run, read the outputs. */",
@@ -227,6 +259,7 @@ def _header(name: str, fields: Sequence[Field], outputs: dict[str, str]) -> str:
         "",
         f'#include "{name}.h"',
         "",
+        *EXTERN_C,
         "typedef struct {",
     ]
     titles = {"in": "inputs", "steps": "inputs", "series": "series: memory that the caller gives"}
@@ -247,6 +280,7 @@ def _header(name: str, fields: Sequence[Field], outputs: dict[str, str]) -> str:
             " * Returns 0; -1 if a stage's series differ in length, -2 if an order names a row that isn't there. */",
             f"int32_t {name}_run({name}_run_t *run);",
             "",
+            *END_EXTERN_C,
             "#endif",
             "",
         ]

@@ -23,7 +23,19 @@ from neurodeploy.passes.memory import Copy, Place, Plan
 class StepWriter:
     """Writes the body of a step function."""
 
-    def __init__(self, plan: Plan, layout: Layout, constants: Constants, storage: Mapping[str, Stored]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        layout: Layout,
+        constants: Constants,
+        storage: Mapping[str, Stored],
+        apart: str | None = None,
+    ) -> None:
+        """``apart``: a prefix for loops that become functions of their own, so that their registers aren't saved while
+        a product runs; None leaves them in the step."""
+        self.apart = apart
+        self.functions: list[str] | None = None if apart is None else []
+        self.scratch = "s." if apart is None else "s->"
         self.plan, self.fused, self.layout, self.constants = plan, plan.fused, layout, constants
         self.storage = storage
         self.graph = plan.fused.graph
@@ -95,7 +107,7 @@ class StepWriter:
             param = self.graph.params[place.name]
             return self.constants.array(place.name, param.data, param.type.dtype)
         if place.kind == "scratch":
-            return f"s.{self.buffers[place.name]}.v"
+            return f"{self.scratch}{self.buffers[place.name]}.v"
         if place.kind == "local":
             return self.names[place.name]
         return f"{place.kind}->{identifier(place.name)}"
@@ -144,7 +156,7 @@ class StepWriter:
                     self.open(f"if ({' && '.join(self.at(c, ()) for c in action.guard)})")
                 guard = action.guard
             if isinstance(action, Loop):
-                LoopWriter(self, action).write()
+                self._loop(action)
             elif isinstance(action, Call):
                 c_ops_calls.call(self, action)
             else:
@@ -152,6 +164,25 @@ class StepWriter:
         if guard:
             self.close()
         return self._all_used()
+
+    def _loop(self, loop: Loop) -> None:
+        start = len(self.lines)
+        LoopWriter(self, loop).write()
+        text = "\n".join(self.lines[start:])
+        local = any(self.place(self.fused.views[n].base).kind == "local" for n in self.fused.reads(loop))
+        if self.functions is None or loop.guard or not loop.shape or local:
+            return
+        name, p = self.fresh(f"{self.apart}_loop"), self.apart
+        kinds = {
+            "state": f"{p}_state_t *",
+            "in": f"const {p}_in_t *",
+            "out": f"{p}_out_t *",
+            "s": f"union {p}_scratch *",
+        }
+        used = [role for role in kinds if re.search(rf"\b{role}->", text)]
+        head = f"static ND_NOINLINE void {name}({', '.join(f'{kinds[role]}{role}' for role in used)})"
+        self.functions += [head, "{", text, "}", ""]
+        self.lines[start:] = ["    " * self.depth + f"{name}({', '.join(used)});"]
 
     def _all_used(self) -> list[str]:
         """The lines, with a mark behind scalars that nothing reads after all (the index of a table of one row)."""

@@ -206,7 +206,7 @@ def _softmax(w: StepWriter, value: Value, action: Call) -> None:
 def _solve(w: StepWriter, value: Value, action: Call) -> None:
     w.headers.add("nd_float.h")
     n = value.tensor.size
-    work = f"s.{w.buffers[value.name + '.work']}.v"
+    work = f"{w.scratch}{w.buffers[value.name + '.work']}.v"
     a, b = value.args
     w.loops([n, n], "ij")
     w.line(f"{work}[{n} * i + j] = {w.at(a, 'ij')};")

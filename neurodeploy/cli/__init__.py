@@ -81,8 +81,16 @@ def inspect(model: Model, json: Json = False) -> None:
 @_app.command()
 def compile(
     model: Model,
-    target: Annotated[str, typer.Option("--target", "-t", help="Target's name or .toml file.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    target: Annotated[str | None, typer.Option("--target", "-t", help="Target's name or .toml file.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to write; with --all-boards a .json or .md file.")
+    ] = None,
+    all_boards: Annotated[
+        bool, typer.Option("--all-boards", help="Which boards it fits: flash, RAM, time of a step. Builds no folder.")
+    ] = False,
+    period_ms: Annotated[
+        float | None, typer.Option(help="With --all-boards: the time that a step may take, in milliseconds.")
+    ] = None,
     data: MaybeData = None,
     numerics: Annotated[str | None, typer.Option(help="native, float or tflite; by default the target's own.")] = None,
     method: Method = "minmax",
@@ -96,7 +104,7 @@ def compile(
     costs: Annotated[bool, typer.Option(help="Have the C compiler say how large the code becomes.")] = True,
     json: Json = False,
 ) -> None:
-    """Compile a model for a target into a folder."""
+    """Compile a model for a target into a folder, or say which boards it fits."""
     _do("compile", **locals())
 
 
@@ -127,6 +135,21 @@ def validate(
 ) -> None:
     """Accuracy, and the first step and tensor that differs."""
     _do("run", build=build, data=data, port=port, emulator=emulator, on=on, samples=samples, json=json, strict=True)
+
+
+@_app.command()
+def export(
+    build: Annotated[Path, typer.Argument(help="Build folder of a board or of 'host' that 'compile' made.")],
+    to: Annotated[str, typer.Option("--to", help="arduino, cmake, plain or zephyr.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; its README.md says how to go on.")],
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", "-d", help=".npz whose first sample the example feeds; else made-up values."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write a C build as a project: an Arduino library, CMake, a Zephyr module, or plain C files."""
+    _do("export", build=build, form=to, output=output, data=data, json=json)
 
 
 @_app.command()

@@ -8,13 +8,17 @@ from typing import Any
 
 from neurodeploy import compiler, hardware
 from neurodeploy import data as data_files
+from neurodeploy.cli import fit
 from neurodeploy.cli.output import number, out, print_json, progress, table
+from neurodeploy.errors import UsageError
 
 
 def main(
     model: Path,
-    target: str,
-    output: Path,
+    target: str | None,
+    output: Path | None,
+    all_boards: bool,
+    period_ms: float | None,
     data: Path | None,
     numerics: str | None,
     method: str,
@@ -24,7 +28,17 @@ def main(
     costs: bool,
     json: bool,
 ) -> None:
-    """Compile, save, and print what it costs."""
+    """Compile, save, and print what it costs; or, for all boards, hand over to :mod:`neurodeploy.cli.fit`."""
+    if all_boards:
+        if target is not None:
+            raise UsageError("--target and --all-boards exclude each other.", hint="Leave out one of them.")
+        fit.main(model, output, period_ms, data, numerics, method, toolchain, samples, json)
+        return
+    if period_ms is not None:
+        raise UsageError("--period-ms goes with --all-boards.")
+    if target is None or output is None:
+        missing = "--target" if target is None else "--output"
+        raise UsageError(f"Missing option '{missing}'.", hint="Or ask which boards it fits: --all-boards.")
     described = hardware.find(target)
     options: dict[str, Any] = {"optimize": optimize} if optimize else {}
     with progress(f"compiling {model.name} for {described.name}", quiet=json) as say:

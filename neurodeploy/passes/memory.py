@@ -5,7 +5,8 @@
 - ``put`` on a state stores one row; a delay line (``shift``) moves in place. A line is moved rather than turned as a
   ring because whoever reads it, reads it whole and in order, and because a state then means the same wherever it lies.
 - An output is written straight to the caller's memory once no input is read any more: ``in`` and ``out`` may overlap.
-- What is left lies in scratch, where values that are not alive together share bytes.
+- What is left lies in scratch, where values that are not alive together share bytes; a loop may write a vector over one
+  that it reads for the last time. Where RAM matters most, an output's own memory is scratch until it is written.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 
 from neurodeploy.ir.graph import Value
 from neurodeploy.ir.types import NUMPY_DTYPES
-from neurodeploy.passes.fuse import Call, Fused, Item, Loop
+from neurodeploy.passes.fuse import Call, Fused, Item, Loop, View
 
 ROW_STORES = ("put", "shift")
 
@@ -85,17 +86,23 @@ class _Node:
     after: set[int] = field(default_factory=set)
 
 
-def plan(fused: Fused, workspace: Callable[[Value], tuple[str, int] | None] = lambda value: None) -> Plan:
+def plan(
+    fused: Fused,
+    workspace: Callable[[Value], tuple[str, int] | None] = lambda value: None,
+    *,
+    small: bool = False,
+) -> Plan:
     """Order the work of a step and give everything its place.
 
+    ``small``: an output's memory serves as scratch until the output is written.
     ``workspace(value)``: dtype and count of what a call needs while it runs; it gets a buffer ``NAME.work``.
     """
-    return _Planner(fused, workspace).plan()
+    return _Planner(fused, workspace, small).plan()
 
 
 class _Planner:
-    def __init__(self, fused: Fused, workspace: Callable[[Value], tuple[str, int] | None]) -> None:
-        self.workspace = workspace
+    def __init__(self, fused: Fused, workspace: Callable[[Value], tuple[str, int] | None], small: bool = False) -> None:
+        self.workspace, self.small = workspace, small
         self.fused, self.graph = fused, fused.graph
         self.types = fused.graph.types()
         self.places: dict[str, Place] = {name: Place("in", name) for name in self.graph.inputs}
@@ -314,14 +321,66 @@ class _Planner:
                 continue
             self.places[name] = Place("scratch", name)
             shapes[name] = (type_.dtype, max(1, type_.size))  # type: ignore[union-attr]
-        wanted = {n: (*shapes[n], written[n], read.get(n, written[n])) for n in shapes}
+        lives = {n: self._life(n, written[n], read.get(n, written[n]), actions) for n in shapes}
+        for name in self._into_outputs(shapes, lives, actions) if self.small else ():
+            del lives[name]
+        wanted = {n: (*shapes[n], *life) for n, life in lives.items()}
         for i, action in enumerate(actions):
             work = self.workspace(action.value) if isinstance(action, Call) else None
             if work is not None:
-                wanted[f"{action.value.name}.work"] = (*work, i, i)  # type: ignore[union-attr]
+                wanted[f"{action.value.name}.work"] = (*work, 2 * i, 2 * i + 1)  # type: ignore[union-attr]
         buffers, total = _allocate(wanted)
         stores = {name: tuple(places) for name, places in self.stores.items()}
         return Plan(self.fused, actions, self.places, stores, buffers, total)
+
+    def _life(self, name: str, first: int, last: int, actions: Sequence[Action]) -> tuple[int, int]:
+        """From when to when a base is alive, in half actions: a loop reads an element before it writes one."""
+        begin = 2 * first + (1 if self._by_element(name, actions[first]) else 0)
+        return begin, max(2 * last + (0 if self._by_element(name, actions[last]) else 1), begin)
+
+    def _by_element(self, name: str, action: Action) -> bool:
+        """Whether an action is a loop that takes every element of a base in the order in which they lie."""
+        if not isinstance(action, Loop) or name in self.saved:
+            return False
+        mentioned = [n for v in action.values for n in (v.name, *v.args) if self._base(n) == name]
+        whole = View.whole(name, action.shape)
+        return bool(mentioned) and all(self.fused.views[n] == whole for n in mentioned)
+
+    def _into_outputs(
+        self, shapes: Mapping[str, tuple[str, int]], lives: Mapping[str, tuple[int, int]], actions: Sequence[Action]
+    ) -> list[str]:
+        """Give values the memory of outputs that are written when they are no longer needed."""
+        reads_in = [i for i, a in enumerate(actions) if any(b in self.graph.inputs for b in self._bases(a))]
+        free = 2 * max(reads_in, default=-1) + 2
+        moved: list[str] = []
+        for out, source in self._direct_outputs():
+            type_, writer = self.graph.tensor(source), next(i for i, a in enumerate(actions) if self._makes(a, source))
+            view_is_whole = self.fused.views[source] == View.whole(source, type_.shape)
+            if not type_.shape or actions[writer].guard or not view_is_whole or isinstance(actions[writer], Copy):
+                continue
+            end = 2 * writer - 1 + (1 if isinstance(actions[writer], Loop) else 0)
+            for name in sorted(lives, key=lambda n: (-shapes[n][1], lives[n])):
+                begin, last = lives[name]
+                if name in moved or name in self.saved or shapes[name] != (type_.dtype, type_.size):
+                    continue
+                used = any(self._makes(a, name) and a.guard for a in actions)
+                if begin >= free and last <= end and not used:
+                    self.places[name] = Place("out", out)
+                    moved.append(name)
+                    free = last + 1
+        return moved
+
+    def _direct_outputs(self) -> list[tuple[str, str]]:
+        """Outputs that are stored by what computes them, and the value of each."""
+        found = [(p.name, n) for n, p in self.places.items() if p.kind == "out"]
+        return found + [(p.name, n) for n, places in self.stores.items() for p in places if p.kind == "out"]
+
+    def _makes(self, action: Action, name: str) -> bool:
+        return not isinstance(action, Copy) and any(self._base(v.name) == name for v in action.values)
+
+    def _bases(self, action: Action) -> set[str]:
+        names = [action.source, *action.guard] if isinstance(action, Copy) else self.fused.reads(action)
+        return {self._base(n) for n in names}
 
     def _lives(self, order: Sequence[int]) -> tuple[dict[str, int], dict[str, int]]:
         """Base -> first action that writes it, base -> last one that reads it; only what has to be in memory."""
@@ -348,7 +407,7 @@ class _Planner:
 
 
 def _allocate(wanted: Mapping[str, tuple[str, int, int, int]]) -> tuple[tuple[Buffer, ...], int]:
-    """Offsets in scratch: largest first, each at the lowest place that is free while it lives."""
+    """Offsets in scratch: largest first, each at the lowest place that is free while it lives (in half actions)."""
     placed: list[tuple[Buffer, int, int, int]] = []
     sizes = {n: count * np.dtype(NUMPY_DTYPES[dtype]).itemsize for n, (dtype, count, _, _) in wanted.items()}
     for name in sorted(wanted, key=lambda n: (-sizes[n], wanted[n][2], n)):
@@ -356,7 +415,12 @@ def _allocate(wanted: Mapping[str, tuple[str, int, int, int]]) -> tuple[tuple[Bu
         align = max(4, np.dtype(NUMPY_DTYPES[dtype]).itemsize)
         offset = 0
         for other, begin, end, size in sorted(placed, key=lambda p: p[0].offset):
-            if begin <= last and first <= end and offset < other.offset + size and other.offset < offset + sizes[name]:
+            alive = begin <= last and first <= end
+            # One loop reads the one and writes the other: element by element, if they are the very same bytes.
+            meet = begin // 2 == last // 2 or first // 2 == end // 2
+            apart = offset >= other.offset + size or other.offset >= offset + sizes[name]
+            same = (offset, sizes[name]) == (other.offset, size)
+            if not apart and (alive or (meet and not same)):
                 offset = -(-(other.offset + size) // align) * align
         placed.append((Buffer(name, dtype, count, offset), first, last, sizes[name]))
     total = max((b.offset + size for b, _, _, size in placed), default=0)

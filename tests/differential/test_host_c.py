@@ -39,7 +39,7 @@ def equal(golden, found):
 
 
 @functools.cache
-def random_batch(start, layout):
+def random_batch(start, layout, small=False):
     """Those of 60 random graphs whose values keep to their range, each with what the golden model makes of it."""
     cases = []
     for seed in range(start, start + 60):
@@ -49,13 +49,20 @@ def random_batch(start, layout):
             cases.append((program, inputs, interpret.run(program, inputs, states=True)))
         except NumericsError:
             continue
-    return build([program for program, _, _ in cases], layout).compile(), cases
+    return build([program for program, _, _ in cases], layout, small=small).compile(), cases
 
 
 @pytest.mark.parametrize(("start", "layout"), BATCHES, ids=lambda v: getattr(v, "name", v))
 def test_random_integer_graphs_are_exact(start, layout):
     built, cases = random_batch(start, layout)
     assert len(cases) >= 50
+    for program, inputs, golden in cases:
+        equal(golden, built.run(program.name, inputs))
+
+
+@pytest.mark.parametrize("layout", [PLAIN, PAIRS], ids=lambda v: v.name)
+def test_with_little_ram_they_are_exact_too(layout):
+    built, cases = random_batch(0, layout, small=True)
     for program, inputs, golden in cases:
         equal(golden, built.run(program.name, inputs))
 
@@ -120,8 +127,9 @@ def quantized(name):
 
 
 @functools.cache
-def integer_families():
-    return build([quantized(name) for name, case in CASES.items() if case.integer], runs=True).compile()
+def integer_families(layout=PLAIN, small=False):
+    programs = [quantized(name) for name, case in CASES.items() if case.integer]
+    return build(programs, layout, runs=layout is PLAIN and not small, small=small).compile()
 
 
 class Locked:
@@ -162,11 +170,12 @@ def test_float_families_agree_step_by_step(name):
     )
 
 
+@pytest.mark.parametrize("how", [(PLAIN,), (PAIRS,), (PAIRS, True)], ids=["plain", "pairs", "pairs-small"])
 @pytest.mark.parametrize("name", [n for n, c in CASES.items() if c.integer])
-def test_integer_families_are_exact(name):
+def test_integer_families_are_exact(name, how):
     case, program = CASES[name], quantized(name)
     golden = interpret.run(program, case.inputs, case.lengths, states=True)
-    equal(golden, integer_families().run(program.name, case.inputs, case.lengths))
+    equal(golden, integer_families(*how).run(program.name, case.inputs, case.lengths))
 
 
 # -- whole runs --------------------------------------------------------------------------------------------------------

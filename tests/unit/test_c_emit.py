@@ -114,7 +114,7 @@ def test_pinned_sizes():
     assert found["flash_weights"] == 5120 and found["flash_tables"] == 2 * 1026 + 3 * 24
     if "gcc" in c_build.toolchains("mps2-an386"):
         exact = {f.name: f for f in CBackend().resources(compiled(), "gcc")}
-        assert (exact["flash_code"].value or 0) <= 1700 and "gcc" in exact["flash_code"].source
+        assert (exact["flash_code"].value or 0) <= 3000 and "gcc" in exact["flash_code"].source
 
 
 def test_nothing_but_memcpy_and_memset_and_no_globals():

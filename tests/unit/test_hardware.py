@@ -71,6 +71,46 @@ def test_there_are_shipped_files():
     assert set(hardware.names("neuromorphic")) >= {"brian2-lsm", "snntorch-sigma-delta"}
     assert "tflm" in hardware.names("interpreter")
     assert len(RESIDENT) >= 4
+    assert set(hardware.names("board")) >= {
+        "arduino-nano-33-ble", "esp32-c3-devkitm-1", "nrf52840-dk", "nucleo-f072rb", "nucleo-f411re", "nucleo-f446re",
+        "nucleo-h743zi", "nucleo-l4r5zi", "nucleo-l552ze-q", "raspberry-pi-pico", "stm32f4-discovery",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(set(hardware.names("board")) - set(RESIDENT) - {"host"}))
+def test_a_library_board_says_what_fitting_needs(name: str):
+    board = hardware.find(name, Board)
+    assert board.memory and board.core.clock_hz and board.core.zig_cpu and board.core.gcc_flags
+    assert board.counted_on
+    if board.counted_on in hardware.names("board"):
+        other = hardware.find(board.counted_on, Board)
+        assert other.resident
+        assert (other.core.isa, other.core.fpu, other.core.dsp) == (board.core.isa, board.core.fpu, board.core.dsp)
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ("alu = [2, 1]", "mine.toml: 'timing.alu': 2 is more than 1; needed: [least, most]"),
+        ("alu = [1]", "mine.toml: lacks the key 'timing.alu.1'"),
+        ("alu = [1, -1]", "mine.toml: 'timing.alu.1' is -1; needed: greater than or equal to 0"),
+        (
+            "alu = [1, 1]\nmultiplies = [1, 1]",
+            "mine.toml: has an unknown key 'timing.multiplies'. Did you mean 'multiply'?",
+        ),
+    ],
+)
+def test_a_broken_timing_is_refused(tmp_path: Path, found: str, message: str):
+    whole = (hardware.data_folder("targets") / "chips" / "stm32f072rb.toml").read_text()
+    table = whole[whole.index("[timing]") :].replace("alu = [1, 1]", found, 1)
+    assert message in refusal(tmp_path / "mine.toml", f"{BOARD}\n{table}")
+
+
+@pytest.mark.parametrize("key", ["volts", "amperes_per_hertz", "source"])
+def test_a_power_table_is_whole(tmp_path: Path, key: str):
+    rows = {"volts": "3.0", "amperes_per_hertz": "5e-11", "source": '"a data sheet"'}
+    table = "\n".join(f"{name} = {value}" for name, value in rows.items() if name != key)
+    assert f"lacks the key 'power.{key}'" in refusal(tmp_path / "mine.toml", f"{BOARD}\n[power]\n{table}\n")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -156,7 +196,10 @@ def test_a_described_target_never_changes():
     [
         ("mps2-an368", "there is no target 'mps2-an368'. Did you mean 'mps2-an386'?"),
         ("brian2", "there is no target 'brian2'. Did you mean 'brian2-lsm'?"),
-        ("../boards/host", "there is no target '../boards/host'. Known: " + ", ".join(sorted(hardware.names())) + "."),
+        (
+            "../boards/host",
+            "there is no target '../boards/host'. Known: " + ", ".join(sorted(hardware.names())[:12]) + ", ....",
+        ),
         (
             "cortex-m4f-mps2",
             "'cortex-m4f-mps2' is a chip, not a target. Boards that have it: mps2-an386.",

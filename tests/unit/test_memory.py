@@ -1,12 +1,16 @@
 """The memory plan: what is updated in place, what is copied, what shares bytes; and that aliasing never shows."""
 
+import ctypes
+
 import numpy as np
 import pytest
 
 from neurodeploy.backends import c_emit
+from neurodeploy.backends.c_layouts import PAIRS, PLAIN
 from neurodeploy.ir import interpret
 from neurodeploy.ir.build import Builder
 from neurodeploy.ir.graph import Program, ProgramInput, Ref, Stage
+from neurodeploy.ir.types import TensorType
 from neurodeploy.passes.memory import Copy
 from tests.host_c import build
 
@@ -239,6 +243,61 @@ def test_scratch_is_shared_by_what_is_not_alive_together():
     plan = planned(p)
     assert len(plan.buffers) == 5 and plan.scratch_bytes == 2 * 32  # ping and pong
     exact(p)
+
+
+def gated(units=6, inputs=4):
+    """A gated cell whose gates come from one product, with its new value as the output."""
+    rng = np.random.default_rng(0)
+    b = Builder()
+    x, h = b.input("x", (inputs,), "i16"), b.state("h", TensorType((units,), "i16"))
+
+    def product(stem, rows, *pairs):
+        parts = [
+            (b.param(f"{stem}{i}", rng.integers(-20, 20, (rows, v.shape[0])).astype(np.int8)), v) for i, v in pairs
+        ]
+        bias = b.param(f"{stem}_bias", rng.integers(-99, 99, rows).astype(np.int32))
+        (y,) = b.call("affine", *[p for pair in parts for p in pair], bias)
+        return b("requantize", y, b.param(f"{stem}_m", np.full(rows, 1 << 30, np.int32)), to="i16")
+
+    r, z = product("g", 2 * units, (0, x), (1, h)).split(2)
+    n = product("u", units, (0, h)) * b("relu", r) + product("n", units, (0, x))
+    n = b("requantize", n, b.const(1 << 17, "i32"), to="i16")
+    new = n * z + z * h
+    new = b("requantize", new, b.const(1 << 17, "i32"), to="i16")
+    b.next(h, new)
+    b.output("y", new)
+    return program(b, "gated")
+
+
+def test_little_ram_computes_in_pieces_and_uses_the_outputs_memory():
+    p = gated()
+    fast, small = (c_emit.emit(p, PAIRS, small=s).stages[0].plan for s in (False, True))
+    assert (fast.scratch_bytes, small.scratch_bytes) == (48, 24)  # four vectors of 12 bytes; two, and one in out
+    assert "out" in {place.kind for name, place in small.places.items() if name not in ("y",)}
+    code = c_emit.emit(p, PAIRS, small=True)
+    assert code.files["gated.c"].decode().count("static ND_NOINLINE void gated_loop") == 2
+    exact(p)
+
+
+@pytest.mark.parametrize("small", [False, True])
+@pytest.mark.parametrize("layout", [PLAIN, PAIRS], ids=lambda v: v.name)
+def test_in_and_out_may_be_the_same_memory(layout, small):
+    p = gated()
+    built = build([p], layout, small=small).compile()
+    rng = np.random.default_rng(1)
+    step, reset = built.lib.gated_step, built.lib.gated_reset
+    states = [np.zeros(64, np.uint8) for _ in range(2)]
+    for state in states:
+        reset(ctypes.c_void_p(state.ctypes.data))
+    for _ in range(5):
+        x = rng.integers(-999, 999, 4).astype(np.int16)
+        shared, out = np.zeros(16, np.int16), np.zeros(16, np.int16)
+        shared[:4] = x
+        given = [(states[0], shared, shared), (states[1], x, out)]
+        for arrays in given:
+            step(*(ctypes.c_void_p(a.ctypes.data) for a in arrays))
+        np.testing.assert_array_equal(shared[:6], out[:6])
+        np.testing.assert_array_equal(*states)
 
 
 def test_parts_are_written_into_their_concat():

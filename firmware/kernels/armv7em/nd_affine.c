@@ -150,53 +150,65 @@ __attribute__((naked)) void nd_affine_i8_i32(const nd_affine_t *a ND_IN_REGISTER
 
 #else
 
-/* The twin in C: the sums of four rows, and what comes behind them in the stream. */
-static const int32_t *four_sums(const int32_t *stream, const int16_t *x, int32_t columns, int32_t *s)
-{
-    const int16_t *const end = x + columns;
-    int32_t even0 = stream[0], even2 = stream[3];
-    int64_t both0 = nd_join(stream[1], stream[2]), both2 = nd_join(stream[4], stream[5]);
-    for (stream += HEAD_WORDS; x != end; x += 4, stream += 4) {
-        const uint32_t low = nd_pair(x), high = nd_pair(x + 2);
-        const uint32_t a = (uint32_t)stream[0], b = (uint32_t)stream[1];
-        const uint32_t c = (uint32_t)stream[2], d = (uint32_t)stream[3];
-        both0 = nd_smlald(a, low, both0);
-        even0 = nd_smlad(nd_sxtb16(a), low, even0);
-        both2 = nd_smlald(b, low, both2);
-        even2 = nd_smlad(nd_sxtb16(b), low, even2);
-        both0 = nd_smlald(c, high, both0);
-        even0 = nd_smlad(nd_sxtb16(c), high, even0);
-        both2 = nd_smlald(d, high, both2);
-        even2 = nd_smlad(nd_sxtb16(d), high, even2);
+/* The twin in C, with intrinsics where there are some. What stands at w: biases and weights of four rows; then w stands
+ * at their multipliers, and the sums are in s0 to s3. ODD: whether the columns are no multiple of 8. */
+#define TWO_COLUMNS                                                              \
+    {                                                                            \
+        const uint32_t in = nd_pair(at), p = (uint32_t)w[0], q = (uint32_t)w[1]; \
+        both0 = nd_smlald(p, in, both0);                                         \
+        s0 = nd_smlad(nd_sxtb16(p), in, s0);                                     \
+        both2 = nd_smlald(q, in, both2);                                         \
+        s2 = nd_smlad(nd_sxtb16(q), in, s2);                                     \
+        at += 2;                                                                 \
+        w += 2;                                                                  \
     }
-    s[0] = even0;
-    s[1] = (int32_t)((uint32_t)(both0 >> 8) - (uint32_t)(even0 >> 8));
-    s[2] = even2;
-    s[3] = (int32_t)((uint32_t)(both2 >> 8) - (uint32_t)(even2 >> 8));
-    return stream;
+#define FOUR_SUMS(ODD)                                                           \
+    int32_t s0 = w[0], s2 = w[3];                                                \
+    int64_t both0 = nd_join(w[1], w[2]), both2 = nd_join(w[4], w[5]);            \
+    const int16_t *at = x;                                                       \
+    w += HEAD_WORDS;                                                             \
+    if (ODD) {                                                                   \
+        TWO_COLUMNS                                                              \
+        TWO_COLUMNS                                                              \
+    }                                                                            \
+    for (const int16_t *const end = at + eights; at != end;)                     \
+        TWO_COLUMNS                                                              \
+    const int32_t s1 = (int32_t)((uint32_t)(both0 >> 8) - (uint32_t)(s0 >> 8));  \
+    const int32_t s3 = (int32_t)((uint32_t)(both2 >> 8) - (uint32_t)(s2 >> 8))
+#define FOUR_ROWS(ODD)                                                                           \
+    for (; y != last; y += 4, w += TAIL_WORDS) {                                                   \
+        FOUR_SUMS(ODD);                                                                          \
+        nd_put_pair(y, nd_pack(nd_sat16(nd_rescale(s0, w[0])), nd_sat16(nd_rescale(s1, w[1]))));   \
+        nd_put_pair(y + 2, nd_pack(nd_sat16(nd_rescale(s2, w[2])), nd_sat16(nd_rescale(s3, w[3])))); \
+    }
+
+void nd_affine_i8_i32(const nd_affine_t *a, const int16_t *x, int32_t *y)
+{
+    const int32_t *w = a->weights;
+    const int32_t eights = a->columns & ~7;
+    for (int32_t left = a->rows; left > 0; left -= 4, y += 4, w += TAIL_WORDS) {
+        FOUR_SUMS(a->columns & 4);
+        const int32_t s[4] = { s0, s1, s2, s3 };
+        memcpy(y, s, (uint32_t)(left < 4 ? left : 4) * sizeof *y);
+    }
 }
 
 void nd_affine_i8_i16(const nd_affine_t *a, const int16_t *x, int16_t *y)
 {
-    const int32_t *stream = a->weights;
-    for (int32_t left = a->rows; left > 0; left -= 4, y += 4) {
-        int32_t s[4];
-        stream = four_sums(stream, x, a->columns, s);
-        for (int32_t i = 0; i < 4 && i < left; ++i) {
-            y[i] = (int16_t)nd_sat16(nd_rescale(s[i], stream[i]));
-        }
-        stream += TAIL_WORDS;
+    const int32_t *w = a->weights;
+    const int32_t eights = a->columns & ~7;
+    const int16_t *const last = y + (a->rows & ~3);
+    if (a->columns & 4) {
+        FOUR_ROWS(1)
+    } else {
+        FOUR_ROWS(0)
     }
-}
-
-void nd_affine_i8_i32(const nd_affine_t *a, const int16_t *x, int32_t *y)
-{
-    const int32_t *stream = a->weights;
-    for (int32_t left = a->rows; left > 0; left -= 4, y += 4) {
+    if (a->rows & 3) {
+        const nd_affine_t rest = { w, 0, 0, a->rows & 3, a->columns, 0 };
         int32_t s[4];
-        stream = four_sums(stream, x, a->columns, s) + TAIL_WORDS;
-        for (int32_t i = 0; i < 4 && i < left; ++i) {
-            y[i] = s[i];
+        nd_affine_i8_i32(&rest, x, s);
+        for (int32_t i = 0; i < rest.rows; ++i) {
+            y[i] = (int16_t)nd_sat16(nd_rescale(s[i], w[HEAD_WORDS + a->columns + i]));
         }
     }
 }

@@ -1,0 +1,2 @@
+/* Stands in for Zephyr's own header in tests. */
+#include <stdint.h>
