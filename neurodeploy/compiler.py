@@ -151,7 +151,8 @@ def compile(
     ``quantize``: options of the pass of that name, such as ``{"weight_bits": 4}``. ``max_loss``: choose the width of
     every weight so that this much is lost at most, see :func:`neurodeploy.mixed.search`; the build then holds the front
     of all that was tried. ``minimise``: ``flash``, or ``ram`` by the widths of the states. Further options go to the
-    backend.
+    backend; of C: ``optimize``, how weights are stored (``balanced``, ``speed`` or ``size``), and ``ram`` (``fast``, or
+    ``small`` for less RAM and some more instructions).
     Raises :class:`UsageError` and its kin; writes nothing.
     """
     from neurodeploy import hardware, mixed_front, passes
@@ -162,6 +163,8 @@ def compile(
     described = hardware.find(target) if isinstance(target, str) else target
     if toolchain is not None and described.backend != "c":
         raise UsageError(f"'{described.name}' is not compiled by a C compiler; leave out the toolchain.")
+    if "optimize" in options and described.backend != "c":
+        raise UsageError(f"'{described.name}' has one way to store weights; leave out optimize.")
     engine = find_backend(described.backend)
     kind = numerics_of(described.backend, numerics)
     data = calibration_of(calibration, lengths, labels, source)

@@ -28,7 +28,7 @@ class Layout:
     a multiple of this. ``align``: alignment of operands, in elements. ``stream``: the order of a product with i8
     weights; None: row by row. ``minimum``: the least i8 weight that the kernels take; a matrix with a smaller one is
     stored as i16. ``packed``: elementwise loops take two int16 at a time, with the helpers of the family's
-    ``nd_fixed.h``.
+    ``nd_fixed.h``. ``nibbles``: the order of weights of 4 bits, ``signed`` or ``lifted``.
     """
 
     name: str
@@ -38,6 +38,12 @@ class Layout:
     stream: Stream | None = None
     minimum: int = -128
     packed: bool = False
+    nibbles: str = "signed"
+
+    @property
+    def number4(self) -> int:
+        """The ``ND_AFFINE4_LAYOUT`` of its kernels for weights of 4 bits."""
+        return {"signed": 1, "lifted": 2}[self.nibbles]
 
 
 def _pairs(weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> np.ndarray:
@@ -126,8 +132,8 @@ def _blocks(weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> n
 
 
 PLAIN = Layout("plain", 1)
-PAIRS = Layout("pairs", 2, columns=4, align=2, stream=_pairs, minimum=-127, packed=True)
-BLOCKS = Layout("blocks", 3, columns=8, align=2, stream=_blocks, packed=True)
+PAIRS = Layout("pairs", 2, columns=4, align=2, stream=_pairs, minimum=-127, packed=True, nibbles="lifted")
+BLOCKS = Layout("blocks", 3, columns=8, align=2, stream=_blocks, packed=True, nibbles="lifted")
 EIGHTS = Layout("eights", 4, stream=_eights)
 OFFSETS = Layout("offsets", 5, stream=_offsets)
 

@@ -97,6 +97,9 @@ def compile(
     toolchain: Annotated[
         str | None, typer.Option(help="zig, gcc or clang; by default the first that is there.")
     ] = None,
+    optimize: Annotated[
+        str | None, typer.Option(help="How C stores weights: balanced, speed or size; balanced if not given.")
+    ] = None,
     samples: Samples = None,
     quantize: Annotated[
         str | None, typer.Option(help="Options of the quantizer, like 'weight_bits=4' or 'weights={\"U\": 4}'.")

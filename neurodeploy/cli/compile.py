@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_module
 import shlex
 from pathlib import Path
+from typing import Any
 
 from neurodeploy import compiler, hardware, mixed_front, passes
 from neurodeploy import data as data_files
@@ -23,6 +24,7 @@ def main(
     numerics: str | None,
     method: str,
     toolchain: str | None,
+    optimize: str | None,
     samples: int | None,
     quantize: str | None,
     max_loss: float | None,
@@ -47,6 +49,7 @@ def main(
         missing = "--target" if target is None else "--output"
         raise UsageError(f"Missing option '{missing}'.", hint="Or ask which boards it fits: --all-boards.")
     described = hardware.find(target)
+    options: dict[str, Any] = {"optimize": optimize} if optimize else {}
     with progress(f"compiling {model.name} for {described.name}", quiet=json) as say:
         say("importing")
         source = compiler.load(model)
@@ -63,6 +66,7 @@ def main(
             minimise=minimise,
             progress=say,
             toolchain=toolchain,
+            **options,
         ).save(output)
     manifest = built.artifact.manifest
     if json:
