@@ -115,7 +115,7 @@ def main() -> None:
         worst, group, solved = fitted(form, weights, counts)
         code = sum(n for s, (kind, n) in symbols.items() if kind == "text" and not s.startswith(("products", "mem")))
         rows.append((form, *(f"{v:.2f}" for v in solved), group, code, f"{100 * worst:.1f} %"))
-    title = f"{board.name}, {tool.label} -O2, {emulator.label(emulator.available(board)[0])}"
+    title = f"{board.name}, {tool.label} -O2, {emulator.label(emulator.available(board)[0], board)}"
     table(title, ("form", "call", "row", "mac", "column", "tile", "group", "code B", "worst error"), rows)
 
 

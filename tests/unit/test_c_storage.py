@@ -339,7 +339,7 @@ def test_the_example_reservoir_is_smaller_and_faster(vowels, board):
 
 
 @pytest.mark.board
-@pytest.mark.parametrize("board", ["mps2-an385", "mps2-an386"])
+@pytest.mark.parametrize("board", ["mps2-an385", "mps2-an386", "microbit", "rv32-virt", "mps3-an547"])
 def test_estimates_are_near_what_is_counted(board):
     """Costs that no longer fit their kernels would choose wrongly: count them anew with benchmarks/storage_costs.py."""
     if not emulator.available(board):
