@@ -100,6 +100,9 @@ def compile(
     optimize: Annotated[
         str | None, typer.Option(help="How C stores weights: balanced, speed or size; balanced if not given.")
     ] = None,
+    ram: Annotated[
+        str | None, typer.Option(help="fast, or small: C with less RAM for some more instructions; fast if not given.")
+    ] = None,
     samples: Samples = None,
     quantize: Annotated[
         str | None, typer.Option(help="Options of the quantizer, like 'weight_bits=4' or 'weights={\"U\": 4}'.")

@@ -25,6 +25,7 @@ def main(
     method: str,
     toolchain: str | None,
     optimize: str | None,
+    ram: str | None,
     samples: int | None,
     quantize: str | None,
     max_loss: float | None,
@@ -49,7 +50,7 @@ def main(
         missing = "--target" if target is None else "--output"
         raise UsageError(f"Missing option '{missing}'.", hint="Or ask which boards it fits: --all-boards.")
     described = hardware.find(target)
-    options: dict[str, Any] = {"optimize": optimize} if optimize else {}
+    options: dict[str, Any] = {k: v for k, v in (("optimize", optimize), ("ram", ram)) if v}
     with progress(f"compiling {model.name} for {described.name}", quiet=json) as say:
         say("importing")
         source = compiler.load(model)
