@@ -335,3 +335,36 @@ def test_slices_of_a_chain_are_read_at_offsets(op):
     plan = planned(p)
     assert len([a for a in plan.actions if not isinstance(a, Copy)]) == 1
     exact(p)
+
+
+def product(b, x, rows, stem):
+    rng = np.random.default_rng(len(stem))
+    w = b.param(stem, rng.integers(-60, 61, (rows, x.shape[0])).astype(np.int8))
+    (y,) = b.call("affine", w, x, b.param(f"{stem}_bias", np.zeros(rows, np.int32)))
+    return b("requantize", y, b.param(f"{stem}_m", np.full(rows, 1 << 26, np.int32)), to="i16")
+
+
+@pytest.mark.parametrize("small", [False, True])
+@pytest.mark.parametrize("layout", [PLAIN, PAIRS], ids=lambda v: v.name)
+def test_a_product_is_not_written_over_its_operand(layout, small):
+    b = Builder()
+    x = b.input("x", (8,), "i16")
+    y = product(b, product(b, product(b, x, 8, "a"), 8, "bb"), 8, "ccc")
+    b.output("y", b("relu", y))
+    p = program(b, "chain")
+    inputs = {"x": np.random.default_rng(0).integers(-30000, 30000, (2, 3, 8)).astype(np.int16)}
+    found = build([p], layout, small=small).compile().run(p.name, inputs)
+    np.testing.assert_array_equal(found.outputs["y"], interpret.run(p, inputs).outputs["y"])
+
+
+def test_an_outputs_memory_is_no_scratch_while_inputs_are_read():
+    b = Builder()
+    u, v = b.input("u", (8,), "i16"), b.input("v", (8,), "i16")
+    b.output("y", b("max", product(b, u, 8, "a"), product(b, v, 8, "bb")))
+    p = program(b, "late")
+    built = build([p], PLAIN, small=True).compile()
+    given = np.random.default_rng(0).integers(-30000, 30000, 16).astype(np.int16)
+    state, shared = np.zeros(8, np.uint8), given.copy()
+    built.lib.late_step(*(ctypes.c_void_p(a.ctypes.data) for a in (state, shared, shared)))
+    wanted = interpret.run(p, {"u": given[None, None, :8], "v": given[None, None, 8:]}).outputs["y"]
+    np.testing.assert_array_equal(shared[:8], wanted[0, 0])
