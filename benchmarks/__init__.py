@@ -1,0 +1,1 @@
+"""What the emitted C costs, counted on emulated boards, beside other engines: ``make bench``."""
