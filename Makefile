@@ -14,7 +14,7 @@ WORKERS ?= 2
 # Several processes at once: one BLAS thread each.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test lint bench clean
 
 help: ## What can be made
 	@echo "neurodeploy"
@@ -36,6 +36,9 @@ lint: setup ## ruff and pyright
 	@$(BIN)/ruff format --check .
 	@echo "== pyright"
 	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: setup ## Count every cell on every emulated board, write docs/benchmarks.md (minutes)
+	@$(BIN)/python -m benchmarks.bench
 
 clean: ## Remove the environment and the caches
 	@rm -rf $(VENV) .venv-core-* .pytest_cache .ruff_cache .hypothesis build dist

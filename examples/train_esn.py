@@ -68,25 +68,31 @@ def cross_validated(states: np.ndarray, y: np.ndarray) -> float:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--units", type=int, default=100)
-    args = parser.parse_args()
+def train(seed: int, units: int = 100) -> tuple[Reservoir, np.ndarray, float]:
+    """The reservoir of a seed with the best leak and input scale, its readout, and the accuracy on the test set."""
     x, lengths, y = load("train")
     x_test, lengths_test, y_test = load("test")
     valid = np.arange(x.shape[1])[None] < lengths[:, None]
     mean, std = x[valid].mean(0), x[valid].std(0)
+    candidates = [
+        Reservoir.random(units, leak, scale, mean, std, seed) for leak, scale in itertools.product(LEAKS, INPUT_SCALES)
+    ]
+    best = max(candidates, key=lambda r: cross_validated(r.last_states(x, lengths), y))
+    readout = fit(best.last_states(x, lengths), y)
+    return best, readout, accuracy(best.last_states(x_test, lengths_test), readout, y_test)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--units", type=int, default=100)
+    args = parser.parse_args()
     for seed in range(5):
-        candidates = [
-            Reservoir.random(args.units, leak, scale, mean, std, seed)
-            for leak, scale in itertools.product(LEAKS, INPUT_SCALES)
-        ]
-        best = max(candidates, key=lambda r: cross_validated(r.last_states(x, lengths), y))
-        readout = fit(best.last_states(x, lengths), y)
-        test = accuracy(best.last_states(x_test, lengths_test), readout, y_test)
+        best, readout, test = train(seed, args.units)
         print(f"seed {seed}: leak {best.leak}, test accuracy {100 * test:.1f} %", flush=True)
         if seed == 0:
-            save(best, readout, HERE / "models" / "vowels_esn.npz")
+            path = HERE / "models" / "vowels_esn.npz"
+            save(best, readout, path)
+            print(f"wrote {path.relative_to(HERE.parent)} ({path.stat().st_size} bytes)")
 
 
 def save(reservoir: Reservoir, readout: np.ndarray, path: Path) -> None:
@@ -100,7 +106,6 @@ def save(reservoir: Reservoir, readout: np.ndarray, path: Path) -> None:
         "b_out": readout[-1],
     }
     np.savez_compressed(path, activation=np.array("tanh"), **{k: v.astype(np.float32) for k, v in arrays.items()})
-    print(f"wrote {path.relative_to(HERE.parent)} ({path.stat().st_size} bytes)")
 
 
 if __name__ == "__main__":

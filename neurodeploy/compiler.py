@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from neurodeploy.data import Data
     from neurodeploy.hardware import Target
     from neurodeploy.ir.graph import Program
+    from neurodeploy.mixed import Front
 
 #: backend -> the numerics that it takes, its default first.
 NUMERICS: Mapping[str, tuple[str, ...]] = {
@@ -133,6 +134,9 @@ def compile(
     name: str | None = None,
     toolchain: str | None = None,
     costs: bool = True,
+    quantize: Mapping[str, Any] | None = None,
+    max_loss: float | None = None,
+    minimise: str = "flash",
     progress: Progress | None = None,
     **options: Any,
 ) -> Built:
@@ -143,11 +147,15 @@ def compile(
     from which ranges are taken; needed for all but float programs. ``labels`` ``[n]``: for the spiking backends, which
     refit a readout. ``numerics``: ``native``, ``float`` or ``tflite``; the backend's own by default. ``method``: how
     ranges are chosen, ``minmax``, ``percentile`` or ``mse``. ``toolchain``: the C compiler, ``zig``, ``gcc`` or
-    ``clang``. ``costs=False`` leaves out the figures that take another tool's run (a C compiler's sizes). Further
-    options go to the backend.
+    ``clang``. ``costs=False`` leaves out the figures that take another tool's run (a C compiler's sizes).
+    ``quantize``: options of the pass of that name, such as ``{"weight_bits": 4}``. ``max_loss``: choose the width of
+    every weight so that this much is lost at most, see :func:`neurodeploy.mixed.search`; the build then holds the front
+    of all that was tried. ``minimise``: ``flash``, or ``ram`` by the widths of the states. Further options go to the
+    backend; of C: ``optimize``, how weights are stored (``balanced``, ``speed`` or ``size``), and ``ram`` (``fast``, or
+    ``small`` for less RAM and some more instructions).
     Raises :class:`UsageError` and its kin; writes nothing.
     """
-    from neurodeploy import hardware
+    from neurodeploy import hardware, mixed_front, passes
     from neurodeploy.backends import backend as find_backend
     from neurodeploy.ir.graph import Program
 
@@ -155,17 +163,31 @@ def compile(
     described = hardware.find(target) if isinstance(target, str) else target
     if toolchain is not None and described.backend != "c":
         raise UsageError(f"'{described.name}' is not compiled by a C compiler; leave out the toolchain.")
+    if "optimize" in options and described.backend != "c":
+        raise UsageError(f"'{described.name}' has one way to store weights; leave out optimize.")
     engine = find_backend(described.backend)
     kind = numerics_of(described.backend, numerics)
     data = calibration_of(calibration, lengths, labels, source)
     say = progress or (lambda _: None)
-    program = prepare(source, described.backend, kind, data, method=method, progress=say)
+    front = None
+    if max_loss is not None:
+        front = _mixed(source, described.backend, kind, data, max_loss, minimise, method, quantize, say)
+        quantize = front.options
+    program = prepare(source, described.backend, kind, data, method=method, quantize=quantize, progress=say)
     say(f"emitting for {described.name}")
     artifact = engine.compile(program, described, source=source, data=data, name=name or source.name, **options)
     files = {**artifact.files, **hardware.carried(described)}
+    if front is not None:
+        files |= mixed_front.files(front)
     artifact = replace(artifact, files=files)
     manifest = {**_manifest(source, program, described, data, method if data else None, files), **artifact.manifest}
     manifest["name"] = name or artifact.name
+    if quantize:
+        manifest["quantize"] = passes.print_pass(passes.make("quantize", quantize))
+    if front is not None:
+        summary = mixed_front.as_dict(front)
+        manifest["mixed"] = {key: value for key, value in summary.items() if key != "front"}
+        manifest["warnings"] = [*manifest["warnings"], *mixed_front.warnings(front)]
     if toolchain is not None:
         manifest["toolchain"] = toolchain
         artifact = replace(artifact, manifest=manifest)
@@ -201,20 +223,63 @@ def calibration_of(calibration: Any, lengths: Any, labels: Any, source: Program)
 
 
 def prepare(
-    source: Program, backend: str, numerics: str, data: Data | None, *, method: str = "minmax", progress: Progress
+    source: Program,
+    backend: str,
+    numerics: str,
+    data: Data | None,
+    *,
+    method: str = "minmax",
+    quantize: Mapping[str, Any] | None = None,
+    progress: Progress,
 ) -> Program:
     """The program as the backend takes it: its pipeline of passes run on the float program."""
     from neurodeploy import passes
 
-    needs_data = numerics != "float"
-    if needs_data and data is None:
+    if numerics != "float":
+        _require_data(source, numerics, data)
+    if quantize:
+        _require_quantizer(backend, numerics, "options of quantize")
+    options = {"quantize": quantize} if quantize else {}
+    pipeline = passes.pipeline(backend, numerics, data=data, method=method, **options)
+    return passes.run(source, pipeline, progress=progress)
+
+
+def _mixed(
+    source: Program,
+    backend: str,
+    numerics: str,
+    data: Data | None,
+    max_loss: float,
+    minimise: str,
+    method: str,
+    quantize: Mapping[str, Any] | None,
+    progress: Progress,
+) -> Front:
+    """The widths that lose no more than they may."""
+    from neurodeploy import mixed
+
+    _require_quantizer(backend, numerics, "widths")
+    found = _require_data(source, numerics, data)
+    return mixed.search(source, found, max_loss, minimise=minimise, method=method, options=quantize, progress=progress)
+
+
+def _require_data(source: Program, numerics: str, data: Data | None) -> Data:
+    if data is None:
         raise UsageError(
             f"'{numerics}' numerics needs calibration data.",
             place=source.name,
             hint="Give sample inputs (--data FILE.npz), or compile with --numerics float.",
         )
-    pipeline = passes.pipeline(backend, numerics, data=data, method=method)
-    return passes.run(source, pipeline, progress=progress)
+    return data
+
+
+def _require_quantizer(backend: str, numerics: str, what: str) -> None:
+    from neurodeploy.passes import PIPELINES
+
+    if "quantize" not in PIPELINES.get((backend, numerics), ()):
+        raise UsageError(
+            f"'{numerics}' numerics on the backend '{backend}' takes no {what}.", hint="Compile with native numerics."
+        )
 
 
 def _manifest(

@@ -14,12 +14,19 @@ from neurodeploy.artifact import Trace
 from neurodeploy.backends import c_build, c_emit
 from neurodeploy.backends.c_emit_run import Field, emit_run
 from neurodeploy.backends.c_layouts import PLAIN, Layout
+from neurodeploy.backends.c_storage import Rule
 from neurodeploy.deploy import host
 from neurodeploy.ir.drive import drive
 from neurodeploy.ir.graph import Graph, Program
 
 #: Whose kernels read a layout; on this machine they run in their C form.
-BOARD_OF = {"plain": "host", "pairs": "mps2-an386"}
+BOARD_OF = {
+    "plain": "host",
+    "pairs": "mps2-an386",
+    "blocks": "mps3-an547",
+    "eights": "mps2-an385",
+    "offsets": "microbit",
+}
 
 
 @dataclass
@@ -52,11 +59,18 @@ class Built:
         return drive(self.programs[name], inputs, lengths, partial(self.executor, name), states=states)
 
 
-def build(programs: Sequence[Program], layout: Layout = PLAIN, *, runs: bool = False, small: bool = False) -> Built:
+def build(
+    programs: Sequence[Program],
+    layout: Layout = PLAIN,
+    *,
+    runs: bool = False,
+    small: bool = False,
+    rule: Rule | None = None,
+) -> Built:
     """Emit programs (of different names) as one translation unit with the core that it needs."""
     codes, fields, text, files = {}, {}, [], {}
     for program in programs:
-        code = c_emit.emit(program, layout, small=small)
+        code = c_emit.emit(program, layout, small=small, rule=rule)
         codes[program.name] = code
         files[f"{code.name}.h"] = code.files[f"{code.name}.h"]
         text.append(code.files[f"{code.name}.c"])

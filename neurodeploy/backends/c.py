@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability, c_build, c_toolchain
+from neurodeploy.backends.c_costs import costs_of
 from neurodeploy.backends.c_emit import Code, emit, manifest_types, model_name
 from neurodeploy.backends.c_emit_docs import example, readme
 from neurodeploy.backends.c_emit_loop import LOOP_OPS
@@ -15,6 +16,7 @@ from neurodeploy.backends.c_layouts import layout_of
 from neurodeploy.backends.c_ops import EXPRESSIONS
 from neurodeploy.backends.c_ops_calls import CALLS
 from neurodeploy.backends.c_sizes import linked_sizes, roots
+from neurodeploy.backends.c_storage import Rule, manifest_rows
 from neurodeploy.errors import BuildError, MissingExtraError, TargetError, UnsupportedError, UsageError, nearest
 from neurodeploy.hardware import Board, built_for
 from neurodeploy.ir import text
@@ -56,10 +58,14 @@ class CBackend:
         data: Any = None,
         name: str | None = None,
         ram: str = "fast",
+        optimize: str = "balanced",
+        storage: str | None = None,
     ) -> Artifact:
         """The C files of a program, the core that they include, an example, a README and the programs themselves.
 
-        ``ram``: ``fast`` or ``small``, which takes less RAM for some more instructions.
+        ``ram``: ``fast`` or ``small``, which takes less RAM for some more instructions. ``optimize``: how weights are
+        stored, ``balanced``, ``speed`` or ``size``; ``storage``: the form of every product that has it, ``i8``, ``i4``
+        or ``sparse`` (see :mod:`~neurodeploy.backends.c_storage`).
         Raises :class:`UnsupportedError` naming the value that has no C, :class:`TargetError` for a target that is no
         board or too small.
         """
@@ -73,7 +79,8 @@ class CBackend:
                 place=program.name,
                 hint="Compile with --numerics native.",
             )
-        code = emit(program, layout_of(target), model_name(name or program.name), small=ram == "small")
+        rule = Rule(optimize, costs_of(target), storage)
+        code = emit(program, layout_of(target), model_name(name or program.name), small=ram == "small", rule=rule)
         programs = {**text.to_files(program, "program"), **text.to_files(source or program, "source")}
         digest = hashlib.sha256(programs["program.nd"] + programs["program.npz"]).digest()
         files = dict(c_build.with_core(code.files, target))
@@ -101,6 +108,7 @@ class CBackend:
                 "program": digest.hex(),
                 "calibration": getattr(data, "sha256", None),
             },
+            "storage": manifest_rows(code.storage, [stage.name for stage in program.stages]),
             "compiler": {"name": "neurodeploy c", "weights": layout_of(target).name},
             "warnings": list(program.meta.get("warnings", [])),
         }

@@ -15,6 +15,7 @@ from neurodeploy.backends.c_emit_step import StepWriter
 from neurodeploy.backends.c_layouts import PLAIN, Layout
 from neurodeploy.backends.c_ops import STORED, literal
 from neurodeploy.backends.c_ops_calls import contiguous_args, workspace
+from neurodeploy.backends.c_storage import Rule, Storage, Stored, decide
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Graph, Program, Stage
 from neurodeploy.ir.types import TensorType, int_range
@@ -76,7 +77,7 @@ class StageCode:
 @dataclass
 class Code:
     """A program as C: ``files``, ``headers`` of the core that they include, stages, and bytes of every constant,
-    and which of them belong to products."""
+    which of them belong to products, and how those are stored."""
 
     name: str
     stages: list[StageCode]
@@ -84,6 +85,7 @@ class Code:
     headers: set[str]
     constants: dict[str, int]
     weights: set[str]
+    storage: Storage
 
     @property
     def layout(self) -> dict[str, Any]:
@@ -104,8 +106,17 @@ def model_name(name: str) -> str:
     return identifier(made if not made[0].isdigit() else f"m{made}")
 
 
-def emit(program: Program, layout: Layout = PLAIN, name: str | None = None, *, small: bool = False) -> Code:
-    """The C text of a program; ``small``: less RAM for some more instructions (:mod:`~neurodeploy.passes.cut`).
+def emit(
+    program: Program,
+    layout: Layout = PLAIN,
+    name: str | None = None,
+    *,
+    small: bool = False,
+    rule: Rule | None = None,
+) -> Code:
+    """The C text of a program, its weights stored by ``rule``.
+
+    ``small``: less RAM for some more instructions (:mod:`~neurodeploy.passes.cut`).
 
     Raises :class:`UnsupportedError` naming the value that has no C.
     """
@@ -113,16 +124,18 @@ def emit(program: Program, layout: Layout = PLAIN, name: str | None = None, *, s
     _distinct((stage.name for stage in program.stages), lambda n: identifier(n).upper(), program.name)
     constants = Constants(name)
     stages, headers = [], {"nd_math.h"}
-    for stage in program.stages:
+    graphs = [_lowered(stage, layout, small) for stage in program.stages]
+    storage = decide(graphs, layout, rule or Rule())
+    for stage, graph, stored in zip(program.stages, graphs, storage.stages, strict=True):
         prefix = name if len(program.stages) == 1 else f"{name}_{identifier(stage.name)}"
-        code, used = _stage(stage, prefix, layout, constants, small)
+        code, used = _stage(stage, graph, prefix, layout, constants, stored, small)
         stages.append(code)
         headers |= used
     files = {
         f"{name}.h": _header(program, name, stages).encode(),
         f"{name}.c": _source(program, name, stages, constants, headers, layout).encode(),
     }
-    return Code(name, stages, files, headers, dict(constants.nbytes), constants.weights)
+    return Code(name, stages, files, headers, dict(constants.nbytes), constants.weights, storage)
 
 
 def _distinct(names: Iterable[str], spelled: Callable[[str], str], place: str) -> None:
@@ -136,10 +149,20 @@ def _distinct(names: Iterable[str], spelled: Callable[[str], str], place: str) -
             )
 
 
-def _stage(stage: Stage, prefix: str, layout: Layout, constants: Constants, small: bool) -> tuple[StageCode, set[str]]:
+def _lowered(stage: Stage, layout: Layout, small: bool) -> Graph:
     graph = lower(stage.graph, layout)
-    if small:
-        graph = split_rows(push_slices(graph))
+    return split_rows(push_slices(graph)) if small else graph
+
+
+def _stage(
+    stage: Stage,
+    graph: Graph,
+    prefix: str,
+    layout: Layout,
+    constants: Constants,
+    storage: Mapping[str, Stored],
+    small: bool,
+) -> tuple[StageCode, set[str]]:
     fused = fuse(graph, lambda value: contiguous_args(value, layout.align))
     planned = plan(cut(fused) if small else fused, workspace, small=small)
     structs = {
@@ -149,7 +172,7 @@ def _stage(stage: Stage, prefix: str, layout: Layout, constants: Constants, smal
     }
     for role, struct in structs.items():
         _distinct((name for name, _, _ in struct.fields), identifier, f"stage '{stage.name}', {role}")
-    writer = StepWriter(planned, layout, constants, prefix if small else None)
+    writer = StepWriter(planned, layout, constants, storage, prefix if small else None)
     body = writer.body()
     code = StageCode(stage, prefix, planned, structs, body, writer.declared, writer.buffers, writer.functions)
     return code, writer.headers
@@ -253,13 +276,13 @@ def _source(
 ) -> str:
     parts = [f'#include "{name}.h"', "", "#include <stddef.h>", "#include <string.h>", ""]
     parts += [f'#include "{h}"' for h in sorted((headers | constants.headers) - {"nd_math.h"})]
-    if "nd_affine.h" in headers:
-        parts += [
-            "",
-            f"#if ND_AFFINE_LAYOUT != {layout.number}",
-            '#error "the weights below are laid out for other kernels"',
-            "#endif",
-        ]
+    for header, macro, number in (
+        ("nd_affine.h", "ND_AFFINE_LAYOUT", layout.number),
+        ("nd_affine4.h", "ND_AFFINE4_LAYOUT", layout.number4),
+    ):
+        if header in headers:
+            parts += ["", f"#if {macro} != {number}"]
+            parts += ['#error "the weights below are laid out for other kernels"', "#endif"]
     resets = {code.prefix: _reset(code, constants) for code in stages}
     parts += ["", *constants.text]
     for code in stages:

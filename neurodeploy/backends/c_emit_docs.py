@@ -59,7 +59,7 @@ def readme(
         "Compile with `-O2 -ffp-contract=off`; `main.c` is an example.",
         "",
     ]
-    if manifest["compiler"]["weights"] == "pairs" and "nd_affine.c" in files:
+    if manifest["compiler"]["weights"] == "pairs" and {"nd_affine.c", "nd_affine4.c"} & set(files):
         parts += [
             "The weights are laid out for cores with SMLAD (Cortex-M4, M7, M33); on others the same code runs slowly.",
             "",
@@ -68,6 +68,7 @@ def readme(
         parts += _stage_section(stage, alone=len(code.stages) == 1 and stage.stage.drive.kind == "forward")
     parts += [f"`{name}_run.c` runs the program over whole sequences, stage after stage: see `{name}_run.h`.", ""]
     parts += _meaning(manifest)
+    parts += _storage(manifest["storage"])
     parts += ["## What it takes", "", "| | | |", "|---|---:|---|"]
     parts += [f"| {f.name} | {f.value} {f.unit} | {f.source} |" for f in figures]
     return "\n".join([*parts, ""])
@@ -128,6 +129,37 @@ def _real(prefix: str, role: str, name: str, type_: TensorType) -> str:
     how = f"{prefix}_quantize_{name}(real)" if role == "in" else f"{prefix}_dequantize_{name}(raw)"
     call = f"; `{how}`" if type_.quant.axis is None else ""
     return f"(raw{zero}) * {type_.quant.scale}{call}"
+
+
+_FORMS = {"i8": "8 bits", "i16": "16 bits", "i4": "4 bits", "sparse": "rows without zeros"}
+
+
+def _storage(storage: Mapping[str, Any]) -> list[str]:
+    """Every product with its form; bytes are exact, instructions come from the kernels' measured costs."""
+    if not storage["products"]:
+        return []
+    lines = [
+        "## How the weights are stored",
+        "",
+        f"Chosen by the rule `{storage['optimize']}`. Bytes are those of weights, biases and multipliers; instructions "
+        f"of one product are estimated from counts on {storage['costs']}.",
+        "",
+        "| product | shape | not zero | stored as | bytes | instructions | instead of |",
+        "|---|---|---:|---|---:|---:|---|",
+    ]
+    for row in storage["products"]:
+        chosen = row["candidates"][row["form"]]
+        others = "; ".join(
+            f"{_FORMS[form]}: {c['bytes']} B, {c['instructions']}"
+            for form, c in row["candidates"].items()
+            if form != row["form"]
+        )
+        shape = " x ".join(map(str, row["shape"]))
+        lines.append(
+            f"| {row['name']} | {shape} | {row['nonzero']} | {_FORMS[row['form']]} | {chosen['bytes']} "
+            f"| {chosen['instructions']} | {others} |"
+        )
+    return [*lines, ""]
 
 
 def _meaning(manifest: Mapping[str, Any]) -> list[str]:

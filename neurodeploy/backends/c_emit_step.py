@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from neurodeploy.backends import c_ops_calls
 from neurodeploy.backends.c_emit_constants import KEYWORDS, Constants, identifier
@@ -13,6 +13,7 @@ from neurodeploy.backends.c_emit_loop import INDICES, LoopWriter
 from neurodeploy.backends.c_layouts import Layout
 from neurodeploy.backends.c_ops import HELD, literal, stored
 from neurodeploy.backends.c_rounding import bounds
+from neurodeploy.backends.c_storage import Stored, encode
 from neurodeploy.ir.graph import Value
 from neurodeploy.ir.types import TensorType
 from neurodeploy.passes.fuse import Call, Loop, View
@@ -22,13 +23,21 @@ from neurodeploy.passes.memory import Copy, Place, Plan
 class StepWriter:
     """Writes the body of a step function."""
 
-    def __init__(self, plan: Plan, layout: Layout, constants: Constants, apart: str | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        layout: Layout,
+        constants: Constants,
+        storage: Mapping[str, Stored],
+        apart: str | None = None,
+    ) -> None:
         """``apart``: a prefix for loops that become functions of their own, so that their registers aren't saved while
         a product runs; None leaves them in the step."""
         self.apart = apart
         self.functions: list[str] | None = None if apart is None else []
         self.scratch = "s." if apart is None else "s->"
         self.plan, self.fused, self.layout, self.constants = plan, plan.fused, layout, constants
+        self.storage = storage
         self.graph = plan.fused.graph
         self.types = self.graph.types()
         self.lines: list[str] = []
@@ -224,23 +233,21 @@ class StepWriter:
         for place in self.plan.stores.get(value.name, ()):
             self.line(f"{self.lvalue(place)} = {stored(value.tensor.dtype, self.at(value.name, ()))};")
 
-    def product(self, value: Value) -> str:
-        """The constant structure of an integer product."""
-        attrs = value.attrs
-        weight, bias = (self.graph.params[attrs[role]] for role in ("weight", "bias"))
-        mult = self.graph.params[attrs["mult"]].data if "mult" in attrs else None
-        note = f"{value.name}: {attrs['rows']} x {attrs['columns']} {weight.type.dtype}, {self.layout.name}"
-        self.headers.add("nd_affine.h")
-        if self.layout.stream is not None and weight.type.dtype == "i8":
-            data = self.layout.stream(weight.data, bias.data, mult)
-            names = [self.constants.array(f"{value.name}_weights", data, "i32", note), "0", "0"]
-        else:
-            data = weight.data.reshape(-1)
-            names = [
-                self.constants.array(f"{value.name}_weights", data, weight.type.dtype, note, 4),
-                self.constants.array(f"{value.name}_bias", bias.data, "i32"),
-                "0" if mult is None else self.constants.array(f"{value.name}_mult", mult, "i32"),
-            ]
+    def product(self, value: Value) -> tuple[str, str]:
+        """What the names of an integer product's kernels begin with, and its constant structure."""
+        kept = self.storage[value.name]
+        made = encode(kept, self.layout)
+        rows, columns = kept.product.weights.shape
+        note = f"{value.name}: {rows} x {columns} {kept.form}, {self.layout.name}"
+        self.headers.add(f"{made.struct.removesuffix('_t')}.h")
+        names = []
+        for array in made.arrays:
+            if array is None:
+                names.append("0")
+                continue
+            stem, data, dtype, align = array
+            note = note if stem == "weights" else ""
+            names.append(self.constants.array(f"{value.name}_{stem}", data, dtype, note, align))
         self.constants.weights |= {name for name in names if name != "0"}
-        text = f"{{{', '.join(names)}, {attrs['rows']}, {attrs['columns']}, {attrs.get('pre', 0)}}}"
-        return self.constants.struct(text, value.name, "nd_affine_t", 24)
+        text = f"{{{', '.join([*names, *map(str, made.sizes)])}, {kept.product.pre}}}"
+        return made.kernel, self.constants.struct(text, value.name, made.struct, 24)

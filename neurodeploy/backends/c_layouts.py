@@ -28,7 +28,7 @@ class Layout:
     a multiple of this. ``align``: alignment of operands, in elements. ``stream``: the order of a product with i8
     weights; None: row by row. ``minimum``: the least i8 weight that the kernels take; a matrix with a smaller one is
     stored as i16. ``packed``: elementwise loops take two int16 at a time, with the helpers of the family's
-    ``nd_fixed.h``.
+    ``nd_fixed.h``. ``nibbles``: the order of weights of 4 bits, ``signed`` or ``lifted``.
     """
 
     name: str
@@ -38,6 +38,12 @@ class Layout:
     stream: Stream | None = None
     minimum: int = -128
     packed: bool = False
+    nibbles: str = "signed"
+
+    @property
+    def number4(self) -> int:
+        """The ``ND_AFFINE4_LAYOUT`` of its kernels for weights of 4 bits."""
+        return {"signed": 1, "lifted": 2}[self.nibbles]
 
 
 def _pairs(weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> np.ndarray:
@@ -63,13 +69,85 @@ def _pairs(weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> np
     return words
 
 
-PLAIN = Layout("plain", 1)
-PAIRS = Layout("pairs", 2, columns=4, align=2, stream=_pairs, minimum=-127, packed=True)
+def _groups(least: Mapping[int, int], weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> np.ndarray:
+    """Rows in groups; a group holds the biases of its rows, then their weights (one byte each) column by column with
+    zeros up to a whole word, then their multipliers.
 
-LAYOUTS: Mapping[str, Layout] = {layout.name: layout for layout in (PLAIN, PAIRS)}
+    ``least``: size of a group -> with how many rows left there is one; from the greatest to 1. Missing rows are zeros.
+    """
+    rows = len(weights)
+    mult = np.zeros(rows, np.int32) if mult is None else mult
+    words: list[np.ndarray] = []
+    row = 0
+    while row < rows:
+        size = next(n for n, needed in least.items() if rows - row >= needed)
+        group, missing = slice(row, row + size), max(0, row + size - rows)
+        by_column = np.pad(weights[group], ((0, missing), (0, 0))).T.tobytes()
+        block = np.frombuffer(by_column + bytes(-len(by_column) % 4), "<i4")
+        words += [np.pad(bias[group], (0, missing)), block, np.pad(mult[group], (0, missing))]
+        row += size
+    return np.concatenate(words).astype(np.int32)
+
+
+def _eights(weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> np.ndarray:
+    """See ``firmware/kernels/armv7m/nd_affine.h``."""
+    return _groups({8: 6, 4: 3, 1: 1}, weights, bias, mult)
+
+
+def _offsets(weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> np.ndarray:
+    """See ``firmware/kernels/armv6m/nd_affine.h``."""
+    lifted = (weights.astype(np.int16) + 128).astype(np.uint8)
+    sums = weights.sum(1, dtype=np.int64)
+    halves = None if mult is None else _wrapped(mult.astype(np.int64) + ((mult & 0x8000) << 1))
+    return _groups({4: 3, 1: 1}, lifted, _wrapped(bias - 32768 * sums), halves)
+
+
+def _wrapped(values: np.ndarray) -> np.ndarray:
+    """The low 32 bits."""
+    return (values & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
+
+
+def _blocks(weights: np.ndarray, bias: np.ndarray, mult: np.ndarray | None) -> np.ndarray:
+    """See ``firmware/kernels/armv81m/nd_affine.h``."""
+    rows, columns = weights.shape
+    single = columns % 16
+    starts = np.minimum(np.arange(0, rows, 4), max(rows - 4, 0))
+    order = starts[:, None] + np.arange(4)  # group, row; fewer than four rows are filled up
+
+    def grouped(values: np.ndarray) -> np.ndarray:
+        filled = np.zeros((max(rows, 4), *values.shape[1:]), values.dtype)
+        filled[:rows] = values
+        return filled[order]
+
+    tiles = grouped(weights.astype(np.int8))
+    blocks = tiles[:, :, single:].reshape(len(order), 4, columns // 16, 16).transpose(0, 2, 1, 3)
+    parts = [tiles[:, :, :single].reshape(len(order), -1), blocks.reshape(len(order), -1)]
+    words = np.zeros((len(order), columns + 8), np.int32)
+    words[:, 4:-4] = np.ascontiguousarray(np.concatenate(parts, axis=1)).view(np.int32)
+    folded = bias + 128 * weights[:, single:].sum(axis=1, dtype=np.int64)
+    words[:, :4] = grouped(folded.astype(np.int32))  # wraps, as the kernel's sums do
+    if mult is not None:
+        words[:, -4:] = grouped(mult)
+    return words
+
+
+PLAIN = Layout("plain", 1)
+PAIRS = Layout("pairs", 2, columns=4, align=2, stream=_pairs, minimum=-127, packed=True, nibbles="lifted")
+BLOCKS = Layout("blocks", 3, columns=8, align=2, stream=_blocks, packed=True, nibbles="lifted")
+EIGHTS = Layout("eights", 4, stream=_eights)
+OFFSETS = Layout("offsets", 5, stream=_offsets)
+
+LAYOUTS: Mapping[str, Layout] = {layout.name: layout for layout in (PLAIN, PAIRS, BLOCKS, EIGHTS, OFFSETS)}
 
 #: isa of a core -> the layout of its kernels; others read the plain one.
-_OF_ISA: Mapping[str, Layout] = {"armv7em": PAIRS, "armv8m": PAIRS, "armv81m": PAIRS}
+_OF_ISA: Mapping[str, Layout] = {
+    "armv7em": PAIRS,
+    "armv8m": PAIRS,
+    "armv81m": BLOCKS,
+    "armv7m": EIGHTS,
+    "armv6m": OFFSETS,
+    "rv32": EIGHTS,
+}
 
 
 def layout_of(board: Board) -> Layout:

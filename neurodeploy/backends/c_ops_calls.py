@@ -59,10 +59,10 @@ def _matvec(w: StepWriter, value: Value, action: Call) -> None:
     rows, columns = value.attrs["rows"], value.attrs["columns"]
     y, x = w.pointer(value.name), w.pointer(value.args[0])
     if "bias" in value.attrs:
-        weight = w.graph.params[value.attrs["weight"]].type.dtype
-        kind = f"{weight}_{value.tensor.dtype}"
-        shifted = "_shifted" if kind == "i8_i16" and value.attrs.get("pre") else ""
-        w.line(f"nd_affine_{kind}{shifted}(&{w.product(value)}, {x}, {y});")
+        kernel, product = w.product(value)
+        kind = f"{kernel}_{value.tensor.dtype}"
+        shifted = "_shifted" if kind == "nd_affine_i8_i16" and value.attrs.get("pre") else ""
+        w.line(f"{kind}{shifted}(&{product}, {x}, {y});")
         return
     w.headers.add("nd_float.h")
     param = w.graph.params[value.attrs["weight"]]

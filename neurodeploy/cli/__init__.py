@@ -97,7 +97,21 @@ def compile(
     toolchain: Annotated[
         str | None, typer.Option(help="zig, gcc or clang; by default the first that is there.")
     ] = None,
+    optimize: Annotated[
+        str | None, typer.Option(help="How C stores weights: balanced, speed or size; balanced if not given.")
+    ] = None,
+    ram: Annotated[
+        str | None, typer.Option(help="fast, or small: C with less RAM for some more instructions; fast if not given.")
+    ] = None,
     samples: Samples = None,
+    quantize: Annotated[
+        str | None, typer.Option(help="Options of the quantizer, like 'weight_bits=4' or 'weights={\"U\": 4}'.")
+    ] = None,
+    max_loss: Annotated[
+        float | None,
+        typer.Option(help="Choose each weight's bits: lose at most so many points of accuracy (or % of the range)."),
+    ] = None,
+    minimise: Annotated[str, typer.Option(help="What --max-loss saves: flash (weights) or ram (states).")] = "flash",
     costs: Annotated[bool, typer.Option(help="Have the C compiler say how large the code becomes.")] = True,
     json: Json = False,
 ) -> None:

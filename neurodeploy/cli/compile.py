@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json as json_module
 import shlex
 from pathlib import Path
+from typing import Any
 
-from neurodeploy import compiler, hardware
+from neurodeploy import compiler, hardware, mixed_front, passes
 from neurodeploy import data as data_files
 from neurodeploy.cli import fit
 from neurodeploy.cli.output import number, out, print_json, progress, table
@@ -22,7 +24,12 @@ def main(
     numerics: str | None,
     method: str,
     toolchain: str | None,
+    optimize: str | None,
+    ram: str | None,
     samples: int | None,
+    quantize: str | None,
+    max_loss: float | None,
+    minimise: str,
     costs: bool,
     json: bool,
 ) -> None:
@@ -30,6 +37,11 @@ def main(
     if all_boards:
         if target is not None:
             raise UsageError("--target and --all-boards exclude each other.", hint="Leave out one of them.")
+        if quantize is not None or max_loss is not None:
+            raise UsageError(
+                "--all-boards takes no --quantize and no --max-loss.",
+                hint="Choose widths for one: --target NAME.",
+            )
         fit.main(model, output, period_ms, data, numerics, method, toolchain, samples, json)
         return
     if period_ms is not None:
@@ -38,6 +50,7 @@ def main(
         missing = "--target" if target is None else "--output"
         raise UsageError(f"Missing option '{missing}'.", hint="Or ask which boards it fits: --all-boards.")
     described = hardware.find(target)
+    options: dict[str, Any] = {k: v for k, v in (("optimize", optimize), ("ram", ram)) if v}
     with progress(f"compiling {model.name} for {described.name}", quiet=json) as say:
         say("importing")
         source = compiler.load(model)
@@ -49,8 +62,12 @@ def main(
             numerics=numerics,
             method=method,
             costs=costs,
+            quantize=passes.options("quantize", quantize) if quantize else None,
+            max_loss=max_loss,
+            minimise=minimise,
             progress=say,
             toolchain=toolchain,
+            **options,
         ).save(output)
     manifest = built.artifact.manifest
     if json:
@@ -59,6 +76,11 @@ def main(
     check = source.meta.get("import_check")
     if check and check.get("max_abs_difference") is not None:
         out.print(f"imported {model}: largest difference from {check['against']} {check['max_abs_difference']:.2g}")
+    if mixed_front.JSON in built.artifact.files:
+        front = json_module.loads(built.artifact.files[mixed_front.JSON])
+        columns = mixed_front.COLUMNS
+        table(mixed_front.title(front), columns, mixed_front.rows(front), right=columns[1:-1])
+        out.print(mixed_front.held_out_line(front), markup=False)
     rows = [(f["name"], number(f["value"]), f["unit"], f["how"]) for f in manifest["figures"]]
     table(f"{manifest['name']} on {described.title}", ("figure", "value", "unit", "how"), rows, right=("value",))
     for warning in manifest.get("warnings", []):

@@ -6,6 +6,6 @@
 
 from __future__ import annotations
 
-from neurodeploy.passes.pipeline import PASSES, PIPELINES, Pass, parse, pipeline, run
+from neurodeploy.passes.pipeline import PASSES, PIPELINES, Pass, make, options, parse, pipeline, print_pass, run
 
-__all__ = ["PASSES", "PIPELINES", "Pass", "parse", "pipeline", "run"]
+__all__ = ["PASSES", "PIPELINES", "Pass", "make", "options", "parse", "pipeline", "print_pass", "run"]

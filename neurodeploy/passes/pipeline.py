@@ -75,7 +75,10 @@ def make(name: str, options: Mapping[str, Any], data: Data | None = None) -> Pas
 
 def _typed(name: str, field: dataclasses.Field[Any], value: Any) -> Any:
     """An option's value in the type of its default. Raises :class:`UsageError`."""
-    wanted = type(field.default)
+    if field.default_factory is not dataclasses.MISSING:
+        wanted = type(field.default_factory())
+    else:
+        wanted = type(field.default)
     if wanted is tuple:
         return tuple(value) if isinstance(value, (list, tuple)) else (value,)
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
@@ -85,10 +88,11 @@ def _typed(name: str, field: dataclasses.Field[Any], value: Any) -> Any:
     return value
 
 
+_KINDS = {str: "a word", int: "a whole number", float: "a number", bool: "true or false", dict: '{"name": width, ...}'}
+
+
 def _words(wanted: type) -> str:
-    return {str: "a word", int: "a whole number", float: "a number", bool: "true or false"}.get(
-        wanted, wanted.__name__ if not get_args(wanted) else str(wanted)
-    )
+    return _KINDS.get(wanted, wanted.__name__ if not get_args(wanted) else str(wanted))
 
 
 _SPEC = re.compile(r"([a-z_]+)(?:\{(.*)\})?\Z")
@@ -104,14 +108,19 @@ def parse(text: str, data: Data | None = None) -> tuple[Pass, ...]:
         match = _SPEC.match(part)
         if not match:
             raise UsageError(f"'{part}' is no pass; write name or name{{option=value}}.", place="passes")
-        options: dict[str, Any] = {}
-        for item in split_commas(match[2] or ""):
-            key, equals, value = item.partition("=")
-            if not equals:
-                raise UsageError(f"'{item}' is no option; write option=value.", place=f"pass '{match[1]}'")
-            options[key.strip()] = _value(value.strip())
-        found.append(make(match[1], options, data))
+        found.append(make(match[1], options(match[1], match[2] or ""), data))
     return tuple(found)
+
+
+def options(name: str, text: str) -> dict[str, Any]:
+    """A pass's options from ``"method=percentile,percentile=99"``. Raises :class:`UsageError`."""
+    found: dict[str, Any] = {}
+    for item in split_commas(text):
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise UsageError(f"'{item}' is no option; write option=value.", place=f"pass '{name}'")
+        found[key.strip()] = _value(value.strip())
+    return found
 
 
 def _value(text: str) -> Any:
@@ -122,16 +131,16 @@ def _value(text: str) -> Any:
 
 
 def pipeline(
-    backend: str, numerics: str, *, data: Data | None = None, method: str = "minmax", **options: Mapping[str, Any]
+    backend: str, numerics: str, *, data: Data | None = None, method: str = "minmax", **given: Mapping[str, Any]
 ) -> tuple[Pass, ...]:
-    """The passes of a backend; ``options``: pass name -> its options. Raises :class:`UsageError`."""
+    """The passes of a backend; ``given``: pass name -> its options. Raises :class:`UsageError`."""
     if (backend, numerics) not in PIPELINES:
         known = [f"{b} with {n}" for b, n in PIPELINES]
         raise UsageError(
             f"there is no pipeline for '{backend}' with '{numerics}' numerics.", hint=nearest(backend, known)
         )
-    given: dict[str, Mapping[str, Any]] = {"calibrate": {"method": method}, **options}
-    return tuple(make(name, given.get(name, {}), data) for name in PIPELINES[backend, numerics])
+    all_given: dict[str, Mapping[str, Any]] = {"calibrate": {"method": method}, **given}
+    return tuple(make(name, all_given.get(name, {}), data) for name in PIPELINES[backend, numerics])
 
 
 def run(
@@ -163,6 +172,17 @@ def run(
         if observe is not None:
             observe(name, program)
     return program
+
+
+def print_pass(step: Pass) -> str:
+    """A pass as :func:`parse` reads it, with the options that differ from their defaults."""
+    given = []
+    for name, field in options_of(type(step)).items():
+        value = getattr(step, name)
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        if value != default:
+            given.append(f"{name}={json.dumps(dict(value) if isinstance(value, Mapping) else value)}")
+    return f"{name_of(step)}{{{','.join(given)}}}" if given else name_of(step)
 
 
 def name_of(step: Pass) -> str:

@@ -6,19 +6,23 @@ op in :mod:`~neurodeploy.passes.quantize_ops`, ``quantize_tables`` and ``quantiz
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from neurodeploy.data import Data
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import Program, ProgramInput, Stage, prune
 from neurodeploy.ir.types import Quant
 from neurodeploy.passes.calibrate import expanded
 from neurodeploy.passes.quantize_legalize import Legalizer
 from neurodeploy.passes.quantize_lower import Lowering
+from neurodeploy.passes.quantize_moments import Moments, moments
 from neurodeploy.passes.quantize_plan import Plan, measured_ranges
+from neurodeploy.passes.quantize_rounding import FEW_BITS
+from neurodeploy.passes.quantize_widths import Widths, weight_keys, widths_of
 from neurodeploy.passes.simplify import Simplify
 
 #: A state is said to stall if this share of its updates is below half an LSB.
@@ -29,64 +33,105 @@ STALL_SHARE = 0.25
 class Quantize:
     """A calibrated float program as an integer program.
 
-    ``weight_bits``: 2 to 8 bits a weight, symmetric, a scale per row. ``state_dtype`` and ``activation_dtype``: ``i16``
-    or ``i8``. Needs ``meta["ranges"]`` (pass ``calibrate``). Warnings (a state that stalls, a value that calibration
-    never met) are appended to ``meta["warnings"]``. Raises :class:`UnsupportedError` naming a value without an integer
-    form, :class:`NumericsError` where an integer could leave its dtype.
+    ``weight_bits``: 2 to 8 or 16 bits a weight, symmetric, a scale per row. ``state_dtype`` and ``activation_dtype``:
+    ``i16`` or ``i8``. ``weights``, ``states``, ``activations``: the same for tensors by name. ``rounding``: weights of
+    at most 6 bits are ``compensated`` on ``data`` (the calibration samples), or taken to the ``nearest``.
+    Needs ``meta["ranges"]`` (pass ``calibrate``). Warnings (a state that stalls, a value that calibration never met,
+    16-bit weights that get fewer) are appended to ``meta["warnings"]``. Raises :class:`UsageError` naming the nearest
+    tensor for one that isn't there, :class:`UnsupportedError` naming a value without an integer form,
+    :class:`NumericsError` where an integer could leave its dtype.
     """
 
     weight_bits: int = 8
     state_dtype: str = "i16"
     activation_dtype: str = "i16"
+    weights: Mapping[str, int] = field(default_factory=dict)
+    states: Mapping[str, str] = field(default_factory=dict)
+    activations: Mapping[str, str] = field(default_factory=dict)
+    rounding: str = "compensated"
+    data: Data | None = field(default=None, compare=False, repr=False, metadata={"text": False})
+    progress: Callable[[str], None] | None = field(default=None, compare=False, repr=False, metadata={"text": False})
 
     def __call__(self, program: Program) -> Program:
         if program.numerics != "float":
             raise UsageError(f"is {program.numerics} already; needed a float program.", place=program.name)
-        if not 2 <= self.weight_bits <= 8:
-            raise UsageError(f"weight_bits is {self.weight_bits}; needed 2 to 8.")
-        for name in ("state_dtype", "activation_dtype"):
-            if getattr(self, name) not in ("i8", "i16"):
-                raise UsageError(f"{name} is '{getattr(self, name)}'; needed i8 or i16.")
-        measured = measured_ranges(program)
-        program = expanded(program)
-        legal, ranges = _legal(program, measured)
-        plan = Plan(legal, self.state_dtype, self.activation_dtype, ranges)
-        stages, wishes = self._lowered(legal, plan, ranges)
-        updates = program.meta.get("updates", {})
-        if plan.coarsen(wishes, lambda stage, name, scale: lost_updates(updates.get(stage, {}).get(name), scale)):
-            stages, _ = self._lowered(legal, plan, ranges)
-        inputs = {
-            name: ProgramInput(plan.interface(None, name, spec.type), spec.kind) for name, spec in legal.inputs.items()
-        }
-        warnings = [*program.meta.get("warnings", []), *_unknown(plan), *_stalls(legal, plan)]
-        meta = {key: value for key, value in program.meta.items() if key not in ("ranges", "updates", "warnings")}
-        if warnings:
-            meta["warnings"] = warnings
-        return Simplify()(replace(legal, inputs=inputs, stages=stages, numerics="native", meta=meta))
+        if self.rounding not in ("compensated", "nearest"):
+            raise UsageError(f"rounding is '{self.rounding}'; needed compensated or nearest.")
+        legal = legal_form(expanded(program))
+        widths = widths_of(legal, self)
+        return quantized(legal, self, widths, self._moments(legal, widths))
 
-    def _lowered(
-        self, legal: Program, plan: Plan, ranges: Mapping[str, Mapping[str, Any]]
-    ) -> tuple[tuple[Stage, ...], dict[tuple[str, str], int]]:
-        """The integer stages, and by how many bits products would have their inputs and states coarser."""
-        lowerings = [Lowering(stage, plan, self.weight_bits, ranges) for stage in legal.stages]
-        stages = tuple(replace(z.stage, graph=prune(z.run())) for z in lowerings)
-        return stages, {key: bits for z in lowerings for key, bits in z.wishes.items()}
+    def _moments(self, legal: Program, widths: Widths) -> Moments | None:
+        """What the rounding of few-bit weights needs to know of the data; None where there are no such weights."""
+        few = any(widths.bits(stage or "", name) <= FEW_BITS for stage, name in weight_keys(legal))
+        if self.rounding == "nearest" or not few:
+            return None
+        if self.data is None:
+            raise UsageError(
+                f"weights of {FEW_BITS} bits and less are rounded against samples, and there are none.",
+                place=legal.name,
+                hint="Give the pass data, or rounding=nearest.",
+            )
+        return moments(legal, self.data, self.progress)
+
+
+def quantized(legal: Program, options: Quantize, widths: Widths, moments: Moments | None) -> Program:
+    """The integer program of a calibrated program in legal form; ``moments`` are those of its operands."""
+    plan = Plan(legal, options.state_dtype, options.activation_dtype, measured_ranges(legal), widths.kept)
+    stages, wishes = _lowered(legal, plan, widths, moments)
+    updates = legal.meta.get("updates", {})
+    if plan.coarsen(wishes, lambda stage, name, scale: lost_updates(updates.get(stage, {}).get(name), scale)):
+        stages, _ = _lowered(legal, plan, widths, moments)
+    inputs = {
+        name: ProgramInput(plan.interface(None, name, spec.type), spec.kind) for name, spec in legal.inputs.items()
+    }
+    made = Simplify()(replace(legal, inputs=inputs, stages=stages, numerics="native"))
+    warnings = [
+        *legal.meta.get("warnings", []),
+        *_unknown(plan),
+        *_stalls(legal, plan),
+        *_short(made, widths),
+    ]
+    meta = {key: value for key, value in legal.meta.items() if key not in ("ranges", "updates", "warnings")}
+    if warnings:
+        meta["warnings"] = warnings
+    return replace(made, meta=meta)
+
+
+def _short(program: Program, widths: Widths) -> list[str]:
+    """A note on 16-bit weights that the accumulator holds fewer bits of."""
+    notes = []
+    for stage in program.stages:
+        for name, param in stage.graph.params.items():
+            if param.type.dtype != "i16" or widths.bits(stage.name, name) != 16 or param.data.ndim != 2:
+                continue
+            used = [int(np.abs(row.astype(int)).max()).bit_length() + 1 for row in param.data]
+            if min(used) < 16:
+                notes.append(
+                    f"weight '{stage.name}.{name}': of 16 bits {min(used)} to {max(used)} are used, by row; "
+                    "more could overflow the 32-bit accumulator."
+                )
+    return notes
+
+
+def _lowered(
+    legal: Program, plan: Plan, widths: Widths, moments: Moments | None
+) -> tuple[tuple[Stage, ...], dict[tuple[str, str], int]]:
+    """The integer stages, and by how many bits products would have their inputs and states coarser."""
+    lowerings = [Lowering(stage, plan, widths, measured_ranges(legal), moments) for stage in legal.stages]
+    stages = tuple(replace(z.stage, graph=prune(z.run())) for z in lowerings)
+    return stages, {key: bits for z in lowerings for key, bits in z.wishes.items()}
 
 
 def legal_form(program: Program) -> Program:
     """A calibrated, expanded program in the forms that are quantized, with the ranges of what was added."""
-    legal, ranges = _legal(program, measured_ranges(program))
-    return replace(legal, meta={**legal.meta, "ranges": ranges})
-
-
-def _legal(program: Program, measured: Mapping[str, Mapping[str, Any]]) -> tuple[Program, dict[str, dict[str, Any]]]:
-    """Every stage in the forms that have integer rules, and the ranges of all values."""
+    measured = measured_ranges(program)
     stages: list[Stage] = []
     ranges: dict[str, dict[str, Any]] = {}
     for stage in program.stages:
         graph, ranges[stage.name] = Legalizer(stage.graph, measured.get(stage.name, {})).run()
         stages.append(replace(stage, graph=graph))
-    return replace(program, stages=tuple(stages)), ranges
+    return replace(program, stages=tuple(stages), meta={**program.meta, "ranges": ranges})
 
 
 def _unknown(plan: Plan) -> list[str]:

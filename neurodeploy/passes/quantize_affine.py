@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from neurodeploy.ir.graph import Graph, Value
 from neurodeploy.ir.types import Quant
+from neurodeploy.passes.quantize_rounding import FEW_BITS, compensated, part_of
 from neurodeploy.passes.quantize_values import I32_MAX, Const, Emitter, Fixed
 
 #: A bias may take this much of the accumulator; the row's scale grows where it would take more.
@@ -80,61 +83,128 @@ def is_product(value: Value, graph: Graph, constants: set[str]) -> bool:
 
 
 def accumulate(
-    e: Emitter, terms: list[tuple[str, np.ndarray, Fixed]], bias: np.ndarray, bits: int, want: float, name: str
+    e: Emitter,
+    terms: list[tuple[str, np.ndarray, Fixed]],
+    bias: np.ndarray,
+    bits: Sequence[int],
+    want: float,
+    name: str,
+    moment: np.ndarray | None = None,
 ) -> Fixed:
     """``sum W x + bias`` as one ``affine`` with an int32 accumulator, or a sum of several where one could overflow.
 
-    terms: name of the weight, W[m, k] and x. The row's scale is ``a = max_p max|W_row| s_x / (2^(bits-1) - 1)``.
+    terms: name of the weight, W[m, k] and x. The row's scale is ``a = max_p max|W_row| s_x / (2^(bits_p-1) - 1)``;
+    weights of more than 8 bits take as many as the accumulator is proved to hold. Weights that are stored in 4, 8 and
+    16 bits have accumulators of their own. ``moment``: ``E[v v^T]`` of the vectors and a 1, for weights of few bits.
     """
-    top = 2 ** (bits - 1) - 1
-    terms = _balanced(e, terms)
-    steps = [np.abs(w).max(axis=1) * float(x.scale) / top for _, w, x in terms]
+    stored = [storage_bits(b) for b in bits]
+    if len(set(stored)) > 1:
+        return _apart(e, terms, bias, bits, want, name, moment)
+    tops = [2 ** (b - 1) - 1 for b in bits]
+    terms = _balanced(e, terms, bits)
+    steps = [np.abs(w).max(axis=1) * float(x.scale) / top for (_, w, x), top in zip(terms, tops, strict=True)]
     a = np.max(steps, axis=0)
-    a = np.maximum(a, np.abs(bias) / _BIAS_MAX)
-    floor = a[a > 0].min() if (a > 0).any() else float(terms[0][2].scale) / top
+    least = np.abs(bias) / _BIAS_MAX
+    a = np.maximum(a, least)
+    floor = a[a > 0].min() if (a > 0).any() else float(terms[0][2].scale) / min(tops)
     a = np.where(a > 0, a, floor)
-    whole = [np.clip(np.rint(w * (float(x.scale) / a)[:, None]), -top, top).astype(np.int64) for _, w, x in terms]
+    if stored[0] == 16:
+        fitting = np.maximum(a, _finest(terms, bias))
+        if np.any(fitting > a * min(tops) / 127):
+            return _split(e, terms, bias, bits, want, name)
+        a = fitting
+    if moment is not None and max(bits) <= FEW_BITS:
+        a, whole, bias = _compensated(terms, tops, a, bias, moment, least)
+    else:
+        whole = [
+            np.clip(np.rint(w * (float(x.scale) / a)[:, None]), -top, top).astype(np.int64)
+            for (_, w, x), top in zip(terms, tops, strict=True)
+        ]
     offset = np.rint(bias / a).astype(np.int64)
     reach = sum(np.abs(w).sum(axis=1) * x.size for w, (_, _, x) in zip(whole, terms, strict=True)) + np.abs(offset)
     if int(np.max(reach)) <= I32_MAX:
-        return _affine(e, terms, whole, offset, a, want, name)
+        return _affine(e, terms, whole, offset, a, want, name, "i16" if stored[0] == 16 else "i8")
     return _split(e, terms, bias, bits, want, name)
 
 
-def spare_bits(terms: list[tuple[str, np.ndarray, Fixed]]) -> list[int]:
+def storage_bits(bits: int) -> int:
+    """The bits that a weight takes in flash: 4 (two a byte), 8 or 16."""
+    return 4 if bits <= 4 else 8 if bits <= 8 else 16
+
+
+def _finest(terms: list[tuple[str, np.ndarray, Fixed]], bias: np.ndarray) -> np.ndarray:
+    """The least scale of each row at which 16-bit weights surely fit the accumulator, each rounded half a step up."""
+    room = I32_MAX - 1 - sum((w.shape[1] * x.size + 1) // 2 for _, w, x in terms)
+    if room <= 0:
+        return np.full(len(bias), np.inf)
+    return (sum(np.abs(w).sum(axis=1) * float(x.scale) * x.size for _, w, x in terms) + np.abs(bias)) / room
+
+
+def _compensated(
+    terms: list, tops: list[int], a: np.ndarray, bias: np.ndarray, moment: np.ndarray, least: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+    """Scales, whole weights and bias with the least mean square error of the accumulated products."""
+    columns = [w.shape[1] for _, w, _ in terms]
+    scales = np.repeat([float(x.scale) for _, _, x in terms], columns)
+    every = np.concatenate([w for _, w, _ in terms], axis=1)
+    whole, share, bias = compensated(
+        every, a[:, None] / scales, np.repeat(tops, columns), bias, moment, np.minimum(least / a, 1.0)
+    )
+    return a * share, np.split(whole, np.cumsum(columns)[:-1], axis=1), bias
+
+
+def spare_bits(terms: list[tuple[str, np.ndarray, Fixed]], bits: Sequence[int]) -> list[int]:
     """Bits of every product's vector that its weights could make better use of.
 
     Products share one accumulator scale a row, so weights whose product is small against another's would be left with
     few levels. A vector has 16 bits, a weight 8: up to 6 bits of the vector are given for as many of the weights.
+    Weights of 16 bits have levels enough; those that are stored apart don't compete.
     """
-    if len(terms) == 1:
-        return [0]
-    steps = np.stack([np.abs(w).max(axis=1) * float(x.scale) for _, w, x in terms])
+    stored = [storage_bits(b) for b in bits]
+    if len(set(stored)) > 1:
+        spare = [0] * len(terms)
+        for width in set(stored):
+            chosen = [i for i, s in enumerate(stored) if s == width]
+            for i, own in zip(chosen, spare_bits([terms[i] for i in chosen], [bits[i] for i in chosen]), strict=True):
+                spare[i] = own
+        return spare
+    if len(terms) == 1 or max(bits) > 8:
+        return [0] * len(terms)
+    tops = [2 ** (b - 1) - 1 for b in bits]
+    steps = np.stack([np.abs(w).max(axis=1) * float(x.scale) / top for (_, w, x), top in zip(terms, tops, strict=True)])
     largest = steps.max(axis=0)
-    bits = []
+    found = []
     for (_, _, x), own in zip(terms, steps, strict=True):
         used = (own > 0) & (largest > 0)
         gain = float(np.median(np.log2(largest[used] / own[used]))) if used.any() else 0.0
-        bits.append(min(round(gain), _SPARE_BITS) if x.dtype == "i16" else 0)
-    return bits
+        found.append(min(round(gain), _SPARE_BITS) if x.dtype == "i16" else 0)
+    return found
 
 
-def _balanced(e: Emitter, terms: list[tuple[str, np.ndarray, Fixed]]) -> list[tuple[str, np.ndarray, Fixed]]:
+def _balanced(
+    e: Emitter, terms: list[tuple[str, np.ndarray, Fixed]], bits: Sequence[int]
+) -> list[tuple[str, np.ndarray, Fixed]]:
     """The terms with vectors coarsened by powers of two so that the products' weights use their bits alike."""
     return [
-        (stem, w, e.rescale(x, float(x.scale) * 2**bits, "i16") if bits >= 1 else x)
-        for (stem, w, x), bits in zip(terms, spare_bits(terms), strict=True)
+        (stem, w, e.rescale(x, float(x.scale) * 2**spare, "i16") if spare >= 1 else x)
+        for (stem, w, x), spare in zip(terms, spare_bits(terms, bits), strict=True)
     ]
 
 
 def _affine(
-    e: Emitter, terms: list, whole: list[np.ndarray], offset: np.ndarray, a: np.ndarray, want: float, name: str
+    e: Emitter,
+    terms: list,
+    whole: list[np.ndarray],
+    offset: np.ndarray,
+    a: np.ndarray,
+    want: float,
+    name: str,
+    dtype: str,
 ) -> Fixed:
     args = []
     low, high = offset.copy(), offset.copy()
     for (stem, _, x), w in zip(terms, whole, strict=True):
-        data = w.astype(np.int8)
-        args += [e.weights(data, stem, Quant(tuple((a / float(x.scale)).tolist()), 0, 0)), x.sym]
+        args += [e.weights(w, dtype, stem, Quant(tuple((a / float(x.scale)).tolist()), 0, 0)), x.sym]
         ends = np.stack([w * int(x.lo), w * int(x.hi)])
         low, high = low + ends.min(axis=0).sum(axis=1), high + ends.max(axis=0).sum(axis=1)
     bias = e.integers(offset, "i32", f"{name}.bias")
@@ -142,22 +212,53 @@ def _affine(
     return Fixed(sym, a, low, high, want)
 
 
-def _split(e: Emitter, terms: list, bias: np.ndarray, bits: int, want: float, name: str) -> Fixed:
+def _split(e: Emitter, terms: list, bias: np.ndarray, bits: Sequence[int], want: float, name: str) -> Fixed:
     """The columns in two halves, each accumulated and brought to one scale, then added."""
     halves: list[list] = [[], []]
+    parts = [bits[:1], bits[1:]]
     if len(terms) > 1:
         halves = [terms[:1], terms[1:]]
     else:
         stem, w, x = terms[0]
+        parts = [bits, bits]
         middle = w.shape[1] // 2
         for i, (start, stop) in enumerate(((0, middle), (middle, w.shape[1]))):
             part = e.emit(
                 "slice", (x.sym,), x.scale, x.lo, x.hi, x.want, f"{x.sym.name}.part", axis=0, start=start, stop=stop
             )
             halves[i] = [(f"{stem}.{start}_{stop}", w[:, start:stop], part)]
-    first = accumulate(e, halves[0], bias, bits, want, name)
-    second = accumulate(e, halves[1], np.zeros_like(bias), bits, want, name)
-    one, other = e.align(first, second, want)
+    first = accumulate(e, halves[0], bias, parts[0], want, name)
+    second = accumulate(e, halves[1], np.zeros_like(bias), parts[1], want, name)
+    return _joined(e, first, second, want, name)
+
+
+def _apart(
+    e: Emitter, terms: list, bias: np.ndarray, bits: Sequence[int], want: float, name: str, moment: np.ndarray | None
+) -> Fixed:
+    """An accumulator for every width that weights are stored in; the widest weights have the bias."""
+    total: Fixed | None = None
+    columns = [w.shape[1] for _, w, _ in terms]
+    stored = [storage_bits(b) for b in bits]
+    for width in sorted(set(stored), reverse=True):
+        chosen = [i for i, s in enumerate(stored) if s == width]
+        own = None if moment is None else part_of(moment, columns, chosen)
+        offset = bias if total is None else np.zeros_like(bias)
+        part = accumulate(e, [terms[i] for i in chosen], offset, [bits[i] for i in chosen], want, name, own)
+        total = part if total is None else _joined(e, total, part, want, name)
+    if total is None:
+        raise AssertionError("a sum of products has a product")
+    return total
+
+
+def _joined(e: Emitter, first: Fixed, second: Fixed, want: float, name: str) -> Fixed:
+    """The sum of two accumulators, in 32 bits where both reach a scale well below the result's: parts may be large."""
+    scale = 2.0 ** math.ceil(math.log2(max(first.real + second.real, 1e-30) / 2.0**29))
+    while scale <= want / 4 and not (e.reaches(first, scale) and e.reaches(second, scale)):
+        scale *= 2
+    if scale <= want / 4:
+        one, other = e.rescale(first, scale, "i32"), e.rescale(second, scale, "i32")
+    else:
+        one, other = e.align(first, second, want)
     lo, hi = one.lo + other.lo, one.hi + other.hi
     return e.emit("add", (one.sym, other.sym), one.scale, lo, hi, want, f"{name}.sum")
 

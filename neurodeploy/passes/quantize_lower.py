@@ -16,15 +16,24 @@ from neurodeploy.ir.types import TensorType, int_range
 from neurodeploy.passes.quantize_affine import Sum, accumulate, find_sums, product_terms, spare_bits
 from neurodeploy.passes.quantize_plan import Plan
 from neurodeploy.passes.quantize_values import Const, Emitter, Fixed, Plain
+from neurodeploy.passes.quantize_widths import Widths
 
 Lowered = Fixed | Const | Plain
 
 
 class Lowering:
-    """Lowers one legal float graph. ``ranges``: stage -> value -> [lo, hi]."""
+    """Lowers one legal float graph. ``ranges``: stage -> value -> [lo, hi]; ``moments``: of the sums of products."""
 
-    def __init__(self, stage: Stage, plan: Plan, weight_bits: int, ranges: Mapping[str, Mapping[str, Any]]) -> None:
-        self.stage, self.graph, self.plan, self.weight_bits = stage, stage.graph, plan, weight_bits
+    def __init__(
+        self,
+        stage: Stage,
+        plan: Plan,
+        widths: Widths,
+        ranges: Mapping[str, Mapping[str, Any]],
+        moments: Mapping[tuple[str, str], np.ndarray] | None = None,
+    ) -> None:
+        self.stage, self.graph, self.plan, self.widths = stage, stage.graph, plan, widths
+        self._moments = moments or {}
         self._ranges = ranges.get(stage.name, {})
         self.b = Builder()
         self.e = Emitter(self.b)
@@ -171,7 +180,7 @@ class Lowering:
     def operand(self, name: str) -> Fixed:
         """A value as the right side of a product with weights: 16 bits, or 8 if activations are to be."""
         x = self.e.narrow(self.fixed(name))
-        if self.plan.activation_dtype == "i8" and x.dtype == "i16":
+        if x.dtype == "i16" and self.plan.operand_dtype(self.stage.name, name) == "i8":
             x = self.e.rescale(x, (self.plan.top(self.stage.name, name) or 1.0) / 127, "i8")
         return x
 
@@ -192,11 +201,13 @@ class Lowering:
         from neurodeploy.passes.quantize_ops import add
 
         want = self.want(value)
-        terms = [(name, w, self.operand(x)) for name, w, x in product_terms(found, self.consts)]
-        for (_, _, name), bits in zip(product_terms(found, self.consts), spare_bits(terms), strict=True):
+        products = product_terms(found, self.consts)
+        terms = [(name, w, self.operand(x)) for name, w, x in products]
+        bits = [self.widths.bits(self.stage.name, stem) for stem, _, _ in products]
+        for (_, _, name), spare in zip(products, spare_bits(terms, bits), strict=True):
             if name in self.graph.inputs or name in {s.name for s in self.graph.states}:
                 key = (self.stage.name, name)
-                self.wishes[key] = max(bits, self.wishes.get(key, 0))
+                self.wishes[key] = max(spare, self.wishes.get(key, 0))
         rows = terms[0][1].shape[0]
         bias = np.zeros(rows)
         for sign, name in found.constants:
@@ -204,9 +215,13 @@ class Lowering:
         if bias.shape != (rows,):
             raise UnsupportedError("adds a constant of another rank to a vector.", place=self.place(value))
         partial = want if not found.others else self._partial_want(value, found)
-        acc = accumulate(self.e, terms, bias, self.weight_bits, partial, value.name)
+        moment = self._moments.get((self.stage.name, value.name))
+        acc = accumulate(self.e, terms, bias, bits, partial, value.name, moment)
         if value.name in self.plan.gates[self.stage.name] and not found.others and self._only_moved(value):
-            return self.e.rescale(acc, self.plan.gates[self.stage.name][value.name], "i16", value.name)
+            scale = self.plan.gates[self.stage.name][value.name]
+            if isinstance(scale, np.ndarray) and not acc.rows:  # a sum of several accumulators
+                acc = acc.times(np.ones(len(scale)))
+            return self.e.rescale(acc, scale, "i16", value.name)
         for sign, name in found.others:
             acc = add(self, acc, self.env[name], sign, want, value.name)
         return acc

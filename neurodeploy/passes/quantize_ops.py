@@ -253,12 +253,13 @@ def _concat(z: Lowering, value: Value) -> Fixed:
 
 
 def _gather(z: Lowering, value: Value) -> Fixed:
-    """``gather`` and ``row``: an element of a table. A constant table is kept in 8 bits."""
+    """``gather`` and ``row``: an element of a table. A constant table is kept in 8 bits, or as many as it is given."""
     table = z.env[value.args[0]]
     index = z.plain(value.args[1])
     if isinstance(table, Const):
-        scale = (table.top or 1.0) / 127
-        data = z.e.constant(table, scale, "i8", value.args[0], z.want(value))
+        bits = z.widths.table_bits(z.stage.name, value.args[0])
+        scale = (table.top or 1.0) / (2 ** (bits - 1) - 1)
+        data = z.e.constant(table, scale, "i8" if bits <= 8 else "i16", value.args[0], z.want(value))
     else:
         data = z.e.single(z.fixed(value.args[0]))
     lo, hi = int(np.min(data.lo)), int(np.max(data.hi))

@@ -57,6 +57,7 @@ class _Class:
     known: bool = False
     state: bool = False
     fed: bool = False
+    dtype: str | None = None
     coarser: int = 0  # bits given up
 
 
@@ -68,7 +69,12 @@ class Plan:
     """
 
     def __init__(
-        self, program: Program, state_dtype: str, activation_dtype: str, measured: Mapping[str, Mapping]
+        self,
+        program: Program,
+        state_dtype: str,
+        activation_dtype: str,
+        measured: Mapping[str, Mapping],
+        kept: Mapping[Key, str] | None = None,
     ) -> None:
         self.program, self.state_dtype, self.activation_dtype = program, state_dtype, activation_dtype
         self._parent: dict[Key, Key] = {}
@@ -85,6 +91,7 @@ class Plan:
                 found = self._class((stage.name, name))
                 found.top, found.known = max(found.top, abs(low), abs(high)), True
         self.gates = {stage.name: _gate_inputs(stage.graph) for stage in program.stages}
+        self._give_dtypes(kept or {})
 
     # -- classes ------------------------------------------------------------------------------------------------------
 
@@ -129,6 +136,18 @@ class Plan:
             if value.op in ("put", "shift") and value.tensor.dtype == "f32":
                 self._tie((stage.name, value.name), (stage.name, value.args[0]))
 
+    def _give_dtypes(self, kept: Mapping[Key, str]) -> None:
+        """dtypes of tensors by name; those that share a type must agree."""
+        for (stage, name), dtype in kept.items():
+            found = self._class((stage, name))
+            if found.dtype not in (None, dtype):
+                raise UsageError(
+                    f"gets {dtype}, but shares its type with a tensor that gets {found.dtype}.",
+                    place=f"'{f'{stage}.' if stage else ''}{name}'",
+                    hint="Name both alike.",
+                )
+            found.dtype = dtype
+
     def _source(self, ref: Ref) -> Key:
         if ref.stage is None:
             return (None, ref.name)
@@ -162,11 +181,15 @@ class Plan:
         if type_.dtype != "f32":
             return type_
         found = self._class((stage, name))
-        dtype = self.state_dtype if found.state else self.activation_dtype
+        dtype = found.dtype or (self.state_dtype if found.state else self.activation_dtype)
         made = stored_type(type_.shape, dtype, self.top(stage, name), exact=found.fed)
         if not found.coarser or made.quant is None:
             return made
         return made.with_(quant=Quant(float(made.quant.array) * 2**found.coarser))
+
+    def operand_dtype(self, stage: str, name: str) -> str:
+        """The dtype of a value as the right side of a product with weights."""
+        return self._class((stage, name)).dtype or self.activation_dtype
 
     def scale(self, stage: str, name: str) -> float:
         """The scale at which a value is narrowed to i16 wherever it must be."""
@@ -184,7 +207,7 @@ class Plan:
         changed = False
         for key, bits in wishes.items():
             found = self._class(key)
-            stored = self.state_dtype if found.state else self.activation_dtype
+            stored = found.dtype or (self.state_dtype if found.state else self.activation_dtype)
             if not 1 <= bits <= _GIVEN_UP or stored != "i16" or bits <= found.coarser:
                 continue
             scale = i16_scale(found.top, exact=found.fed) * 2**bits

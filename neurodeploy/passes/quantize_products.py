@@ -30,8 +30,9 @@ def _fitted(z: Lowering, factors: list[Fixed], count: int) -> list[Fixed]:
 
 def _weight(z: Lowering, name: str, const: Const) -> Fixed:
     """A constant factor in the weights' bits with one scale."""
-    scale = (const.top or 1.0) / (2 ** (z.weight_bits - 1) - 1)
-    return z.e.constant(const, scale, "i8", name, scale)
+    bits = z.widths.bits(z.stage.name, name)
+    scale = (const.top or 1.0) / (2 ** (bits - 1) - 1)
+    return z.e.constant(const, scale, "i8" if bits <= 8 else "i16", name, scale)
 
 
 def _product(z: Lowering, value: Value, count: int, attrs: Mapping[str, Any]) -> Fixed:

@@ -344,10 +344,12 @@ class Emitter:
             return self.rescale(a, scale, "i32"), self.rescale(b, scale, "i32")
         return self.align(self.narrow(a), self.narrow(b), goal)
 
-    def weights(self, data: np.ndarray, stem: str, quant: Quant) -> Sym:
-        """int8 weights with their scales, kept once."""
-        key = ("weights", data.shape, data.tobytes(), quant)
+    def weights(self, whole: np.ndarray, dtype: str, stem: str, quant: Quant) -> Sym:
+        """Whole weights with their scales, kept once."""
+        type_ = TensorType(whole.shape, dtype, quant)
+        data = np.array(whole, type_.numpy, order="C")
+        key = ("weights", dtype, data.shape, data.tobytes(), quant)
         if key not in self._made:
-            sym = self.b.param(stem, Param(TensorType(data.shape, "i8", quant), np.array(data, order="C")))
+            sym = self.b.param(stem, Param(type_, data))
             self._made[key] = Fixed(sym, 1.0, 0, 0, 1.0)
         return self._made[key].sym

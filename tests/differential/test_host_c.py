@@ -9,7 +9,7 @@ import pytest
 
 from neurodeploy import hardware, passes
 from neurodeploy.backends import backend, c_build, c_emit, runner
-from neurodeploy.backends.c_layouts import PAIRS, PLAIN
+from neurodeploy.backends.c_layouts import LAYOUTS, PAIRS, PLAIN
 from neurodeploy.data import Data
 from neurodeploy.errors import NumericsError, UnsupportedError
 from neurodeploy.ir import interpret
@@ -25,7 +25,10 @@ from tests.host_c import build
 from tests.step_graphs import random_inputs, random_program
 
 BATCHES = [
-    (start, layout) for start in range(0, 240, 60) for layout in (PLAIN, PAIRS) if (start // 60 + len(layout.name)) % 2
+    (start, layout)
+    for start in range(0, 240, 60)
+    for layout in LAYOUTS.values()
+    if (start // 60 + len(layout.name)) % 2
 ]
 
 

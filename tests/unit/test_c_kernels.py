@@ -9,13 +9,13 @@ import pytest
 
 from neurodeploy import hardware
 from neurodeploy.backends import backend, c_build, runner
-from neurodeploy.backends.c_layouts import PAIRS, PLAIN
+from neurodeploy.backends.c_layouts import LAYOUTS
 from neurodeploy.deploy import emulator
 from neurodeploy.ir import fixed, interpret
 from neurodeploy.ir.build import Builder
 from neurodeploy.ir.graph import Program, ProgramInput, Ref, Stage
 from neurodeploy.ir.types import Quant, TensorType
-from tests.host_c import build
+from tests.host_c import BOARD_OF, build
 
 SHIM = """
 #include "nd_math.h"
@@ -110,9 +110,9 @@ def test_float_functions_at_their_ends():
         np.testing.assert_array_equal(over("v_sigmoid", x[:3]), [1, 0, np.nan])
 
 
-@pytest.mark.parametrize("board", ["host", "mps2-an386"])
+@pytest.mark.parametrize("board", BOARD_OF.values())
 def test_fixed_point_functions_are_the_irs(board):
-    """Plain, and the C form of the DSP kernels'."""
+    """Plain, and the C form of every family's."""
     rng = np.random.default_rng(1)
     a = np.concatenate([rng.integers(-(1 << 31), 1 << 31, 5000), [0, 0, 7, -7, 1, -(1 << 31), (1 << 31) - 1, 5, -5]])
     b = np.concatenate([rng.integers(-300, 300, 5000), [0, 3, 0, 0, 2, 3, 2, -2, 2]])
@@ -202,7 +202,7 @@ def products():
     return [p for p in made if p.stages[0].graph.tensor("x").size < 40 or "int16" not in p.name]
 
 
-@pytest.mark.parametrize("layout", [PLAIN, PAIRS], ids=lambda v: v.name)
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=lambda v: v.name)
 def test_products_of_every_shape_are_exact(layout):
     programs = products()
     built = build(programs, layout).compile()
@@ -216,7 +216,9 @@ def test_products_of_every_shape_are_exact(layout):
 
 
 @pytest.mark.board
-@pytest.mark.parametrize("board", ["mps2-an386", "mps2-an500", "mps2-an505"])
+@pytest.mark.parametrize(
+    "board", ["microbit", "mps2-an385", "mps2-an386", "mps2-an500", "mps2-an505", "mps3-an547", "rv32-virt"]
+)
 def test_the_assembly_is_exact(board):
     """The kernels as the board runs them: shapes that are no multiples of anything, sums and rescaled."""
     if not emulator.available(board):

@@ -1,0 +1,102 @@
+"""What a step takes on every emulated board, pinned: instructions and bytes may not drift by more than 1 %.
+
+``python -m benchmarks.bench --pin`` writes ``pinned_counts.json`` anew, where a change was meant.
+"""
+
+import functools
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.measure import build, measure, opened
+from benchmarks.networks import cell, noise, traced_gru
+from neurodeploy import hardware
+from neurodeploy.backends.c_toolchain import toolchain, toolchains
+from neurodeploy.deploy import emulator
+from neurodeploy.hardware import Board
+
+pytestmark = pytest.mark.board
+PINS = json.loads((Path(__file__).parent / "pinned_counts.json").read_text())
+CASES = [(board, compiler) for board, compilers in PINS.items() for compiler in compilers]
+
+
+@functools.cache
+def step(board, tool, kind, shape=(8, 32), **options):
+    program = traced_gru(*shape, reset_after=kind == "after") if kind in ("after", "before") else cell(kind, *shape)
+    data = noise(program)
+    with opened(board, tool) as on:
+        return measure(build(program, board, tool, data, **dict(options)), tool, data, on).step
+
+
+def needs(board, tool="gcc"):
+    if not emulator.available(hardware.find(board, Board)):
+        pytest.skip(f"no emulator of {board} is installed")
+    if tool not in toolchains(board):
+        pytest.skip(f"{tool} for {board} is not installed")
+
+
+def test_every_resident_board_is_pinned():
+    resident = {n for n in hardware.names("board") if hardware.find(n, Board).resident}
+    assert resident == set(PINS) and all(len(compilers) == 2 for compilers in PINS.values())
+
+
+@pytest.mark.parametrize(("board", "compiler"), CASES)
+def test_counts_are_as_pinned(board, compiler):
+    tool = compiler.split()[0]
+    needs(board, tool)
+    found = toolchain(board, tool).label
+    if found != compiler:
+        pytest.skip(f"{found} is installed; pinned with {compiler}")
+    for kind, pinned in PINS[board][compiler].items():
+        now = step(board, tool, kind)
+        for what, value in pinned.items():
+            drift = getattr(now, what) - value
+            assert abs(drift) <= 0.01 * value, f"{kind}: {what} {value} -> {value + drift}; bench --pin if it was meant"
+
+
+# -- what a Cortex-M4F and M7 must reach, gcc, 8 inputs and 32 units ---------------------------------------------------
+
+LIMITS = {"gru": 5_400, "lstm": 7_000, "elman": 1_700}
+
+
+@pytest.mark.parametrize("board", ["mps2-an386", "mps2-an500"])
+@pytest.mark.parametrize("kind", LIMITS)
+def test_the_dsp_cores_reach_their_floor(board, kind):
+    needs(board)
+    now = step(board, "gcc", kind)
+    assert now.instructions <= LIMITS[kind]
+    assert now.code + now.constants <= 2_800
+
+
+@pytest.mark.parametrize("kind", LIMITS)
+def test_odd_shapes_are_within_a_tenth(kind):
+    needs("mps2-an386")
+    assert step("mps2-an386", "gcc", kind, (7, 31)).instructions <= 1.1 * LIMITS[kind]
+
+
+@pytest.mark.parametrize("shape", [(8, 32), (7, 31)])
+@pytest.mark.parametrize("kind", ["after", "before"])
+def test_a_gru_that_nobody_named_is_within_a_tenth(kind, shape):
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    needs("mps2-an386")
+    assert step("mps2-an386", "gcc", kind, shape).instructions <= 1.1 * LIMITS["gru"]
+
+
+def test_a_gru_in_little_ram():
+    needs("mps2-an386")
+    small = step("mps2-an386", "gcc", "gru", ram="small")
+    assert small.ram <= 310 and small.instructions <= 5_500
+
+
+def test_a_gru_without_assembly():
+    needs("mps2-an386", "zig")
+    assert step("mps2-an386", "zig", "gru", asm=False).instructions < 7_000
+
+
+@pytest.mark.parametrize(("board", "most"), [("mps2-an385", 13_000), ("microbit", 23_000)])
+def test_the_small_cores_reach_theirs(board, most):
+    tools = toolchains(board)
+    if not tools or not emulator.available(hardware.find(board, Board)):
+        pytest.skip(f"no compiler or emulator of {board} is installed")
+    assert min(step(board, tool, "gru").instructions for tool in tools) <= most
