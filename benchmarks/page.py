@@ -42,8 +42,8 @@ the dense layer in every step. *RAM in all*: state, scratch, stack, inputs and o
 estimated from counted instructions and Arm's table of costs, for memory without wait states ([how, and what
 that leaves out](cycles.md))."""
 SOURCES = """\
-*counted*: once, on the same emulated board and with the same compiler as ours (arm-none-eabi-gcc 12.2 -O2), not
-again by `make bench`. *published*: as their authors print it."""
+*counted*: once, on the emulated board and with the compiler that count ours (arm-none-eabi-gcc 12.2), not again by
+`make bench`. *published*: as their authors print it."""
 
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1) -> list[str]:

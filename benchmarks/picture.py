@@ -46,7 +46,7 @@ def draw(rows: Sequence[Row], peers: dict[str, Any], path: Path) -> None:
     names = [name if name != OURS else "neurodeploy" for name in COLOURS]
     figure.legend(handles, names, loc="lower center", ncols=len(names), frameon=False)
     figure.suptitle(
-        "One step, 8 inputs, 32 units, Cortex-M4F at -O2: less is better. Logarithmic axes; in brackets, times ours",
+        "One step, 8 inputs, 32 units, Cortex-M4F: less is better. Logarithmic axes; in brackets, times ours",
         fontsize=11,
     )
     figure.tight_layout(rect=(0, 0.07, 1, 0.98))
