@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -163,9 +164,14 @@ def compile(
     described = hardware.find(target) if isinstance(target, str) else target
     if toolchain is not None and described.backend != "c":
         raise UsageError(f"'{described.name}' is not compiled by a C compiler; leave out the toolchain.")
-    if "optimize" in options and described.backend != "c":
-        raise UsageError(f"'{described.name}' has one way to store weights; leave out optimize.")
     engine = find_backend(described.backend)
+    known = inspect.signature(engine.compile).parameters
+    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values())
+    for key in options:
+        if key not in known and not open_ended:
+            raise UsageError(
+                f"the backend '{described.backend}' has no option '{key}'.", place=described.name, hint="Leave it out."
+            )
     kind = numerics_of(described.backend, numerics)
     data = calibration_of(calibration, lengths, labels, source)
     say = progress or (lambda _: None)

@@ -151,7 +151,17 @@ def _distinct(names: Iterable[str], spelled: Callable[[str], str], place: str) -
 
 def _lowered(stage: Stage, layout: Layout, small: bool) -> Graph:
     graph = lower(stage.graph, layout)
-    return split_rows(push_slices(graph)) if small else graph
+    if not small:
+        return graph
+    apart = split_rows(push_slices(graph))
+    return min((graph, apart), key=lambda g: _planned(g, layout, small).scratch_bytes)
+
+
+def _planned(graph: Graph, layout: Layout, small: bool) -> Plan:
+    """The plan of a step; where memory is to be small, the smaller of two: with loops whole, and cut."""
+    fused = fuse(graph, lambda value: contiguous_args(value, layout.align))
+    plans = [plan(work, workspace, small=small) for work in ([fused, cut(fused)] if small else [fused])]
+    return min(plans, key=lambda made: made.scratch_bytes)
 
 
 def _stage(
@@ -163,8 +173,7 @@ def _stage(
     storage: Mapping[str, Stored],
     small: bool,
 ) -> tuple[StageCode, set[str]]:
-    fused = fuse(graph, lambda value: contiguous_args(value, layout.align))
-    planned = plan(cut(fused) if small else fused, workspace, small=small)
+    planned = _planned(graph, layout, small)
     structs = {
         "state": Struct.of({s.name: s.type for s in stage.graph.states}, _room(planned.fused.graph)),
         "in": Struct.of(stage.graph.inputs),

@@ -64,6 +64,21 @@ def test_compile_imports_no_heavy_framework(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
+def test_little_ram_and_options_that_a_backend_has_not(call: Call, tmp_path: Path) -> None:
+    def compiled(target: str, *more: str) -> tuple[int, str, str]:
+        return call("compile", MODEL, "-t", target, "-d", TRAIN, "--samples", "20", *more, "-o", tmp_path / "b")
+
+    assert compiled("mps2-an386", "--ram", "small", "--no-costs")[0] == 0
+    assert "static ND_NOINLINE void vowels_gru_loop" in (tmp_path / "b" / "vowels_gru.c").read_text()
+    for target, more, said in (
+        ("mps2-an386", ("--ram", "tiny"), "ram is 'tiny'; needed: fast or small."),
+        ("brian2-lsm", ("--ram", "small"), "has no option 'ram'."),
+        ("ideal-128", ("--optimize", "size"), "the backend 'crossbar' has no option 'optimize'."),
+    ):
+        status, _, err = compiled(target, *more)
+        assert status == 2 and said in err, (target, err)
+
+
 def test_version(call: Call) -> None:
     assert call("--version")[1].startswith("neurodeploy ")
 
@@ -230,7 +245,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], str]]:
         "numerics": (["compile", MODEL, *host, "--numerics", "natve", "-d", TRAIN], "native"),
         "toolchain": (["compile", MODEL, *host, "--toolchain", "icc", "-d", TRAIN], "icc"),
         "optimize": (["compile", MODEL, *host, "--optimize", "sped", "-d", TRAIN], "Did you mean 'speed'"),
-        "optimize elsewhere": (["compile", MODEL, "-t", "tflm", *out, "--optimize", "size", "-d", TRAIN], "one way"),
+        "optimize elsewhere": (["compile", MODEL, "-t", "tflm", *out, "--optimize", "size", "-d", TRAIN], "no option"),
         "method": (["compile", MODEL, *host, "--method", "minmx", "-d", TRAIN], "minmax"),
         "no build": (["run", folder, "--data", TEST], "manifest.json"),
         "pass": (["opt", MODEL, "--passes", "simplfy"], "Did you mean 'simplify'"),
