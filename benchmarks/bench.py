@@ -140,16 +140,21 @@ def product_rows() -> list[Product]:
     return rows
 
 
-def pin(rows: list[Row]) -> dict[str, Any]:
-    """What the test holds: board -> compiler -> cell -> what it takes."""
-    found: dict[str, Any] = {}
+def pin(rows: list[Row], before: dict[str, Any]) -> dict[str, Any]:
+    """What the test holds: board -> compiler -> cell -> what it takes.
+
+    Of ``before`` stays what could not be counted here: boards without an emulator, compilers that aren't installed.
+    """
+    found = {board: dict(compilers) for board, compilers in before.items()}
     for row in rows:
         if row.variant or row.shape != SHAPE or row.network not in GATES:
             continue
         step = asdict(row.step)
-        place = found.setdefault(step.pop("board"), {}).setdefault(step.pop("compiler"), {})
-        place[row.network] = step
-    return found
+        place, compiler = found.setdefault(step.pop("board"), {}), step.pop("compiler")
+        for older in [label for label in place if label.split()[0] == compiler.split()[0] and label != compiler]:
+            del place[older]
+        place[compiler] = {**place.get(compiler, {}), row.network: step}
+    return {board: dict(sorted(found[board].items())) for board in sorted(found)}
 
 
 def versions() -> list[str]:
@@ -169,7 +174,7 @@ def main() -> None:
     given = parser.parse_args()
     rows = steps(given.pin)
     if given.pin:
-        PINS.write_text(json.dumps(pin(rows), indent=1) + "\n")
+        PINS.write_text(json.dumps(pin(rows, json.loads(PINS.read_text())), indent=1) + "\n")
         out.print(f"wrote {PINS.relative_to(ROOT)}")
         return
     from benchmarks import page, picture

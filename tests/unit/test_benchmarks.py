@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import page, picture
-from benchmarks.bench import NO_ASM, ODD, REFERENCE, SHAPE, TRACED, Product, Row
+from benchmarks.bench import NO_ASM, ODD, REFERENCE, SHAPE, TRACED, Product, Row, pin
 from benchmarks.measure import Step
 from benchmarks.networks import GATES
 
@@ -67,3 +67,13 @@ def test_the_picture_is_drawn(tmp_path):
     picture.draw(rows(), PEERS, tmp_path / "bench.png")
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
     assert {p["engine"] for p in PEERS["step"]} < set(picture.COLOURS)
+
+
+def test_pinning_keeps_what_was_not_counted_here():
+    old = {"elsewhere": {"gcc 1": {"gru": {}}}, "another": {"clang 9": {"gru": {}}, "gcc 0": {"gru": {}}}}
+    made = pin(rows(), old)
+    assert list(made) == ["another", "elsewhere", REFERENCE] and made["elsewhere"] == old["elsewhere"]
+    assert list(made["another"]) == ["clang 9", "gcc 1", "zig 2"]  # gcc 1 in place of gcc 0
+    assert set(made[REFERENCE]["gcc 1"]) == set(GATES)
+    assert made[REFERENCE]["gcc 1"]["elman"] == {"instructions": 1_008, "code": 1_500, "constants": 1_000, "weights": 5_000,
+                                                 "state": 80, "ports": 60, "stack": 300}  # fmt: skip
