@@ -14,27 +14,34 @@ import argparse
 import json
 import platform
 import tomllib
-from argparse import Namespace
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import kernels
-from benchmarks.measure import Step, boards, build, measure, opened, pairs
+from benchmarks import kernels, products
+from benchmarks.measure import Step, boards, build, measure, opened, pairs, with_switch
 from benchmarks.networks import GATES, cell, edgemark, noise, traced_gru
 from neurodeploy import fit, hardware
+from neurodeploy.backends.c_layouts import PLAIN
+from neurodeploy.backends.c_toolchain import toolchain
 from neurodeploy.cli.output import out
 from neurodeploy.deploy import emulator
+from neurodeploy.errors import TargetError
 from neurodeploy.hardware import Board
 from neurodeploy.ir.graph import Program
+from neurodeploy.version import release
 
 ROOT = Path(__file__).parent.parent
 PINS = ROOT / "tests" / "hardware" / "pinned_counts.json"
 PAGE = ROOT / "docs" / "benchmarks.md"
 REFERENCE = "mps2-an386"
 SHAPE, ODD = (8, 32), (7, 31)
-MATVEC_ROWS = (32, 64, 96, 31)
+TRACED = ("GRU traced, reset after", "GRU traced, reset before")
+NO_ASM = "without assembly"
+VARIANTS: dict[str, dict[str, Any]] = {"": {}, "ram=small": {"ram": "small"}, NO_ASM: {"asm": False}}
+PRODUCT_ROWS = (32, 96)
 
 
 @dataclass(frozen=True)
@@ -47,31 +54,36 @@ class Row:
     step: Step
 
 
-def networks(shape: tuple[int, int], traced: bool) -> Iterator[tuple[str, Program]]:
-    """The cells of a shape by name; with PyTorch also those that nobody named."""
+def networks(shape: tuple[int, int]) -> Iterator[tuple[str, Program]]:
+    """The cells of a shape by name, and those that nobody named."""
     for kind in GATES:
         yield kind, cell(kind, *shape)
-    if traced:
-        yield "traced GRU, reset after", traced_gru(*shape, reset_after=True)
-        yield "traced GRU, reset before", traced_gru(*shape, reset_after=False)
+    yield TRACED[0], traced_gru(*shape, reset_after=True)
+    yield TRACED[1], traced_gru(*shape, reset_after=False)
 
 
-def steps() -> list[Row]:
-    """Every cell on every board and compiler; on the Cortex-M4 and M7 also the other shape, variants, traced cells."""
+def steps(only_pins: bool = False) -> list[Row]:
+    """Every cell and shape on every board and compiler; for the named ones also with little RAM and without assembly.
+
+    ``only_pins``: what :func:`pin` takes, and nothing else.
+    """
     rows = []
-    for name, tool in pairs(boards()):
+    made = {s: list(networks(s)) for s in (SHAPE, ODD)} if not only_pins else {}
+    wanted = made or {SHAPE: [(kind, cell(kind, *SHAPE)) for kind in GATES]}
+    cases = pairs(boards())
+    for number, (name, tool) in enumerate(cases, 1):
+        out.print(f"board {number} of {len(cases)}: {name}, {tool}")
         with opened(name, tool) as on:
-            detailed = hardware.find(name, Board).core.cpu in ("cortex-m4", "cortex-m7") and name.startswith("mps2")
-            for shape in (SHAPE, ODD) if detailed else (SHAPE,):
-                for network, program in networks(shape, detailed):
+            for shape, found in wanted.items():
+                for network, program in found:
                     data = noise(program)
-                    out.print(f"{name}, {tool}: {network} {shape[0]} x {shape[1]}")
-                    variants: list[tuple[str, dict[str, Any]]] = [("", {})]
-                    if detailed and network in GATES:
-                        variants += [("ram=small", {"ram": "small"}), ("without assembly", {"asm": False})]
-                    for variant, options in variants:
-                        made = measure(build(program, name, tool, data, **options), tool, data, on)
-                        rows.append(Row(network, shape, variant, made.step))
+                    for variant, options in VARIANTS.items():
+                        if variant and (only_pins or shape != SHAPE or network not in GATES):
+                            continue
+                        artifact = build(program, name, tool, data, **options)
+                        if variant == NO_ASM and not with_switch(artifact):
+                            continue  # this family's kernels are C already
+                        rows.append(Row(network, shape, variant, measure(artifact, tool, data, on).step))
     return rows
 
 
@@ -91,52 +103,84 @@ def edgemark_rows() -> list[tuple[str, Step, tuple[float, float] | None]]:
     return rows
 
 
-def matvec_rows() -> list[tuple[str, str, int, dict[int, float]]]:
-    """Core, compiler, rows, columns -> instructions a MAC of a product with int8 weights, rescaled to int16."""
-    rows = []
-    for name in ("microbit", "mps2-an385", "mps2-an386"):
-        board = hardware.find(name, Board)
+@dataclass(frozen=True)
+class Product:
+    """Instructions a multiply-accumulate by columns: of a kernel ``alone`` with its call, or of a whole ``step``."""
+
+    core: str
+    compiler: str
+    what: str
+    rows: int
+    costs: dict[int, float]
+
+
+def product_rows() -> list[Product]:
+    """Products on one board of every core, as steps; where unicorn has the core also of the kernel alone."""
+    roomy = sorted((hardware.find(name, Board) for name in boards()), key=lambda board: board.flash_bytes or 0)
+    rows, cores = [], {board.core.cpu: board.name for board in roomy}
+    shapes = [(r, c) for r in PRODUCT_ROWS for c in products.COLUMNS]
+    for cpu, name in sorted(cores.items()):
         for _, tool in pairs([name]):
-            out.print(f"products, {name}, {tool}")
-            found = kernels.counts(board, tool, Namespace(to="i16", weights="i8", no_asm=False))
-            for family, count in dict.fromkeys((k[0], k[1]) for k in found):
-                if family != "plain" and count in MATVEC_ROWS:
-                    by_columns = {c: v for (f, r, c), v in found.items() if (f, r) == (family, count)}
-                    rows.append((board.core.cpu, tool, count, by_columns))
+            out.print(f"products: {name}, {tool}")
+            label = toolchain(name, tool).label
+            try:
+                with opened(name, tool) as on:
+                    parts = [products.costs([s for s in shapes if s[0] == r], name, tool, on) for r in PRODUCT_ROWS]
+            except TargetError as error:
+                out.print(f"left out: {error}", markup=False)
+                continue
+            by_what = {"step": {shape: value for part in parts for shape, value in part.items()}}
+            with suppress(TargetError):  # no such core in unicorn
+                found = kernels.counts(hardware.find(name, Board), tool, shapes)
+                by_what["alone"] = {(r, c): v for (family, r, c), v in found.items() if family != PLAIN.name}
+            for what in sorted(by_what):
+                for r in PRODUCT_ROWS:
+                    costs = {c: value for (count, c), value in by_what[what].items() if count == r}
+                    rows.append(Product(cpu, label, what, r, costs))
     return rows
 
 
-def pin(rows: list[Row]) -> dict[str, Any]:
-    """What the test holds: board -> compiler -> cell -> what it takes."""
-    found: dict[str, Any] = {}
+def pin(rows: list[Row], before: dict[str, Any]) -> dict[str, Any]:
+    """What the test holds: board -> compiler -> cell -> what it takes.
+
+    Of ``before`` stays what could not be counted here: boards without an emulator, compilers that aren't installed.
+    """
+    found = {board: dict(compilers) for board, compilers in before.items()}
     for row in rows:
         if row.variant or row.shape != SHAPE or row.network not in GATES:
             continue
         step = asdict(row.step)
-        place = found.setdefault(step.pop("board"), {}).setdefault(step.pop("compiler"), {})
-        place[row.network] = step
-    return found
+        place, compiler = found.setdefault(step.pop("board"), {}), step.pop("compiler")
+        for older in [label for label in place if label.split()[0] == compiler.split()[0] and label != compiler]:
+            del place[older]
+        place[compiler] = {**place.get(compiler, {}), row.network: step}
+    return {board: dict(sorted(found[board].items())) for board in sorted(found)}
 
 
-def versions() -> str:
-    """What a count rests on."""
-    board = hardware.find(REFERENCE, Board)
-    return ", ".join(emulator.label(name, board) for name in emulator.available(board))
+def versions() -> list[str]:
+    """What counts rest on: emulators and compilers, each with its version."""
+    found: dict[str, None] = {}
+    for name, tool in pairs(boards()):
+        board = hardware.find(name, Board)
+        found |= dict.fromkeys(emulator.label(e, board).partition(" shift=")[0] for e in emulator.available(board))
+        compiler = toolchain(board, tool)
+        found[f"{Path(compiler.command[0]).name} {compiler.version} -O2"] = None
+    return [*sorted(found), f"neurodeploy {release()}", f"Python {platform.python_version()}"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pin", action="store_true", help="write the pinned counts only")
     given = parser.parse_args()
-    rows = steps()
+    rows = steps(given.pin)
     if given.pin:
-        PINS.write_text(json.dumps(pin(rows), indent=1) + "\n")
+        PINS.write_text(json.dumps(pin(rows, json.loads(PINS.read_text())), indent=1) + "\n")
         out.print(f"wrote {PINS.relative_to(ROOT)}")
         return
     from benchmarks import page, picture
 
     peers = tomllib.loads((Path(__file__).parent / "peers.toml").read_text())
-    text = page.page(rows, edgemark_rows(), matvec_rows(), peers, versions(), platform.python_version())
+    text = page.page(rows, edgemark_rows(), product_rows(), peers, versions())
     PAGE.write_text(text)
     picture.draw(rows, peers, ROOT / "docs" / "benchmarks.png")
     out.print(text, markup=False)

@@ -240,12 +240,18 @@ def machines(board: Board, tool: str, products: Sequence[Product], flags: Sequen
     return made
 
 
-def counts(board: Board, tool: str, args: argparse.Namespace) -> dict[tuple[str, int, int], float]:
+def counts(
+    board: Board,
+    tool: str,
+    shapes: Sequence[tuple[int, int]],
+    weights: str = "i8",
+    to: str = "i16",
+    flags: Sequence[str] = (),
+) -> dict[tuple[str, int, int], float]:
     """(family, rows, columns) -> instructions per multiply-accumulate."""
-    shapes = [(rows, columns) for rows in ROWS for columns in COLUMNS]
-    products = [random_product(*shape, args.weights, args.to, i) for i, shape in enumerate(shapes)]
+    products = [random_product(*shape, weights, to, i) for i, shape in enumerate(shapes)]
     found = {}
-    for family, machine in machines(board, tool, products, ["-DND_NO_ASM"] if args.no_asm else []).items():
+    for family, machine in machines(board, tool, products, flags).items():
         for i, (product, (rows, columns)) in enumerate(zip(products, shapes, strict=True)):
             x = np.random.default_rng(i).integers(-32768, 32768, columns).astype(np.int16)
             instructions, y = run(machine, i, product, x)
@@ -263,9 +269,11 @@ def main() -> None:
     args = parser.parse_args()
     boards = {b.core.cpu: b for b in (hardware.find(n, Board) for n in hardware.names("board")) if b.core.isa != "host"}
     chosen = [hardware.find(name, Board) for name in args.target] if args.target else list(boards.values())
+    shapes = [(rows, columns) for rows in ROWS for columns in COLUMNS]
+    flags = ["-DND_NO_ASM"] if args.no_asm else []
     for board in chosen:
         try:
-            made = {tool: counts(board, tool, args) for tool in toolchains(board)}
+            made = {tool: counts(board, tool, shapes, args.weights, args.to, flags) for tool in toolchains(board)}
         except TargetError as error:
             print(error)
             continue

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import kernels, products
 from benchmarks.measure import build, measure, opened
-from benchmarks.networks import cell, noise, traced_gru
+from benchmarks.networks import cell, edgemark, noise, traced_gru
 from neurodeploy import hardware
 from neurodeploy.backends.c_toolchain import toolchain, toolchains
 from neurodeploy.deploy import emulator
@@ -100,3 +101,36 @@ def test_the_small_cores_reach_theirs(board, most):
     if not tools or not emulator.available(hardware.find(board, Board)):
         pytest.skip(f"no compiler or emulator of {board} is installed")
     assert min(step(board, tool, "gru").instructions for tool in tools) <= most
+
+
+@pytest.mark.parametrize(("kind", "flash", "ram"), [("lstm", 33_000, 2_000), ("gru", 27_000, 1_500)])
+def test_edgemarks_models_are_small(kind, flash, ram):
+    """In all: code, constants and weights; state, scratch, stack, inputs and outputs."""
+    needs("mps2-an386")
+    program = edgemark(kind)
+    data = noise(program, samples=1, steps=100)
+    now = measure(build(program, "mps2-an386", "gcc", data), "gcc", data).step
+    assert now.flash <= flash and now.ram_in_all <= ram
+
+
+# -- products, instructions a multiply-accumulate ----------------------------------------------------------------------
+
+ALONE = [("mps2-an386", (96, 40), 1.06), ("mps2-an386", (64, 128), 0.98), ("mps2-an386", (64, 256), 0.98),
+         ("microbit", (64, 128), 3.9)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("board", "shape", "most"), ALONE)
+def test_kernels_reach_their_floor(board, shape, most):
+    """With the call, in unicorn, the better of the compilers."""
+    pytest.importorskip("unicorn")
+    found = [kernels.counts(hardware.find(board, Board), tool, [shape]) for tool in toolchains(board)]
+    if not found:
+        pytest.skip(f"no compiler of {board} is installed")
+    assert min(v for costs in found for (family, *_), v in costs.items() if family != "plain") <= most
+
+
+@pytest.mark.parametrize(("board", "shape", "most"), [("mps3-an547", (96, 40), 0.36), ("mps3-an547", (64, 128), 0.36),
+                                                      ("mps2-an386", (64, 128), 0.98)])  # fmt: skip
+def test_whole_products_on_boards_reach_theirs(board, shape, most):
+    needs(board)
+    assert products.costs([shape], board, "gcc")[shape] <= most
