@@ -425,13 +425,26 @@ class EventEnergy(Sourced):
     mac_joule: Positive | None = None
 
 
+class Neuron(Sourced):
+    """The neuron that a spiking target offers.
+
+    ``reset``: what a spike does to the membrane, ``"subtract"`` the threshold or ``"zero"`` it. ``limits``: whether the
+    membrane can be held between two values. ``max_delay_ticks``: the longest synaptic delay.
+    """
+
+    reset: Literal["subtract", "zero"]
+    limits: bool = False
+    max_delay_ticks: Annotated[int, Field(ge=1)] = 1
+
+
 class Neuromorphic(Target):
     """A spiking simulator. ``method`` says how a network is turned into spikes; ``package`` must be importable."""
 
     kind: Literal["neuromorphic"]
-    backend: Literal["brian2", "snntorch"]
+    backend: Literal["brian2", "snntorch", "nir"]
     package: Text
-    method: Literal["liquid-state-machine", "sigma-delta"]
+    method: Literal["liquid-state-machine", "rate", "sigma-delta"]
+    neuron: Neuron | None = None
     clock: Clock | None = None
     energy: Annotated[tuple[EventEnergy, ...], Field(strict=False)] = ()
 
