@@ -34,9 +34,10 @@ NET_FILE = "net.npz"
 
 @dataclass
 class Run:
-    """How the last run went: ``engine`` in words, ``build_seconds`` (None where nothing was compiled),
-    ``seconds`` in the script, ``warnings``."""
+    """How the last run went: Brian2's ``version``, ``engine`` in words, ``build_seconds`` (None where nothing was
+    compiled), ``seconds`` in the script, ``warnings``."""
 
+    version: str = ""
     engine: str = ""
     build_seconds: float | None = None
     seconds: float = 0.0
@@ -46,13 +47,14 @@ class Run:
 class Brian2:
     """Simulates networks of neurons in Brian2; ``run`` says how.
 
-    ``codegen``: ``"cpp"`` compiles, ``"numpy"`` doesn't, ``"auto"`` compiles where there is a compiler.
+    ``codegen``: ``"cpp"`` compiles, ``"numpy"`` doesn't, ``"auto"`` compiles where there is a compiler. ``script``: a
+    build's own script, where it is not to be generated anew.
     """
 
-    def __init__(self, codegen: str = "auto") -> None:
+    def __init__(self, codegen: str = "auto", script: bytes | None = None) -> None:
         if codegen not in CODEGEN:
             raise UsageError(f"codegen is '{codegen}'; needed {', '.join(CODEGEN)}.")
-        self.codegen = codegen
+        self.codegen, self.script = codegen, script
         self.run = Run()
 
     def __call__(self, net: SpikingNet, x: np.ndarray, active: np.ndarray, *, raster: bool = False) -> Activity:
@@ -67,7 +69,7 @@ class Brian2:
             return Activity(empty, empty.astype(np.int32))
         lengths = active.sum(axis=1)
         longest = int(lengths.max())
-        files = {SCRIPT: net_script(net, NET_FILE).encode(), NET_FILE: net.to_bytes()}
+        files = {SCRIPT: self.script or net_script(net, NET_FILE).encode(), NET_FILE: net.to_bytes()}
         given = {"x": x.astype(np.int32), "lengths": lengths}
         found = self.run_script(files, given, frames_of(net, longest))
         raster_of = None
@@ -86,7 +88,7 @@ class Brian2:
                 place="brian2",
                 hint="Install g++ and make, or use codegen='numpy'.",
             )
-        self.run = Run()
+        self.run = Run(version)
         with tempfile.TemporaryDirectory(prefix="neurodeploy-") as scratch:
             folder = Path(scratch)
             np.savez(folder / "input.npz", **given)  # type: ignore[arg-type]
