@@ -156,7 +156,7 @@ def test_the_wheel_holds_the_data(wheel: Path, folder: str):
 
 def test_the_wheel_holds_the_whole_package(wheel: Path):
     """Templates and all: what is ignored by git would silently stay out of it."""
-    files = [p for p in (ROOT / "neurodeploy").rglob("*") if p.is_file() and p.suffix != ".pyc"]
+    files = [p for p in (ROOT / "neurodeploy").rglob("*") if p.is_file() and "__pycache__" not in p.parts]
     assert [str(p.relative_to(ROOT)) for p in files if not (wheel / p.relative_to(ROOT)).exists()] == []
 
 
