@@ -122,7 +122,7 @@ def warnings(
 ) -> list[str]:
     """What a user must know of the chosen network, with its figure."""
     found, t, code = [], made.tried, made.code
-    if t.loss + t.loss_error > max_loss + 1e-9:
+    if t.surely > max_loss + 1e-9:
         found.append(f"no setting loses surely at most {max_loss:g} on the calibration data; the best loses "
                      f"{t.loss:.2f} with a standard error of {t.loss_error:.2f}")  # fmt: skip
     counts = made.activity.counts[task.active]

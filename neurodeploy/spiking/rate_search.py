@@ -1,8 +1,8 @@
 """The choice of a rate conversion's knobs: settings are tried on the calibration data, the cheapest good one is taken.
 
 A setting's **loss** is, with whole-number labels, the accuracy lost against the float network, in points; else the
-share of the outputs' variance that it gets wrong, in %. The cheapest setting, by spikes a sample, whose loss and one
-standard error of it together are at most ``max_loss`` is taken: of many settings tried, the cheapest that seems good
+share of the outputs' variance that it gets wrong, in %. The cheapest setting, by spikes a sample, whose loss and two
+standard errors of it together are at most ``max_loss`` is taken: of many settings tried, the cheapest that seems good
 enough would often be one that was lucky. Of n samples, b right only in floats and c right only in spikes, the loss is
 ``(b - c) / n`` and its standard error ``sqrt(b + c) / n``. Nothing is random.
 
@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from neurodeploy.errors import DataError
+from neurodeploy import errors
+from neurodeploy.errors import DataError, UsageError
 from neurodeploy.hardware import Neuromorphic
 from neurodeploy.ir.fixed import quantize
 from neurodeploy.spiking import rate_net, tuning
@@ -33,11 +34,15 @@ from neurodeploy.spiking.units import Units
 TICKS = (1, 2, 3, 4, 6, 8, 12, 16)
 SPIKES = (1, 2, 3, 4, 6, 8, 12, 16)
 PIECES = (1, 2)
-MARGINS = (0.1, 0.25, 0.5)
+MARGINS = (0.1, 0.25)
 BETAS = (0.8, 0.9, 0.95)
 READOUTS = ("network", "refit")
 #: Samples that settings are tried on: the first of the data.
 SAMPLES = 512
+#: Settings are tried up to this many times the spikes of the one that is good enough.
+BEYOND = 2.0
+#: Standard errors that are added to a loss.
+SURE = 2.0
 FOLDS = 5
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
@@ -86,6 +91,11 @@ class Tried:
     score: float
     loss: float
     loss_error: float
+
+    @property
+    def surely(self) -> float:
+        """The loss with its standard errors on top."""
+        return self.loss + SURE * self.loss_error
 
     def record(self) -> dict[str, Any]:
         """As JSON."""
@@ -142,7 +152,7 @@ def grid(target: Neuromorphic, sides: Sequence[tuning.Side], fixed: dict[str, An
     choices = {
         "ticks": TICKS, "pieces": PIECES if any(s.levels for s in sides) else (1,),
         "margin": MARGINS if limits else (None,), "beta": (1.0,) if limits else BETAS,
-        "delay": ("matched",), "scaling": ("unit",),
+        "delay": ("early", "matched"), "scaling": ("unit",),
     }  # fmt: skip
     choices = {key: (fixed[key],) if fixed.get(key) is not None else options for key, options in choices.items()}
     made = []
@@ -179,7 +189,7 @@ def run(
 ) -> list[Made]:  # fmt: skip
     """A setting with each readout, tried."""
     net, code, curves = make(units, sides, knobs, target, task, dt_s)
-    activity = simulate(net, quantize(task.x.astype(np.float32), input_type(net)).astype(np.int64), task.active)
+    activity = fastest()(net, quantize(task.x.astype(np.float32), input_type(net)).astype(np.int64), task.active)
     states = decoded(units, code, net, activity.traces)
     power = float((task.states[task.active] ** 2).mean()) or 1.0
     error = float(np.sqrt(((states - task.states)[task.active] ** 2).mean() / power))
@@ -239,23 +249,46 @@ def search(
     units: Units, sides: Sequence[Sequence[tuning.Side]], target: Neuromorphic, task: Task, dt_s: float,
     settings: Sequence[Knobs], readouts: Sequence[str], max_loss: float, progress: Callable[[str], None],
 ) -> tuple[Made, list[Tried]]:  # fmt: skip
-    """The cheapest setting that loses at most ``max_loss``, or the one that loses least; and all that were tried."""
+    """The cheapest setting that surely loses at most ``max_loss``, or the one that loses least; and all that were
+    tried, which ends at :data:`BEYOND` times the cost of the first that is good enough."""
     best: Made | None = None
     tried: list[Tried] = []
 
     def rank(made: Made) -> tuple[bool, float, float, float]:
         t = made.tried
-        good = t.loss + t.loss_error <= max_loss + 1e-9
-        return (not good, t.spikes if good else t.loss + t.loss_error, t.ticks, t.loss)
+        good = t.surely <= max_loss + 1e-9
+        return (not good, t.spikes if good else t.surely, t.ticks, t.loss)
 
-    for knobs in settings:
+    for knobs in sorted(settings, key=lambda k: (cost(k), k.ticks)):
+        if best is not None and not rank(best)[0] and cost(knobs) > BEYOND * cost(best.tried.knobs):
+            break
         found = run(units, sides, knobs, target, task, dt_s, readouts)
         for made in found:
             tried.append(made.tried)
             if best is None or rank(made) < rank(best):
                 best = made
         t = found[0].tried
-        progress(f"{knobs.ticks} ticks, {knobs.spikes:g} spikes, {knobs.pieces} a side: {t.spikes:.0f} spikes, "
-                 f"state error {t.state_error:.3f}, loss {', '.join(f'{m.tried.loss:.2f}' for m in found)}")  # fmt: skip
-    assert best is not None
+        losses = ", ".join(f"{made.tried.loss:.2f}" for made in found)
+        progress(
+            f"{knobs.ticks} ticks, {knobs.spikes:g} spikes, {knobs.pieces} a side, margin {knobs.margin}, delay "
+            f"{knobs.delay}: {t.spikes:.0f} spikes a sample, state error {t.state_error:.3f}, loss {losses}"
+        )
+    if best is None:
+        raise UsageError("these knobs leave no setting to try.", place=target.name)
     return best, tried
+
+
+def cost(knobs: Knobs) -> float:
+    """Most spikes a frame that a unit's neurons fire, to order settings by."""
+    return knobs.spikes * knobs.pieces
+
+
+def fastest() -> Callable[[SpikingNet, np.ndarray, np.ndarray], Activity]:
+    """The compiled simulator where numba is installed, else NumPy's: both give the same bits."""
+    try:
+        errors.require("numba", "spiking", "a search in compiled loops")
+    except errors.MissingExtraError:
+        return simulate
+    from neurodeploy.spiking import reference
+
+    return reference.simulate
