@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from neurodeploy.spiking.brian2_plan import Planner
 
 #: 1 in the first step of a sample, else 0.
-FRESH = "fresh = starts(t, i % lanes)"
+FRESH = "fresh = int(phases(t, i % lanes) > 1)"
 
 
 def write(planner: Planner) -> None:
@@ -216,6 +216,8 @@ class _Writer:
             if value.op == "requantize" and at == 1:
                 factor = ops.factors(self._array(source), value, types[0], self.p.place)
                 args.append(self._number(home, f"{self.p.name(piece)}_factor", factor))
+                if value.tensor.dtype == "i32" and np.abs(factor).max() <= 1:
+                    return f"floor({args[0]} * {args[1]} + 0.5)"  # can't leave 32 bits
             else:
                 args.append(self._operand(home, source, f"{self.p.name(piece)}_{arg}"))
         return ops.RULES[value.op](value, args, types)

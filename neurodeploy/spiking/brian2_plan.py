@@ -22,7 +22,7 @@ from neurodeploy.spiking import brian2_ops as ops
 from neurodeploy.spiking.brian2_names import Names
 from neurodeploy.spiking.brian2_segments import Piece, Segments
 
-DRIVES = ("forward", "reverse", "order")
+DRIVES = ("forward", "reverse")
 
 
 @dataclass
@@ -82,8 +82,7 @@ def plan(stage: Stage, sent: Collection[str], place: str) -> Plan:
     """Plan a stage. Raises :class:`UnsupportedError` naming the drive, op or value that Brian2 can't run."""
     if stage.drive.kind not in DRIVES:
         raise UnsupportedError(
-            f"the drive is '{stage.drive.kind}', which decides after each step whether another follows; the script "
-            "runs whole sequences.",
+            f"the drive is '{stage.drive.kind}'; the script runs whole sequences, forward or reverse.",
             place=place,
             hint="Run it with snnTorch (target snntorch-sigma-delta) or with the runner reference.",
         )
@@ -207,7 +206,7 @@ class Planner:
     def name(self, piece: Piece) -> str:
         """The variable of a piece."""
         pieces = self.segments.of(piece[0])
-        return self.names(str(piece), piece[0] if len(pieces) == 1 else f"{piece[0]}_{pieces.index(piece)}")
+        return self.names(str(piece), piece[0] if len(pieces) == 1 else f"{piece[0]}_p{pieces.index(piece)}")
 
     # -- populations ---------------------------------------------------------------------------------------------------
 
