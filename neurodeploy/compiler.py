@@ -152,7 +152,8 @@ def compile(
     ``quantize``: options of the pass of that name, such as ``{"weight_bits": 4}``. ``max_loss``: choose the width of
     every weight so that this much is lost at most, see :func:`neurodeploy.mixed.search`; the build then holds the front
     of all that was tried. ``minimise``: ``flash``, or ``ram`` by the widths of the states. Further options go to the
-    backend; of C: ``optimize``, how weights are stored (``balanced``, ``speed`` or ``size``), and ``ram`` (``fast``, or
+    backend. Of spiking ones they are the conversion's (``levels``, ``ticks``, ``neurons`` ..., and ``max_loss`` chooses
+    these); of C: ``optimize``, how weights are stored (``balanced``, ``speed`` or ``size``), and ``ram`` (``fast``, or
     ``small`` for less RAM and some more instructions).
     Raises :class:`UsageError` and its kin; writes nothing.
     """
@@ -172,6 +173,8 @@ def compile(
             raise UsageError(
                 f"the backend '{described.backend}' has no option '{key}'.", place=described.name, hint="Leave it out."
             )
+    if max_loss is not None and isinstance(described, hardware.Neuromorphic):
+        options["max_loss"], max_loss = max_loss, None  # the conversion to spikes chooses by it
     kind = numerics_of(described.backend, numerics)
     data = calibration_of(calibration, lengths, labels, source)
     say = progress or (lambda _: None)

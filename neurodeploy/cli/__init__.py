@@ -107,9 +107,16 @@ def compile(
     quantize: Annotated[
         str | None, typer.Option(help="Options of the quantizer, like 'weight_bits=4' or 'weights={\"U\": 4}'.")
     ] = None,
+    spikes: Annotated[
+        str | None,
+        typer.Option(help="Options of the conversion to spikes, like 'levels=8' or 'neurons=200,excitatory=0.8'."),
+    ] = None,
     max_loss: Annotated[
         float | None,
-        typer.Option(help="Choose each weight's bits: lose at most so many points of accuracy (or % of the range)."),
+        typer.Option(
+            help="Lose at most so many points of accuracy (or % of the range): chooses each weight's bits, or levels, "
+            "ticks and neurons of spikes."
+        ),
     ] = None,
     minimise: Annotated[str, typer.Option(help="What --max-loss saves: flash (weights) or ram (states).")] = "flash",
     costs: Annotated[bool, typer.Option(help="Have the C compiler say how large the code becomes.")] = True,

@@ -28,6 +28,7 @@ def main(
     ram: str | None,
     samples: int | None,
     quantize: str | None,
+    spikes: str | None,
     max_loss: float | None,
     minimise: str,
     costs: bool,
@@ -51,6 +52,10 @@ def main(
         raise UsageError(f"Missing option '{missing}'.", hint="Or ask which boards it fits: --all-boards.")
     described = hardware.find(target)
     options: dict[str, Any] = {k: v for k, v in (("optimize", optimize), ("ram", ram)) if v}
+    if spikes is not None:
+        if not isinstance(described, hardware.Neuromorphic):
+            raise UsageError(f"--spikes is for spiking targets; '{described.name}' is none.", hint="Leave it out.")
+        options |= passes.options("--spikes", spikes)
     with progress(f"compiling {model.name} for {described.name}", quiet=json) as say:
         say("importing")
         source = compiler.load(model)

@@ -113,12 +113,16 @@ def parse(text: str, data: Data | None = None) -> tuple[Pass, ...]:
 
 
 def options(name: str, text: str) -> dict[str, Any]:
-    """A pass's options from ``"method=percentile,percentile=99"``. Raises :class:`UsageError`."""
+    """Options from ``"method=percentile,percentile=99"``; ``name``: a pass, or the ``--option`` that holds them.
+
+    Raises :class:`UsageError`.
+    """
+    place = name if name.startswith("--") else f"pass '{name}'"
     found: dict[str, Any] = {}
     for item in split_commas(text):
         key, equals, value = item.partition("=")
         if not equals:
-            raise UsageError(f"'{item}' is no option; write option=value.", place=f"pass '{name}'")
+            raise UsageError(f"'{item}' is no option; write option=value.", place=place)
         found[key.strip()] = _value(value.strip())
     return found
 
