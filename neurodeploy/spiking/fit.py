@@ -117,7 +117,7 @@ def fit(built: SpikingNet | Program, chip: NeuromorphicChip) -> Fit:
         losses = (*losses, f"a neuron has {wiring.largest} sources: {relays} relay neurons approximate its sum")
     cores, limit = _place(split, core, room)
     if cores is None:
-        lacks = (*lacks, f"a neuron's spikes go to more than {core.outgoing} other cores")
+        lacks = (*lacks, f"no placement was found in which a core has at most {core.outgoing} outgoing connections")
     return Fit(
         chip.name, cores, core.count, limit, len(split.heard), wiring.copies, relays, wiring.largest, lacks, losses
     )  # fmt: skip
@@ -163,7 +163,7 @@ def _lacks_of_net(net: SpikingNet, chip: NeuromorphicChip) -> tuple[str, ...]:
         if any(np.any(p.alpha) for p in used) and "cuba-lif" not in models:
             found.append("synaptic currents decay, its synapses have no memory")
         if (net.beta != 1).any() and not {"lif", "cuba-lif"} & set(models):
-            found.append("membranes leak, its neurons don't")
+            found.append("membranes leak by a factor, its neurons don't")
         if net.limited:
             found.append("membranes have limits, its neurons have none")
         if circuit.resets and net.reset not in circuit.resets:
@@ -275,7 +275,8 @@ def _parts(sources: Indices, most: int) -> list[Indices]:
 
 
 def _place(wiring: _Wiring, core: NeuronCore, room: int | None) -> tuple[int | None, str]:
-    """Cores that are needed, and what most of them are full of; None if a core's outgoing connections don't suffice."""
+    """Cores that are needed, and what most of them are full of. Where a core has too many outgoing connections, cores
+    hold fewer neurons; None if even that doesn't help."""
     neurons = core.neurons
     while True:
         on, full = _fill(wiring, core, room, neurons)
