@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import io
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from neurodeploy.report.schema_spiking import Spiking, Trial, Tried
+import numpy as np
+from pydantic import ValidationError
+
+from neurodeploy.report.schema_spiking import Spectrum, Spiking, Trial, Tried, Tuning
 
 if TYPE_CHECKING:
     from neurodeploy.artifact import Artifact
 
 #: What a trial counts, judges and errs by, in the spellings of the conversions; its other keys are its setting.
 EVENTS, ERRORS = ("spikes", "events"), ("nrmse", "rmse")
+#: Files with arrays to draw.
+TUNING, SPECTRUM = "tuning.npz", "liquid.npz"
 FLOAT, ACCURACY = "float_accuracy", "accuracy"
 
 
@@ -20,7 +27,48 @@ def of_build(artifact: Artifact) -> Spiking | None:
     layout = artifact.manifest.get("layout")
     if not isinstance(layout, Mapping) or not isinstance(layout.get("method"), str):
         return None
-    return Spiking(method=layout["method"], tried=_tried(layout))
+    return Spiking(
+        method=layout["method"], tried=_tried(layout), tuning=_of_file(artifact, TUNING, _tuning),
+        spectrum=_of_file(artifact, SPECTRUM, _spectrum),
+    )  # fmt: skip
+
+
+def _of_file(artifact: Artifact, name: str, read: Callable[[Mapping[str, np.ndarray]], Any]) -> Any:
+    """What a file of arrays tells; None where it isn't there. Raises :class:`TypeError` for one that can't be read."""
+    if name not in artifact.files:
+        return None
+    try:
+        with np.load(io.BytesIO(artifact.files[name]), allow_pickle=False) as arrays:
+            return read({key: arrays[key] for key in arrays.files})
+    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, ValidationError):
+            raise
+        raise TypeError(f"{name} can't be read: {error}") from error
+
+
+def _tuning(arrays: Mapping[str, np.ndarray]) -> Tuning:
+    """Arrays as :mod:`neurodeploy.spiking.tuning` writes them."""
+    errors = arrays["error"]
+    unit = int(np.argsort(errors, kind="stable")[len(errors) // 2])
+    rates = arrays["rates"][:, arrays["unit"] == unit].T
+    return Tuning(
+        neurons=arrays["rates"].shape[1], errors=_rounded(errors), unit=unit, z=_rounded(arrays["z"][:, unit]),
+        rates=[_rounded(curve) for curve in rates], f=_rounded(arrays["f"][:, unit]),
+        decoded=_rounded(arrays["decoded"][:, unit]),
+    )  # fmt: skip
+
+
+def _spectrum(arrays: Mapping[str, np.ndarray]) -> Spectrum | None:
+    """Eigenvalues under ``spectrum_reservoir`` and ``spectrum_liquid``, complex, where they are."""
+    names = ("spectrum_reservoir", "spectrum_liquid")
+    if not all(name in arrays for name in names):
+        return None
+    pairs = [[(float(f"{v.real:.5g}"), float(f"{v.imag:.5g}")) for v in arrays[name].ravel()] for name in names]
+    return Spectrum(reservoir=pairs[0], liquid=pairs[1])
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    return [float(f"{value:.5g}") for value in values]
 
 
 def _tried(layout: Mapping[str, Any]) -> Tried | None:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from neurodeploy.artifact import How
+from neurodeploy.report import plots_conversion as conversion
 from neurodeploy.report import plots_spiking as plots
 from neurodeploy.report.schema import Build, Run
-from neurodeploy.report.schema_spiking import Activity
+from neurodeploy.report.schema_spiking import Activity, Spiking
 from neurodeploy.report.words import number
+from neurodeploy.spiking import energy
 
 
 @dataclass(frozen=True)
@@ -33,15 +35,16 @@ def pictures(build: Build) -> list[Picture]:
     timed = next((r for r in build.runs if r.decision), None)
     if timed is not None:
         made += _decision(timed, run.activity if run else None)
-    if build.spiking is not None and build.spiking.tried is not None:
-        tried = build.spiking.tried
-        if (drawing := plots.settings(tried)) is not None:
-            caption = (
-                f"{len(tried.trials)} settings that the conversion tried on the data given to compile; the ringed one "
-                "was taken. The dashed line is the float network on the same data."
-            )
-            made.append(Picture("Settings tried", "simulated", caption, drawing))
+    made += _energy(build)
+    if build.spiking is not None:
+        made += _conversion(build.spiking)
     return made
+
+
+def verdict(build: Build) -> str | None:
+    """Whether spikes are cheaper than the network without, as a sentence; None where no energy is known."""
+    said = next((said for run in build.runs if (said := energy.verdict(run.figures))), None)
+    return said and f"{said[0].upper()}{said[1:]}."
 
 
 def sentence(activity: Activity) -> str:
@@ -84,3 +87,43 @@ def _decision(run: Run, activity: Activity | None) -> Iterator[Picture]:
     yield Picture("Accuracy against time", "simulated", about, plots.decision(found, "time", base, frame_ms))
     about = f"The same answers against the spikes spent until then, a sample on average, {where}."
     yield Picture("Accuracy against spikes", "simulated", about, plots.decision(found, "spikes", base, frame_ms))
+
+
+def _energy(build: Build) -> Iterator[Picture]:
+    """The first run's energies; chips for which nothing is published have none."""
+    figures = next((run.figures for run in build.runs if energy.ranges(run.figures)), [])
+    found = energy.ranges(figures)
+    dense = found.pop("dense", None)
+    if found:
+        unknown = sum(f.value is None for f in figures if f.name.startswith("energy."))
+        about = (
+            "An inference by published energies of a synaptic operation, from the least to the most that sources say."
+        )
+        if dense:
+            about += " The dashed line is the float network's arithmetic without spikes, in 45 nm and without memory."
+        if unknown:
+            about += f" {number(unknown)} more of the target's chips have no published figure."
+        drawing = plots.energy(found, dense[1] if dense else None, energy.UNIT)
+        yield Picture("Energy by chip", "estimated", about, drawing)
+
+
+def _conversion(found: Spiking) -> Iterator[Picture]:
+    if found.tried is not None and (drawing := conversion.settings(found.tried)) is not None:
+        about = (
+            f"{len(found.tried.trials)} settings that the conversion tried on the data given to compile; the ringed "
+            "one was taken."
+        )
+        if found.tried.float_accuracy is not None:
+            about += " The dashed line is the float network on the same data."
+        yield Picture("Settings tried", "simulated", about, drawing)
+    if (tuning := found.tuning) is not None:
+        shown = f"Unit {tuning.unit}, the one of median error among {len(tuning.errors)}"
+        about = f"{shown}: measured on the target's own neuron with constant inputs."
+        yield Picture("Tuning curves", "simulated", about, conversion.tuning_curves(tuning))
+        about = f"{shown}: what its {len(tuning.rates)} neurons' rates decode to; dashed is the activation itself."
+        yield Picture("Decoded activation", "simulated", about, conversion.decoded(tuning))
+        about = "Each unit's RMS error, weighted by how often its argument occurs in the data given to compile."
+        yield Picture("Decoder error", "simulated", about, conversion.decoder_errors(tuning))
+    if found.spectrum is not None:
+        about = "Eigenvalues: rings are the reservoir's, dots the liquid's; the circle has radius 1."
+        yield Picture("Spectrum", "compiled", about, conversion.spectrum(found.spectrum))

@@ -1,18 +1,16 @@
-"""Charts of a spiking build as inline SVG: raster and rates of a sample, accuracy against time, spikes and settings."""
+"""Charts of a spiking build's run as inline SVG: raster and rates of a sample, accuracy over time, energy by chip."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 from markupsafe import Markup, escape
 
 from neurodeploy.report import svg
-from neurodeploy.report.schema_spiking import Activity, Decision, Population, Tried
+from neurodeploy.report.schema_spiking import Activity, Decision, Population
 from neurodeploy.report.words import number
 
-#: Room for the vertical axis's name above the chart.
-TOP = svg.TOP + 8
-FLOOR = svg.HEIGHT - svg.BOTTOM
 LINES = 4
 
 
@@ -22,10 +20,10 @@ def raster(activity: Activity) -> Markup:
     tick_shown = frame_shown / activity.ticks
     x = _time_axis(0, activity.ticks_shown * tick_shown)
     rows = sum(len(p.shown) for p in activity.populations)
-    pitch = (FLOOR - TOP) / rows
+    pitch = (svg.FLOOR - svg.BELOW_NAME) / rows
     parts, names, row = [], [], 0
     for i, population in enumerate(activity.populations):
-        top, bottom = TOP + row * pitch, TOP + (row + len(population.shown)) * pitch
+        top, bottom = svg.BELOW_NAME + row * pitch, svg.BELOW_NAME + (row + len(population.shown)) * pitch
         if i % 2:
             box = f'x="{svg.LEFT}" y="{top:.1f}" width="{svg.WIDTH - svg.LEFT - svg.RIGHT}" height="{bottom - top:.1f}"'
             parts.append(f'<rect class="band" {box}/>')
@@ -48,14 +46,14 @@ def rates(activity: Activity) -> Markup:
         lines = {"all neurons": _mean_rate(activity.populations, per)}
     longest = max(len(line) for line in lines.values())
     x = _time_axis(0, longest * to_shown)
-    y = svg.linear_axis(0, max((max(line) for line in lines.values()), default=0) or 1, FLOOR, TOP)
-    y = svg.Axis(0, y.high, FLOOR, TOP, tuple(t for t in y.ticks if t >= 0))
+    y = svg.linear_axis(0, max((max(line) for line in lines.values()), default=0) or 1, svg.FLOOR, svg.BELOW_NAME)
+    y = svg.Axis(0, y.high, svg.FLOOR, svg.BELOW_NAME, tuple(t for t in y.ticks if t >= 0))
     name = "Rate, Hz" if activity.tick_s else f"Rate, {activity.unit} a neuron and step"
-    parts = [_frame(x, y, f"Time, {unit}", name)]
+    parts = [svg.frame(x, y, f"Time, {unit}", name)]
     taken: list[svg.Box] = []
     for i, (title, line) in enumerate(lines.items()):
         points = [(x((t + 0.5) * to_shown), y(rate)) for t, rate in enumerate(line)]
-        parts.append(_line(points, f"k-spiking d{i}"))
+        parts.append(svg.line(points, f"k-spiking d{i}"))
         top = min(range(len(points)), key=lambda j: points[j][1])
         parts.append(svg.label(*points[top], title, taken))
     told = "; ".join(f"{title} {number(float(f'{sum(line) / len(line):.3g}'))}" for title, line in lines.items())
@@ -71,12 +69,12 @@ def decision(found: Decision, against: str, float_accuracy: float | None, frame_
     ys = [100 * a for a in found.accuracy]
     base = [] if float_accuracy is None else [100 * float_accuracy]
     x = svg.cost_axis(xs)
-    y = svg.linear_axis(min(ys + base), max(ys + base), FLOOR, TOP, pad=0.1)
-    parts = [_frame(x, y, name + (", logarithmic" if x.log else ""), "Accuracy, %")]
+    y = svg.linear_axis(min(ys + base), max(ys + base), svg.FLOOR, svg.BELOW_NAME, pad=0.1)
+    parts = [svg.frame(x, y, name + (", logarithmic" if x.log else ""), "Accuracy, %")]
     if base:
         parts.append(svg.baseline("float", y(base[0]), []))
     points = [(x(max(a, x.low)), y(b)) for a, b in zip(xs, ys, strict=True)]
-    parts.append(_line(points, "k-spiking"))
+    parts.append(svg.line(points, "k-spiking"))
     for (px, py), frame, acc, spikes in zip(points, found.frame, ys, found.spikes, strict=True):
         tip = f"after frame {frame}: {acc:.2f} %, {number(round(spikes, 1))} spikes"
         parts.append(
@@ -84,36 +82,6 @@ def decision(found: Decision, against: str, float_accuracy: float | None, frame_
         )
     words = f"Accuracy against {against}: {ys[0]:.2f} % after frame {found.frame[0]}, {ys[-1]:.2f} % after the last."
     return svg.svg(words, "".join(parts))
-
-
-def settings(tried: Tried) -> Markup | None:
-    """Accuracy (error, where there is none) of every setting tried against its events; the chosen one ringed."""
-    by_accuracy = any(t.accuracy is not None for t in tried.trials)
-    found = [
-        (t, t.events, 100 * t.accuracy if by_accuracy and t.accuracy is not None else t.error) for t in tried.trials
-    ]
-    shown = [(t, events, value) for t, events, value in found
-             if events is not None and value is not None and (t.accuracy is not None) == by_accuracy]  # fmt: skip
-    if not shown:
-        return None
-    base = [100 * tried.float_accuracy] if by_accuracy and tried.float_accuracy is not None else []
-    ys = [value for *_, value in shown]
-    x = svg.cost_axis([events for _, events, _ in shown])
-    y = svg.linear_axis(min(ys + base), max(ys + base), FLOOR, TOP, pad=0.12)
-    name = "Accuracy, %" if by_accuracy else f"Error ({tried.error or 'as stated'})"
-    parts = [_frame(x, y, "Events of a sample" + (", logarithmic" if x.log else ""), name)]
-    taken: list[svg.Box] = []
-    if base:
-        parts.append(svg.baseline("float", y(base[0]), taken))
-    places = [(x(events), y(value)) for _, events, value in shown]
-    taken += [(px - 6, py - 6, px + 6, py + 6) for px, py in places]
-    for (trial, events, value), (px, py) in zip(shown, places, strict=True):
-        result = f"{value:.2f} %" if by_accuracy else f"error {number(float(f'{value:.4g}'))}"
-        tip = f"{trial.setting}: {result}, {number(round(events, 1))} events{' (chosen)' if trial.chosen else ''}."
-        parts.append(svg.point(px, py, "spiking", tip, trial.chosen))
-    for (trial, *_), place in zip(shown, places, strict=True):
-        parts.append(svg.label(*place, trial.setting, taken))
-    return svg.svg(f"{name} of {len(shown)} settings against their events.", "".join(parts))
 
 
 def _clock(activity: Activity) -> tuple[float, str]:
@@ -161,12 +129,35 @@ def _time_axis(low: float, high: float) -> svg.Axis:
 
 
 def _no_axis() -> svg.Axis:
-    return svg.Axis(0, 1, FLOOR, TOP, ())
+    return svg.Axis(0, 1, svg.FLOOR, svg.BELOW_NAME, ())
 
 
-def _frame(x: svg.Axis, y: svg.Axis, name: str, up: str) -> str:
-    return svg.grid(x, y, [svg.tick(t) for t in x.ticks], [svg.tick(t) for t in y.ticks], name, up)
-
-
-def _line(points: Sequence[tuple[float, float]], classes: str) -> str:
-    return f'<polyline class="line {classes}" points="{" ".join(f"{px},{py}" for px, py in points)}"/>'
+def energy(found: Mapping[str, tuple[float, float]], dense: float | None, unit: str) -> Markup:
+    """One bar a chip from its low to its high energy, logarithmic; the float network's arithmetic as a dashed line."""
+    values = [v for pair in found.values() for v in pair if v > 0] + ([dense] if dense else [])
+    low, high = min(values) / 1.5, max(values) * 1.5
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    marks = [m * 10.0**d for d in decades for m in (1, 3) if low <= m * 10.0**d <= high]
+    left = svg.LEFT + 52
+    x = svg.Axis(low, high, left, svg.WIDTH - svg.RIGHT, tuple(marks[:: math.ceil(len(marks) / 6)]), log=True)
+    parts = [svg.grid(x, _no_axis(), [svg.tick(t) for t in x.ticks], [], f"Energy, {unit}, logarithmic", "Chip")]
+    pitch = (svg.FLOOR - svg.BELOW_NAME) / len(found)
+    for i, (chip, (least, most)) in enumerate(found.items()):
+        y = svg.BELOW_NAME + (i + 0.5) * pitch
+        told = number(least) if least == most else f"{number(least)} to {number(most)}"
+        label = escape(svg.short(chip, 15))
+        parts.append(f'<text class="tick" x="{left - 6}" y="{y + 3.5:.1f}" text-anchor="end">{label}</text>')
+        ends = [max(v, low) for v in (least, most)]
+        tip = escape(f"{chip}: {told} {unit}")
+        parts.append(
+            f'<g class="k-spiking"><title>{tip}</title><path class="bar" d="M{x(ends[0])} {y:.1f}H{x(ends[1])}"/>'
+            f'<circle class="mark" cx="{x(ends[0])}" cy="{y:.1f}" r="3.4"/>'
+            f'<circle class="mark" cx="{x(ends[1])}" cy="{y:.1f}" r="3.4"/></g>'
+        )
+    if dense:
+        parts.append(f'<path class="upright" d="M{x(dense)} {svg.BELOW_NAME}V{svg.FLOOR}"/>')
+    words = "; ".join(
+        f"{chip} {number(a)}" if a == b else f"{chip} {number(a)} to {number(b)}" for chip, (a, b) in found.items()
+    )
+    beside = f" The network without spikes: {number(dense)}." if dense else ""
+    return svg.svg(f"Energy in {unit}: {words}.{beside}", "".join(parts))

@@ -118,7 +118,7 @@ def _costs(builds: list[Build]) -> list[str]:
         for group in view.table(members):
             for row in group.rows:
                 cells = [
-                    " / ".join(words.UNKNOWN if f.value is None else f"{words.number(f.value)} ({f.how})" for f in cell)
+                    " / ".join(told if f.value is None else f"{told} ({f.how})" for told, f in words.cell(cell))
                     for cell in row.cells
                 ]
                 name = f"{row.title}, {row.unit}" if row.unit else row.title
@@ -144,6 +144,8 @@ def _spikes(builds: list[Build]) -> list[str]:
                 rows = [[str(f), f"{100 * a:.2f} %", words.number(round(s, 1))]
                         for f, a, s in zip(d.frame, d.accuracy, d.spikes, strict=True)]  # fmt: skip
                 told.append(grid(["Answer after step", "Accuracy", "Mean spikes until then"], rows, right=2))
+        if said := pictures.verdict(build):
+            told.append(text(said))
         if build.spiking and build.spiking.tried:
             told += _tried(build.spiking.tried)
         if told:

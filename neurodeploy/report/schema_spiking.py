@@ -80,8 +80,39 @@ class Tried(Record):
     error: str | None = None
 
 
+class Tuning(Record):
+    """Neurons that stand for units: ``errors``, each unit's weighted RMS error of what is decoded.
+
+    Of one ``unit`` (that of the median error): at each ``z``, the activation's argument, its neurons' ``rates`` in
+    spikes a frame, the activation ``f``, and what is ``decoded`` from the rates.
+    """
+
+    neurons: int = Field(ge=1)
+    errors: list[float] = Field(min_length=1)
+    unit: int = Field(ge=0)
+    z: list[float] = Field(min_length=2)
+    rates: list[list[float]] = Field(min_length=1)
+    f: list[float]
+    decoded: list[float]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if {len(self.f), len(self.decoded), *(len(curve) for curve in self.rates)} != {len(self.z)}:
+            raise ValueError("tuning: one rate, activation and decoded value for each z")
+        return self
+
+
+class Spectrum(Record):
+    """Eigenvalues (real and imaginary parts) of what a reservoir and its liquid do in a step of the network."""
+
+    reservoir: list[tuple[float, float]] = Field(min_length=1)
+    liquid: list[tuple[float, float]] = Field(min_length=1)
+
+
 class Spiking(Record):
     """What a spiking build tells of its conversion."""
 
     method: str
     tried: Tried | None = None
+    tuning: Tuning | None = None
+    spectrum: Spectrum | None = None

@@ -16,6 +16,8 @@ from neurodeploy.report.words import number
 
 WIDTH, HEIGHT = 360, 262
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 14, 44
+#: Bottom of the drawing, and its top where the vertical axis has a name above.
+FLOOR, BELOW_NAME = HEIGHT - BOTTOM, TOP + 8
 CHARACTER = 6.1  # average width of an 11 px character
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
@@ -92,21 +94,30 @@ def spread(times: Sequence[float], room: float = 0.16) -> tuple[float, ...]:
 
 def grid(x: Axis, y: Axis, x_labels: Sequence[str], y_labels: Sequence[str], label: str, up: str = "") -> str:
     """Grid lines, both axes with their ticks, and their names: ``label`` below, ``up`` above the vertical one."""
-    floor = HEIGHT - BOTTOM
     parts = []
     for value, text in zip(y.ticks, y_labels, strict=True):
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value)}" y2="{y(value)}"/>')
         parts.append(f'<text class="tick" x="{LEFT - 6}" y="{y(value) + 3.5:.1f}" text-anchor="end">{text}</text>')
-    parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{floor}" y2="{floor}"/>')
+    parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{FLOOR}" y2="{FLOOR}"/>')
     for value, text in zip(x.ticks, x_labels, strict=True):
-        parts.append(f'<line class="axis" x1="{x(value)}" x2="{x(value)}" y1="{floor}" y2="{floor + 4}"/>')
-        parts.append(f'<text class="tick" x="{x(value)}" y="{floor + 16}" text-anchor="middle">{escape(text)}</text>')
+        parts.append(f'<line class="axis" x1="{x(value)}" x2="{x(value)}" y1="{FLOOR}" y2="{FLOOR + 4}"/>')
+        parts.append(f'<text class="tick" x="{x(value)}" y="{FLOOR + 16}" text-anchor="middle">{escape(text)}</text>')
     if up:
         parts.append(f'<text class="name" x="4" y="9">{escape(short(up, 56))}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     shown = escape(short(label, 52))
     parts.append(f'<text class="name" x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{shown}</text>')
     return "".join(parts)
+
+
+def frame(x: Axis, y: Axis, label: str, up: str) -> str:
+    """:func:`grid` with plain numbers at the ticks."""
+    return grid(x, y, [tick(t) for t in x.ticks], [tick(t) for t in y.ticks], label, up)
+
+
+def line(points: Sequence[tuple[float, float]], classes: str) -> str:
+    """A line through points."""
+    return f'<polyline class="line {classes}" points="{" ".join(f"{px},{py}" for px, py in points)}"/>'
 
 
 def baseline(name: str, y: float, taken: list[Box]) -> str:

@@ -17,7 +17,7 @@ from neurodeploy.ir import interpret, text
 from neurodeploy.ir.build import Builder
 from neurodeploy.ir.graph import Drive, Program, ProgramInput, Ref, Stage
 from neurodeploy.ir.types import Quant, TensorType
-from neurodeploy.report import build_report, conversion, plots_spiking, read_report
+from neurodeploy.report import build_report, conversion, plots_conversion, read_report
 from neurodeploy.report.activity import of_sample
 from neurodeploy.report.records import save_run
 from neurodeploy.report.schema import Run, digest
@@ -148,7 +148,7 @@ def test_settings_tried_are_told_with_the_chosen_one(saved: Path):
         artifact_of(blank(5), blank(5), {"method": "sigma-delta", "levels": 8, "tried": levels})
     )
     assert only_error is not None and only_error.tried is not None
-    assert "Error (NRMSE) of 1 settings" in str(plots_spiking.settings(only_error.tried))
+    assert "Error (NRMSE) of 1 settings" in str(plots_conversion.settings(only_error.tried))
     with pytest.raises(UsageError, match=r"layout\.tried: needed a list of objects"):
         build_report([artifact_of(blank(5), blank(5), {"method": "rate", "tried": [3]})])
 

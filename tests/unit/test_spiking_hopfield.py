@@ -9,7 +9,7 @@ from neurodeploy import hardware
 from neurodeploy.backends import spiking
 from neurodeploy.compiler import Built
 from neurodeploy.data import Data
-from neurodeploy.descriptions import Neuron
+from neurodeploy.descriptions_neuromorphic import Neuron
 from neurodeploy.errors import DataError, UnsupportedError, UsageError
 from neurodeploy.ir import interpret
 from neurodeploy.ir.build import Builder
