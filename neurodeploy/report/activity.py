@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from neurodeploy.artifact import Artifact
     from neurodeploy.ir.graph import Program
 
-ROWS, TICKS, FRAMES = 120, 1200, 600
+ROWS, TICKS, BINS = 120, 1200, 600
+#: Fewer frames than this are cut into more bins.
+FEW = 8
 _NUMPY = "recomputed in NumPy by the definition that the run is compared with"
 
 
@@ -26,7 +28,8 @@ def of_sample(
 ) -> Activity | None:
     """The activity of one sample of a spiking build; None for a build that isn't one, or a sample without steps.
 
-    At most 120 neurons, 1,200 ticks and 600 frames are kept; rates are those of all neurons.
+    At most 120 neurons, 1,200 ticks and 600 bins are kept; rates are those of all neurons. A bin is a frame, or a part
+    of it where there are fewer than 8 frames.
     """
     one = {name: array[sample : sample + 1] for name, array in inputs.items()}
     steps = None if lengths is None else lengths[sample : sample + 1]
@@ -49,9 +52,9 @@ def of_sample(
         return None
     frames = max(len(rows) for rows in changes.values())
     return Activity(
-        sample=sample, unit="graded events", frames=frames, ticks=1, ticks_shown=min(frames, FRAMES),
+        sample=sample, unit="graded events", frames=frames, ticks=1, ticks_shown=min(frames, TICKS), bin_ticks=1,
         how="simulated", where=_NUMPY,
-        populations=_populations(changes, 1, min(frames, FRAMES), graded=True),
+        populations=_populations(changes, 1, min(frames, TICKS), graded=True),
     )  # fmt: skip
 
 
@@ -64,16 +67,18 @@ def _of_net(
         return None
     raster = engine.activity.raster[0, : frames * net.ticks].astype(np.int64)
     shown = min(frames * net.ticks, TICKS)
+    width = net.ticks if frames >= FEW else max(1, net.ticks * frames // 32)
     rows = {name: raster[:, start:stop] for name, start, stop in net.populations}
     return Activity(
-        sample=sample, unit="spikes", frames=frames, ticks=net.ticks, tick_s=net.dt_s, ticks_shown=shown,
+        sample=sample, unit="spikes", frames=frames, ticks=net.ticks, tick_s=net.dt_s, bin_ticks=width, ticks_shown=shown,
         how="simulated", where=_NUMPY,
-        populations=_populations(rows, net.ticks, shown, graded=False),
+        populations=_populations(rows, width, shown, graded=False),
     )  # fmt: skip
 
 
-def _populations(rows: Mapping[str, np.ndarray], ticks: int, shown: int, *, graded: bool) -> list[Population]:
-    """From events ``[ticks, neurons]`` by name; the rows drawn are spread evenly over each population."""
+def _populations(rows: Mapping[str, np.ndarray], width: int, shown: int, *, graded: bool) -> list[Population]:
+    """From events ``[ticks, neurons]`` by name; rates are of whole bins of ``width`` ticks, and the rows drawn are spread
+    evenly over each population."""
     total = sum(array.shape[1] for array in rows.values())
     made = []
     for name, array in rows.items():
@@ -82,11 +87,12 @@ def _populations(rows: Mapping[str, np.ndarray], ticks: int, shown: int, *, grad
         chosen = [int(i) for i in np.linspace(0, size - 1, kept).round()]
         drawn = array[:shown, chosen]
         events = [np.flatnonzero(column).tolist() for column in drawn.T]
-        counts = np.count_nonzero(array.reshape(-1, ticks, size), axis=(1, 2)) / size
+        whole = array[: len(array) // width * width]
+        counts = np.count_nonzero(whole.reshape(-1, width, size), axis=(1, 2)) / size
         made.append(
             Population(
-                name=name, size=size, shown=chosen, events=events,
-                rates=[round(float(rate), 4) for rate in counts[:FRAMES]],
+                name=name, size=size, total=int(np.count_nonzero(array)), shown=chosen, events=events,
+                rates=[round(float(rate), 4) for rate in counts[:BINS]],
                 sizes=[column[column != 0].tolist() for column in drawn.T] if graded else None,
             )
         )  # fmt: skip

@@ -49,20 +49,20 @@ def verdict(build: Build) -> str | None:
 
 def sentence(activity: Activity) -> str:
     """One sentence of numbers about a sample's activity: events in all, and by population."""
-    totals = {p.name: sum(p.rates) * p.size for p in activity.populations}
+    totals = {p.name: p.total for p in activity.populations}
     parts = list(totals.items()) if 1 < len(totals) <= 6 else []
-    by = f" ({', '.join(f'{name} {number(round(count))}' for name, count in parts)})" if parts else ""
+    by = f" ({', '.join(f'{name} {number(count)}' for name, count in parts)})" if parts else ""
     neurons = sum(p.size for p in activity.populations)
+    steps = f"{number(activity.frames)} step{'s' if activity.frames > 1 else ''}"
+    length = f" of {activity.ticks} ticks ({_ms(activity, activity.ticks)})" if activity.tick_s else ""
     return (
-        f"Sample {activity.sample}: {number(round(sum(totals.values())))} {activity.unit}{by} of {number(neurons)} "
-        f"neurons in {number(activity.frames)} steps"
-        + (
-            f" of {activity.ticks} ticks ({number(activity.ticks * activity.tick_s * 1e3)} ms)"
-            if activity.tick_s
-            else ""
-        )
-        + f"; {activity.where}."
+        f"Sample {activity.sample}: {number(sum(totals.values()))} {activity.unit}{by} of {number(neurons)} neurons in "
+        f"{steps}{length}; {activity.where}."
     )
+
+
+def _ms(activity: Activity, ticks: int) -> str:
+    return f"{number(float(f'{ticks * (activity.tick_s or 0) * 1e3:.4g}'))} ms"
 
 
 def _activity(activity: Activity) -> Iterator[Picture]:
@@ -71,7 +71,7 @@ def _activity(activity: Activity) -> Iterator[Picture]:
     yield Picture("Raster", activity.how, f"{sentence(activity)} In the raster, {marks}.", plots.raster(activity))
     many = len(activity.populations) > plots.LINES
     means = "Mean over all neurons" if many else "Mean of each population"
-    each = "events in a step of the network" if graded else "spikes in a step of the network over its length"
+    each = f"spikes in bins of {_ms(activity, activity.bin_ticks)}" if activity.tick_s else "events in a step"
     yield Picture("Rates", activity.how, f"{means} of the same sample: {each}.", plots.rates(activity))
 
 

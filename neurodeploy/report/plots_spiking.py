@@ -38,9 +38,10 @@ def raster(activity: Activity) -> Markup:
 
 
 def rates(activity: Activity) -> Markup:
-    """Mean rate of each population over the frames."""
-    to_shown, unit = _clock(activity)
-    per = 1.0 / (activity.ticks * activity.tick_s) if activity.tick_s else 1.0
+    """Mean rate of each population over time."""
+    frame_shown, unit = _clock(activity)
+    to_shown = frame_shown * activity.bin_ticks / activity.ticks
+    per = 1.0 / (activity.bin_ticks * activity.tick_s) if activity.tick_s else 1.0
     lines = {p.name: [rate * per for rate in p.rates] for p in activity.populations if p.rates}
     if len(lines) > LINES:
         lines = {"all neurons": _mean_rate(activity.populations, per)}

@@ -11,7 +11,7 @@ from neurodeploy.report.record import Record
 
 
 class Population(Record):
-    """Neurons under one name: ``rates`` are mean events a neuron in each frame.
+    """Neurons under one name: ``total`` events of all of them; ``rates`` are mean events a neuron in each bin of the activity's ``bin_ticks``.
 
     ``shown``: the neurons that ``events`` tells of, counted from the population's first; ``events``: for each of them
     the ticks of its events; ``sizes``: theirs where events are graded.
@@ -19,6 +19,7 @@ class Population(Record):
 
     name: str
     size: int = Field(ge=1)
+    total: int = Field(ge=0)
     rates: list[float]
     shown: list[int] = []
     events: list[list[int]] = []
@@ -35,7 +36,7 @@ class Population(Record):
 
 class Activity(Record):
     """The events of one sample. A frame is a step of the network and lasts ``ticks`` ticks of ``tick_s`` seconds (None:
-    the clock has no length). The raster ends at ``ticks_shown``."""
+    the clock has no length). The raster ends at ``ticks_shown``; rates are of bins of ``bin_ticks``."""
 
     sample: int = Field(ge=0)
     unit: Literal["spikes", "graded events"]
@@ -43,6 +44,7 @@ class Activity(Record):
     ticks: int = Field(ge=1)
     tick_s: float | None = Field(default=None, gt=0)
     ticks_shown: int = Field(ge=1)
+    bin_ticks: int = Field(ge=1)
     how: How
     where: str
     populations: list[Population] = Field(min_length=1)
