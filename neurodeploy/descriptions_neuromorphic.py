@@ -66,7 +66,7 @@ class Neuromorphic(Target):
     kind: Literal["neuromorphic"]
     backend: Literal["brian2", "snntorch", "nir"]
     package: Text
-    method: Literal["liquid-state-machine", "rate", "sigma-delta"]
+    method: Literal["attractor", "liquid-state-machine", "rate", "sigma-delta"]
     neuron: Neuron | None = None
     clock: Clock | None = None
     chips: Annotated[tuple[Text, ...], Field(strict=False)] = ()
