@@ -84,6 +84,7 @@ RUNNERS: dict[str, str] = {
     "tflm": "neurodeploy.deploy.tflm:TFLMRunner",
     "brian2": "neurodeploy.backends.brian2:Brian2Runner",
     "snntorch": "neurodeploy.backends.snntorch:SnnTorchRunner",
+    "reference": "neurodeploy.deploy.reference:ReferenceRunner",
     "crossbar": "neurodeploy.backends.crossbar:CrossbarRunner",
 }
 
