@@ -108,10 +108,5 @@ if __name__ == "__main__":
         starts = np.concatenate([[START], r.pulses[:-1] + PULSE])
         print(seed, r.order)
         for a, b in zip(starts, r.pulses):
-            seg = r.raster[a * TICKS : b * TICKS]
-            print(
-                "   ",
-                b - a,
-                [round(float(seg[:, i * GROUP : (i + 1) * GROUP].mean() * 1000)) for i in range(ITEMS)],
-                round(float(seg[:, ITEMS * GROUP :].mean() * 1000)),
-            )
+            seg = r.raster[a*TICKS:b*TICKS]
+            print("   ", b-a, [round(float(seg[:, i*GROUP:(i+1)*GROUP].mean()*1000)) for i in range(ITEMS)], round(float(seg[:, ITEMS*GROUP:].mean()*1000)))

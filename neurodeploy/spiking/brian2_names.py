@@ -26,13 +26,7 @@ class Names:
     def new(self, name: str) -> str:
         """An identifier that no other name has; letters and digits of the name, underscores for the rest."""
         word = re.sub(r"_+", "_", re.sub(r"\W", "_", name, flags=re.ASCII)).strip("_")
-        if (
-            not word
-            or not word[0].isalpha()
-            or word in TAKEN
-            or keyword.iskeyword(word)
-            or word.endswith(("_pre", "_post"))
-        ):
+        if not word or not word[0].isalpha() or word in TAKEN or keyword.iskeyword(word) or word.endswith(("_pre", "_post")):
             word = f"v_{word}_v" if word.endswith(("_pre", "_post")) else f"v_{word}".rstrip("_")
         base, count = word, 1
         while word.lower() in self._used or word in TAKEN:

@@ -153,9 +153,7 @@ class Planner:
             arrives = min(self.level(self.segments.source(p)) for p in self.segments.of(self.states[name].next))
             for value in self.products:
                 if any(source[0] == name for source in self.operand(value)):
-                    readers = [
-                        piece for v in self.graph.values if value.name in v.args for piece in self.sources(v.name)
-                    ]
+                    readers = [piece for v in self.graph.values if value.name in v.args for piece in self.sources(v.name)]
                     if value.name in self.graph.outputs.values():
                         readers += self.sources(value.name)
                     if any(self.level(reader) > arrives for reader in readers):

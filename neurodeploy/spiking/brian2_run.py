@@ -78,9 +78,7 @@ class Brian2:
             raster_of[found["spike_sample"], found["spike_tick"], found["spike_neuron"]] = True
         return Activity(found["traces"], found["counts"], raster_of)
 
-    def run_script(
-        self, files: Mapping[str, bytes], given: Mapping[str, np.ndarray], frames: int
-    ) -> dict[str, np.ndarray]:
+    def run_script(self, files: Mapping[str, bytes], given: Mapping[str, np.ndarray], frames: int) -> dict[str, np.ndarray]:
         """What a script writes for inputs of which no sample needs more than ``frames``; ``self.run`` says how."""
         version = brian2_version()
         compiler = None if self.codegen == "numpy" else find_compiler()
