@@ -33,7 +33,7 @@ from neurodeploy.spiking.units import Units
 #: Largest leak that the readout's filter follows: with leak 1 it would hold the last tick alone.
 TRACE_LEAK = 0.9
 DELAYS = ("matched", "early", "none")
-SCALINGS = ("unit", "layer")
+SCALINGS = ("unit", "layer", "kim")
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,9 @@ class Knobs:
     scaling: str = "unit"
 
     def integrator(self, target: Neuromorphic) -> Integrator:
-        """The target's neuron with these knobs."""
-        return Integrator(self.ticks, reset_of(target), self.beta, self.margin)
+        """The target's neuron with these knobs (scaling "kim": reset to zero, as there)."""
+        reset = "zero" if self.scaling == "kim" else reset_of(target)
+        return Integrator(self.ticks, reset, self.beta, self.margin)
 
 
 def reset_of(target: Neuromorphic) -> str:

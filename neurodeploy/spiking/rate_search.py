@@ -14,7 +14,7 @@ accuracy is stated, by five-fold cross-validation over samples.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -145,24 +145,33 @@ def first(task: Task, samples: int) -> Task:
                 task.read[:samples], task.wanted[rows], labels)  # fmt: skip
 
 
-def grid(target: Neuromorphic, sides: Sequence[tuning.Side], fixed: dict[str, Any]) -> list[Knobs]:
-    """The settings to try, each knob as ``fixed`` says where it does."""
+def grid(target: Neuromorphic, sides: Sequence[tuning.Side], fixed: Mapping[str, Any]) -> list[Knobs]:
+    """The settings to try, each knob as ``fixed`` says where it does. Scaling "kim" is Kim et al.'s conversion, for
+    comparison: one neuron a unit, one scale, reset to zero, a leaky membrane without limits, no delay."""
     levels = all(side.levels for side in sides)
     limits = bool(target.neuron and target.neuron.limits)
-    choices = {
+    choices: dict[str, tuple[Any, ...]] = {
         "ticks": TICKS, "pieces": PIECES if any(s.levels for s in sides) else (1,),
         "margin": MARGINS if limits else (None,), "beta": (1.0,) if limits else BETAS,
         "delay": ("early", "matched"), "scaling": ("unit",),
     }  # fmt: skip
+    if fixed.get("scaling") == "kim":
+        choices |= {"pieces": (1,), "margin": (None,), "beta": (None,), "delay": ("none",)}
     choices = {key: (fixed[key],) if fixed.get(key) is not None else options for key, options in choices.items()}
     made = []
     for values in itertools.product(*choices.values()):
         named = dict(zip(choices, values, strict=True))
+        ticks = named["ticks"]
+        if named["beta"] is None:
+            named["beta"] = float(np.exp(-1.0 / ticks))
         if fixed.get("spikes") is not None:
             spikes = [fixed["spikes"]]
+        elif named["scaling"] == "kim":
+            spikes = [0.5 * ticks, ticks, 2 * ticks, 4 * ticks]
         else:
-            spikes = [named["ticks"]] if levels else [m for m in SPIKES if m in (named["ticks"], named["ticks"] / 2)]
-        made += [Knobs(spikes=float(m), **named) for m in spikes]
+            spikes = [ticks] if levels else [m for m in SPIKES if m in (ticks, ticks / 2)]
+        if ticks > 1 or named["delay"] != "early" or len(choices["delay"]) == 1:  # with one tick they are the same
+            made += [Knobs(spikes=float(m), **named) for m in spikes]
     return made
 
 
@@ -178,7 +187,7 @@ def make(
         codes.append(tuning.shifted(code, a))
     code = tuning.joined(codes)
     rates = tuning.measure(code, integrator, points)
-    code, curves = tuning.decode(code, rates, points, weight, units.f)
+    code, curves = tuning.decode(code, rates, points, weight, units.f, common=knobs.scaling == "kim")
     largest = float(np.abs(task.x[task.active]).max())
     return rate_net.build(units, code, knobs, target, largest, dt_s), code, curves
 
