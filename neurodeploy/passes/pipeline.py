@@ -41,6 +41,7 @@ PIPELINES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("c", "float"): ("simplify", "expand", "simplify"),
     ("tflite", "tflite"): ("simplify", "expand", "simplify", "calibrate", "quantize_tflite"),
     ("brian2", "float"): ("simplify",),
+    ("nir", "float"): ("simplify",),
     ("snntorch", "float"): ("simplify",),
     ("crossbar", "float"): ("simplify", "expand", "simplify"),
     ("crossbar", "native"): ("simplify", "expand", "simplify", "calibrate", "quantize", "simplify"),
