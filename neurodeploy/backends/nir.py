@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neurodeploy.artifact import Artifact, Resources, Trace
+from neurodeploy.artifact import Artifact, Figure, Resources, Trace
 from neurodeploy.backends import Capability, spiking
 from neurodeploy.errors import UnsupportedError, UsageError, require
 from neurodeploy.spiking import costs, nir_run, nir_write
 from neurodeploy.spiking.net import Activity, SpikingNet
+from neurodeploy.spiking.net import simulate as definition
 
 if TYPE_CHECKING:
     from neurodeploy.data import Data
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from neurodeploy.ir.graph import Program
 
 FILE = "network.nir"
+#: Of files that are fed differences: an accuracy this close to the golden model's.
+DIFFERENCED = "statistical(0.02)"
 #: The module that runs a dialect's files, whose version a run's record names.
 MODULES = {"nir": "nir", "norse": "norse", "spikingjelly": "spikingjelly", "snntorch": "snntorch"}
 
@@ -49,6 +52,8 @@ class NirBackend:
                 place=target.name, hint="Use a target with the method rate.",
             )  # fmt: skip
         artifact.files[FILE] = nir_write.to_bytes(made.net, target.package, f"{source.name} on {target.name}")
+        if nir_write.differenced(made.net, target.package):
+            artifact.manifest["equality"] = DIFFERENCED
         layout = artifact.manifest["layout"]
         layout["nir"] = {"dialect": target.package, "file": FILE, "dt_s": made.net.dt_s, "ticks": made.net.ticks}
         return artifact
@@ -84,8 +89,12 @@ class NirRunner:
 
             version = installed("spikingjelly")
 
+        differ: list[tuple[int, int, int]] = []
+
         def simulate(net: SpikingNet, x: np.ndarray, active: np.ndarray) -> Activity:
-            return nir_run.simulate(net, artifact.files[FILE], dialect, x, active)
+            theirs = nir_run.simulate(net, artifact.files[FILE], dialect, x, active, raster=True)
+            differ.append(_differences(theirs, definition(net, x, active, raster=True)))
+            return theirs
 
         trace, engine = spiking.run_net(artifact, net, inputs, lengths, simulate)
         reader = "the importer and the golden model" if dialect == "nir" else f"{dialect} {version}"
@@ -97,6 +106,20 @@ class NirRunner:
             "version": str(version),
             "dt": net.dt_s,
             "seed": None,
-            "figures": spiking.net_figures(artifact, net, trace, engine, where),
+            "figures": [*spiking.net_figures(artifact, net, trace, engine, where), *map(_agreement, differ)],
         }
         return trace
+
+
+def _differences(theirs: Activity, ours: Activity) -> tuple[int, int, int]:
+    """Spikes that only one of two has, all spikes of ours, and samples with any difference."""
+    if theirs.raster is None or ours.raster is None:
+        raise ValueError("rasters are needed")
+    apart = theirs.raster != ours.raster
+    return int(apart.sum()), int(ours.raster.sum()), int(apart.any(axis=(1, 2)).sum())
+
+
+def _agreement(found: tuple[int, int, int]) -> Figure:
+    apart, spikes, samples = found
+    source = f"of {spikes} spikes of the definition; in {samples} samples"
+    return Figure("spikes that differ", apart, "spikes", "measured", source)

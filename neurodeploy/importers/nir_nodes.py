@@ -51,7 +51,7 @@ class Reading:
                              "Read it with a smaller dt, or method='exponential'.")  # fmt: skip
         return 1.0 - self.dt / constants
 
-    def wrong(self, node: Node, what: str, hint: str | None = None) -> ModelError:
+    def wrong(self, node: Node, what: str, hint: str = "Check the file.") -> ModelError:
         """An error about a node."""
         return ModelError(f"{what}.", place=f"{self.place}: node '{node.name}' ({node.kind})", hint=hint)
 

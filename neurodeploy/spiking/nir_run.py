@@ -23,7 +23,7 @@ Step = Callable[[np.ndarray, Any], tuple[np.ndarray, Any]]
 def simulate(
     net: SpikingNet, file: bytes, dialect: str, x: np.ndarray, active: np.ndarray, *, raster: bool = False
 ) -> Activity:
-    """Spikes as the file's simulator fires them, quantized inputs ``[batch, frames, inputs]``; traces are filtered here.
+    """Spikes as the file's simulator fires them for quantized inputs ``[batch, frames, inputs]``; traces are made here.
 
     Raises :class:`MissingExtraError`, and :class:`BuildError` where the simulator can't read the file.
     """

@@ -2,15 +2,15 @@
 
 NIR is continuous time; its readers take Euler steps of dt, so that a time constant tau keeps ``1 - dt / tau`` a tick.
 What keeps c a tick is written as ``tau = dt / (1 - c)``, and ``r = tau / dt`` makes an input of 1 a step of 1; what
-forgets nothing has ``tau = 10^9 dt``, which is 1 in float32. A threshold is passed (``v > v_threshold``), then ``v = 0``.
+forgets nothing has ``tau = 10^9 dt``, which is 1 in float32. A threshold is passed (``v > v_threshold``), then v is 0.
 
 **Dialects.** ``norse``, ``spikingjelly``, ``snntorch``: one ``Affine`` for the input, one ``CubaLIF`` for all neurons
-and, around it, one ``Linear`` (for Norse within a nested graph; snnTorch 1.0's reader fails on such circles: none). They know no synapse but the
-neuron's own, which its input passes too. So where the input goes to the membrane, the *input* is differenced: the file
-is fed ``u(t) = c(t) - alpha c(t - 1)``, c being x, a constant 1 for the bias and a 1 in the first tick that starts the
-membrane; the synapse undoes it. ``nir`` (plain): ``LIF`` or ``IF`` (beta = 1), each projection a ``Linear``, a
-``Delay`` and an ``LI``; traces as ``LI`` and scores as ``Affine`` on a second output.
-:func:`feed` makes what a file is fed; its metadata say it in words.
+and, around it, one ``Linear`` (for Norse within a graph of its own; none for snnTorch 1.0, whose reader fails on such
+circles). They know no synapse but the neuron's own, which its input passes too. So where the input goes to the
+membrane, the *input* is differenced: the file is fed ``u(t) = c(t) - alpha c(t - 1)``, c being x, a constant 1 for the
+bias and a 1 in the first tick that starts the membrane; the synapse undoes it. ``nir`` (plain): ``LIF`` or ``IF``
+(beta = 1), each projection a ``Linear``, a ``Delay`` and an ``LI``; traces as ``LI`` and scores as ``Affine`` on a second
+output. :func:`feed` makes what a file is fed; its metadata say it in words.
 """
 
 from __future__ import annotations
@@ -59,11 +59,17 @@ def check(net: SpikingNet, dialect: str, place: str) -> None:
             raise refuse("snnTorch 1.0's reader fails on recurrent graphs", "Use nir-norse or nir-spikingjelly.")
 
 
+def differenced(net: SpikingNet, dialect: str) -> bool:
+    """Whether the file is fed differences, which rounds where the definition doesn't: about one sample in hundreds
+    then has a spike that just passes the threshold on one side only."""
+    return dialect != "nir" and net.input_to == "membrane" and _alpha(net) != 0
+
+
 def channels(net: SpikingNet, dialect: str) -> int:
     """How many of a constant 1 and a 1 in the first tick are fed after x: 0 to 2."""
     if net.start.any():
         return 2
-    return 1 if dialect != "nir" and net.input_to == "membrane" and _alpha(net) != 0 else 0
+    return 1 if differenced(net, dialect) else 0
 
 
 def feed(net: SpikingNet, dialect: str, x: np.ndarray) -> np.ndarray:
@@ -78,7 +84,7 @@ def feed(net: SpikingNet, dialect: str, x: np.ndarray) -> np.ndarray:
         first[:, :1] = 1
         c = np.concatenate([c, one, first][: 1 + count], axis=2)
     alpha = np.float32(_alpha(net))
-    if dialect == "nir" or net.input_to == "synapse" or alpha == 0:
+    if not differenced(net, dialect):
         return c
     return c - alpha * np.concatenate([np.zeros_like(c[:, :1]), c[:, :-1]], axis=1)
 
@@ -110,7 +116,7 @@ def _words(net: SpikingNet, dialect: str) -> str:
     count = channels(net, dialect)
     parts = ["x", "a constant 1", "1 in the first tick, else 0"][: 1 + count]
     words = f"each tick: {', then '.join(parts)}; x holds for the {net.ticks} ticks of a frame"
-    if dialect != "nir" and net.input_to == "membrane" and _alpha(net) != 0:
+    if differenced(net, dialect):
         words += f"; of these the difference c(t) - {_alpha(net):.9g} c(t - 1), with c = 0 before the first tick"
     return words
 

@@ -7,9 +7,9 @@ import pytest
 
 pytest.importorskip("nir", reason="nir isn't installed")
 
-from neurodeploy.errors import MissingExtraError, UnsupportedError  # noqa: E402
-from neurodeploy.spiking import nir_run, nir_write  # noqa: E402
-from neurodeploy.spiking.net import Projection, SpikingNet, make, simulate  # noqa: E402
+from neurodeploy.errors import MissingExtraError, UnsupportedError
+from neurodeploy.spiking import nir_run, nir_write
+from neurodeploy.spiking.net import Projection, SpikingNet, make, simulate
 
 NEEDS = {"nir": "nir", "norse": "norse", "spikingjelly": "spikingjelly", "snntorch": "snntorch"}
 
@@ -67,8 +67,13 @@ def test_feed_forward_spikes_in_snntorch_equal_ours(changes):
 def test_plain_says_more():
     """Several time constants and delays; thresholds and membranes that differ."""
     rng = np.random.default_rng(3)
-    projections = [Projection("fast", rng.normal(0, 0.3, (18, 18)), 0.3), Projection("slow", rng.normal(0, 0.2, (18, 18)), 0.9, 5)]
-    net = net_of(3, projections=projections, beta=rng.uniform(0.8, 1, 18), threshold=rng.uniform(0.7, 1.2, 18), start=0.1)
+    projections = [
+        Projection("fast", rng.normal(0, 0.3, (18, 18)), 0.3),
+        Projection("slow", rng.normal(0, 0.2, (18, 18)), 0.9, 5),
+    ]
+    net = net_of(
+        3, projections=projections, beta=rng.uniform(0.8, 1, 18), threshold=rng.uniform(0.7, 1.2, 18), start=0.1
+    )
     compare(net, "nir")
 
 
