@@ -7,7 +7,12 @@ import re
 
 #: What Brian2, NumPy's and C++'s code or the script itself calls so.
 TAKEN = frozenset(
-    ["i", "j", "t", "dt", "N", "xi", "second", "lanes", "feeds", "neurons", "traces", "spikes", "frame", "frames", "tick", "clock", "space", "objects", "b2", "connect", "name", "records", "space", "phases", "variable", "start", "stop", "int", "abs", "clip", "floor", "ceil", "exp", "log", "sqrt", "tanh", "sin", "cos", "tan", "sign", "rand", "randn", "poisson", "lastspike", "not_refractory", "and", "or", "not", "True", "False", "inf", "nan", "e", "pi", "double", "float", "bool", "char", "short", "long", "signed", "unsigned", "const", "static", "struct", "class", "template", "namespace", "new", "delete", "this", "auto", "register", "void", "return", "if", "else", "for", "while", "do", "switch", "case", "default", "break", "continue", "goto", "typedef", "union", "enum", "extern", "volatile", "operator", "private", "public", "protected", "virtual", "friend", "inline", "try", "catch", "throw", "using", "typename", "export", "asm", "fresh", "running", "w", "delay", "source", "target", "pre", "post", "events", "code", "update"]
+    """i j t dt N xi second lanes feeds neurons traces spikes frame frames tick clock space objects b2 connect name records space phases
+    variable start stop int abs clip floor ceil exp log sqrt tanh sin cos tan sign rand randn poisson lastspike
+    not_refractory and or not True False inf nan e pi double float bool char short long signed unsigned const static
+    struct class template namespace new delete this auto register void return if else for while do switch case default
+    break continue goto typedef union enum extern volatile operator private public protected virtual friend inline try
+    catch throw using typename export asm fresh running w delay source target pre post events code update""".split()
 )
 
 

@@ -90,7 +90,8 @@ def _identifiers(names: list[str]) -> list[str]:
 
 #: Names of the script's own variables, objects and functions of Brian2 that a projection can't have.
 TAKEN = frozenset(
-    ["neurons", "traces", "spikes", "frame", "tick", "clock", "dt", "space", "lanes", "frames", "currents", "phases", "objects", "b2", "connect", "variable", "name", "mem", "trace", "J", "running", "fresh", "beta", "threshold", "rest", "keep", "floor", "ceiling", "i", "j", "t", "w", "N"]
+    "neurons traces spikes frame tick clock dt space lanes frames currents phases objects b2 connect variable name "
+    "mem trace J running fresh beta threshold rest keep floor ceiling i j t w N".split()
 )
 
 

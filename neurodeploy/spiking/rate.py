@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neurodeploy.artifact import Figure
-from neurodeploy.errors import UsageError
+from neurodeploy.errors import UnsupportedError, UsageError
 from neurodeploy.spiking import network, rate_net, rate_search, tuning
 from neurodeploy.spiking.convert import Conversion
 from neurodeploy.spiking.net_program import program_of
