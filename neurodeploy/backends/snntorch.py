@@ -1,4 +1,4 @@
-"""snnTorch: spiking networks and sigma-delta step programs as torch modules of its neurons, equal to the golden model."""
+"""snnTorch: spiking networks and sigma-delta step programs as modules of its neurons, equal to the golden model."""
 
 from __future__ import annotations
 

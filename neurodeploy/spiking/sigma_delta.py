@@ -3,13 +3,13 @@
 Unit j has the level ``k_j = round(n x_j / range_j)``, clipped to -n..n, range_j its largest size on the calibration
 data. Each step of the clock it sends ``dk_j``, a graded event, if that isn't 0; a receiver i adds ``W'_ij dk_j`` to its
 sum, which so is ``sum_j W_ij x_j`` to within the levels at all times. The numbers are those of the pass
-:mod:`neurodeploy.passes.spiking`, whose program every simulator equals bit for bit. A gate's product is the neuron's own
-arithmetic.
+:mod:`neurodeploy.passes.spiking`, whose program every simulator equals bit for bit. A gate's product is the neuron's
+own arithmetic.
 
-*Error*: of a unit at most half a level, ``range_j / 2n``, in every step; it doesn't add up over time, as the level is
-rounded from the value itself (the sum of all that was sent is exact: a sigma-delta coder's residue is fed back). *Events*:
-a unit sends at most one a step, and over a sequence at most ``variation / level + 1`` of them, variation being the sum of
-its changes' sizes: a constant signal costs nothing, and halving the level at most doubles the events.
+*Error*: what receivers know of a unit is wrong by at most half a level, ``range_j / 2n``, within its range. Nothing adds
+up over time: the sum of all changes that were sent is the level itself. *Events*: at most one a unit and step, none where
+a signal is constant. The sizes of a unit's events add up to ``variation / level`` (the sum of its changes' sizes, in
+levels), taken over all places that the levels' borders could lie at: twice the levels, at most twice the events.
 
 Sources: RNN-Morph (arXiv 2408.09403) converts recurrent nets so; sigma-delta low-pass RNNs on Loihi (arXiv 2407.13534);
 sigma-delta neurons on Loihi 2 (arXiv 2505.06417).
@@ -60,10 +60,10 @@ def convert(
 ) -> Conversion:
     """The n-level program of a network.
 
-    ``levels``: n, 1 to 32767. Without it the fewest whose outputs on ``data`` lie within an NRMSE of ``max_loss / 50`` of
-    the float network's and which, with labels, lose at most ``max_loss`` points of accuracy there; then fewer for each
-    vector by itself, those first that save most events, as long as that holds. ``inputs``: code the inputs too. Raises
-    :class:`UsageError`, and :class:`UnsupportedError` naming the op or network that has no integer form.
+    ``levels``: n, 1 to 32767. Without it the fewest whose outputs on ``data`` lie within an NRMSE of ``max_loss / 50``
+    of the float network's and which, with labels, lose at most ``max_loss`` points of accuracy there; then fewer for
+    each vector by itself, those first that save most events, as long as that holds. ``inputs``: code the inputs too.
+    Raises :class:`UsageError`, and :class:`UnsupportedError` naming the op or network that has no integer form.
     """
     if data is None:
         raise UsageError("levels are fitted to samples.", place=source.name, hint="Give some (--data FILE.npz).")
@@ -177,9 +177,7 @@ def _levels(
     return tried
 
 
-def _narrowed(
-    native: Program, start: _Trial, judge: _Judge, progress: Callable[[str], None]
-) -> list[_Trial]:
+def _narrowed(native: Program, start: _Trial, judge: _Judge, progress: Callable[[str], None]) -> list[_Trial]:
     """Fewer levels for one vector after another, the one that saves most events first, while the outputs stay good."""
     names = sorted(start.program.meta["spiking"]["levels_of"])
     shared = _shared(start.program, names)
@@ -193,7 +191,7 @@ def _narrowed(
             fewer = [m for m in LEVELS if m < n]
             if not fewer:
                 continue
-            own = replace(now.coder, named={**now.coder.named, **{name: fewer[-1] for name in group}})
+            own = replace(now.coder, named={**now.coder.named, **dict.fromkeys(group, fewer[-1])})
             trial = judge(own(native), own)
             if trial.good and (trial.events or 0) < (now.events or 0):
                 trials.append(trial)

@@ -2,9 +2,8 @@
 
 Importing this needs torch and snntorch.
 
-All numbers are whole and below 2^53, in float64 tensors: every op is exact, whatever the order of its sums (multipliers
-of ``requantize`` have at most 20 significant bits, see :mod:`neurodeploy.passes.spiking`). ``random`` alone goes through
-the interpreter's own Philox.
+All numbers are whole and below 2^53, in float64 tensors: every op is exact, whatever the order of its sums, as the
+multipliers of ``requantize`` have at most 20 significant bits (:mod:`neurodeploy.passes.spiking`).
 """
 
 from __future__ import annotations
@@ -64,7 +63,9 @@ class StepModule(nn.Module):
             self.neurons[self.index[name]] = SigmaDeltaNeuron()
         used = {a for v in graph.values if v.name not in self.products for a in v.args}
         delivered = {weights for weights, _ in self.products.values()}
-        self.constants = {n: tensor_of(p.data[None]) for n, p in graph.params.items() if n not in delivered or n in used}
+        self.constants = {
+            n: tensor_of(p.data[None]) for n, p in graph.params.items() if n not in delivered or n in used
+        }
         self.events: dict[str, Tensor] = {}
 
     def reset(self, batch: int) -> None:
