@@ -6,10 +6,10 @@ sum, which so is ``sum_j W_ij x_j`` to within the levels at all times. The numbe
 :mod:`neurodeploy.passes.spiking`, whose program every simulator equals bit for bit. A gate's product is the neuron's
 own arithmetic.
 
-*Error*: what receivers know of a unit is wrong by at most half a level, ``range_j / 2n``, within its range. Nothing adds
-up over time: the sum of all changes that were sent is the level itself. *Events*: at most one a unit and step, none where
-a signal is constant. The sizes of a unit's events add up to ``variation / level`` (the sum of its changes' sizes, in
-levels), taken over all places that the levels' borders could lie at: twice the levels, at most twice the events.
+*Error*: what receivers know of a unit is wrong by at most half a level, ``range_j / 2n``, within its range. Nothing
+adds up over time: the sum of all changes that were sent is the level itself. *Events*: at most one a unit and step, none
+where a signal is constant. The sizes of a unit's events add up to ``variation / level`` (the sum of its changes' sizes,
+in levels), taken over all places that the levels' borders could lie at: twice the levels, at most twice the events.
 
 Sources: RNN-Morph (arXiv 2408.09403) converts recurrent nets so; sigma-delta low-pass RNNs on Loihi (arXiv 2407.13534);
 sigma-delta neurons on Loihi 2 (arXiv 2505.06417).
@@ -25,7 +25,7 @@ import numpy as np
 
 from neurodeploy import passes
 from neurodeploy.artifact import Figure
-from neurodeploy.errors import UsageError
+from neurodeploy.errors import UnsupportedError, UsageError
 from neurodeploy.ir.drive import real_outputs
 from neurodeploy.ir.interpret import run
 from neurodeploy.mixed_judge import classes_of
@@ -74,7 +74,10 @@ def convert(
     if not isinstance(inputs, bool):
         raise UsageError(f"option inputs is {inputs}; needed true or false.", place=target.name)
     pipeline = passes.pipeline("c", "native", data=data, quantize={"weight_bits": 16})
-    native = passes.run(source, pipeline, progress=progress)
+    try:
+        native = passes.run(source, pipeline, progress=progress)
+    except UnsupportedError as error:
+        raise UnsupportedError(error.message, place=error.place, hint="Compile it for a board, as floats.") from error
     # The weights that events pass through are rounded anew, so how many bits they had here tells nothing.
     kept = [w for w in native.meta.get("warnings", []) if ": of 16 bits " not in w]
     native = replace(native, meta={k: v for k, v in native.meta.items() if k != "warnings"})
