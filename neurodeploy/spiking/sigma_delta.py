@@ -84,12 +84,12 @@ def convert(
     judge = _Judge(source, data, float(max_loss))
     coder = SigmaDelta(data=data, inputs=inputs)
     tried = _levels(native, coder, judge, levels, progress)
-    chosen = tried[-1]
-    narrowed = _narrowed(native, chosen, judge, progress) if levels is None and chosen.good else []
-    made = narrowed[-1] if narrowed else chosen
+    made, narrowed = tried[-1], []
+    if levels is None and made.good:
+        made, narrowed = _best(native, made, judge, progress)
     layout = {
         "method": "sigma-delta",
-        "levels": chosen.coder.levels,
+        "levels": made.coder.levels,
         "levels_of": made.program.meta["spiking"]["levels_of"],
         "chosen": levels is None,
         "max_loss": max_loss,
@@ -178,6 +178,20 @@ def _levels(
         if tried[-1].good:
             break
     return tried
+
+
+def _best(
+    native: Program, start: _Trial, judge: _Judge, progress: Callable[[str], None]
+) -> tuple[_Trial, list[_Trial]]:
+    """The good trial with the fewest events, and the steps to it: from ``start``, or from the next more levels."""
+    steps = _narrowed(native, start, judge, progress)
+    more = [n for n in LEVELS if n > start.coder.levels]
+    if len(start.program.meta["spiking"]["groups"]) > 1 and more:
+        own = replace(start.coder, levels=more[0])
+        other = _narrowed(native, judge(own(native), own), judge, progress)
+        if other and (other[-1].events or 0) < ([start, *steps][-1].events or 0):
+            steps = other
+    return [start, *steps][-1], steps
 
 
 def _narrowed(native: Program, start: _Trial, judge: _Judge, progress: Callable[[str], None]) -> list[_Trial]:
