@@ -7,9 +7,9 @@ sum, which so is ``sum_j W_ij x_j`` to within the levels at all times. The numbe
 own arithmetic.
 
 *Error*: what receivers know of a unit is wrong by at most half a level, ``range_j / 2n``, within its range. Nothing
-adds up over time: the sum of all changes that were sent is the level itself. *Events*: at most one a unit and step, none
-where a signal is constant. The sizes of a unit's events add up to ``variation / level`` (the sum of its changes' sizes,
-in levels), taken over all places that the levels' borders could lie at: twice the levels, at most twice the events.
+adds up over time: the sum of all changes that were sent is the level itself. *Events*: at most one a unit and step,
+none where its value is constant. The sizes of a unit's events add up to ``variation / level`` (the sum of its changes'
+sizes, in levels), taken as the mean over all places that the levels' borders could lie at.
 
 Sources: RNN-Morph (arXiv 2408.09403) converts recurrent nets so; sigma-delta low-pass RNNs on Loihi (arXiv 2407.13534);
 sigma-delta neurons on Loihi 2 (arXiv 2505.06417).

@@ -90,7 +90,8 @@ def _cell(case: Case, target: str, board: link.Board | None) -> str:
     tiled = {name: np.tile(array, (times, *(1,) * (array.ndim - 1))) for name, array in case.inputs.items()}
     lengths = None if case.lengths is None else np.tile(case.lengths, times)
     samples = replace(data.arrange(tiled, case.program), lengths=lengths)
-    labelled = replace(samples, labels=np.arange(samples.samples) % 3)
+    width = next(iter(case.program.output_types().values())).shape
+    labelled = replace(samples, labels=np.arange(samples.samples) % min([3, *width]))
     float_only = described.backend == "c" and not case.integer
     tool = "gcc" if board and "gcc" in c_toolchain.toolchains(target) else None
     built = neurodeploy.compile(
