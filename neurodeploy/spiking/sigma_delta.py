@@ -157,7 +157,7 @@ class _Judge:
         """NRMSE over the steps that count; the share that differs of outputs that aren't real numbers."""
         wanted, ref = self.wanted[name], self.source.outputs[name]
         if wanted.shape != found.shape:
-            return np.inf  # it stopped after another number of steps
+            return 1.0  # it stopped after another number of steps
         if self.source.is_series(ref) and self.data.lengths is not None and wanted.shape[1]:
             counts = np.arange(wanted.shape[1]) < np.asarray(self.data.lengths)[:, None]
             wanted, found = wanted[counts], found[counts]
