@@ -83,7 +83,7 @@ def test_the_whole_test_set_equals_the_golden_model_and_keeps_its_accuracy(netwo
     run = validate(built, replace(vowels("test"), sha256="0" * 64)).run
     (agreement,) = run.agreement
     assert agreement.holds and agreement.compared == agreement.bit_exact == 5687
-    assert run.accuracy is not None and run.accuracy.deployed is not None
+    assert run.accuracy is not None and run.accuracy.deployed is not None and run.accuracy.float_ is not None
     assert run.accuracy.float_.value - run.accuracy.deployed.value <= 0.005
     assert run.versions["snntorch"] == version("snntorch")
 

@@ -322,6 +322,7 @@ def test_labels_judge_too():
     [
         ({"levels": 0}, "option levels is 0; needed 1 to 32767"),
         ({"levels": 2.5}, "option levels is 2.5"),
+        ({"levels": True}, "option levels is True"),
         ({"max_loss": 0}, "option max_loss is 0; needed more than 0 points"),
         ({"inputs": 1}, "option inputs is 1; needed true or false"),
     ],
