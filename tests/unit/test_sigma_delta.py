@@ -14,7 +14,8 @@ from neurodeploy.ir import interpret
 from neurodeploy.ir.drive import real_outputs
 from neurodeploy.ir.graph import Program
 from neurodeploy.ir.interpret import StepInterpreter
-from neurodeploy.passes.spiking import SigmaDelta, level_multipliers, level_weights, short
+from neurodeploy.passes.spiking import SigmaDelta
+from neurodeploy.passes.spiking_levels import level_multipliers, level_weights, short
 from neurodeploy.report import metrics
 from neurodeploy.spiking import sigma_delta, step_events
 from tests.differential.spiking_cases import layer, random_data, random_layer
