@@ -6,7 +6,7 @@ steps on which golden model, snnTorch and the compiled reference agree on every 
 events follow the signal, each test utterance against its first frame held for as long and against its frames slowed
 down.
 
-    python -m benchmarks.spiking_sigma_delta [--seeds 5] [--max-loss 0.5]
+    python -m benchmarks.spiking_sigma_delta [--seeds 5] [--max-loss 0.5 | --levels 8]
 
 ``--rule`` measures instead what the choice of levels rests on, with training samples alone: networks trained on four
 fifths of them, and what n levels lose on the last fifth, beside the outputs' NRMSE on the samples trained on.
@@ -74,14 +74,14 @@ def events(program: Program, x: np.ndarray, lengths: np.ndarray) -> float:
     return float(step_events.spikes(program, changes).sum()) / len(x)
 
 
-def row(name: str, seed: int, max_loss: float) -> tuple[tuple[str, ...], tuple[str, ...], float]:
+def row(name: str, seed: int, max_loss: float, levels: int | None) -> tuple[tuple[str, ...], tuple[str, ...], float]:
     """A network's two rows, of accuracy and of activity, and the points that it lost."""
     target = find("snntorch-sigma-delta", Neuromorphic)
     source = trained(name, seed)
     train, test = (data.load(DATA / f"japanese_vowels_{split}.npz", source) for split in ("train", "test"))
     if test.lengths is None:
         raise ValueError("the test data have no lengths")
-    made = sigma_delta.convert(source, target, train, lambda _: None, max_loss=max_loss)
+    made = sigma_delta.convert(source, target, train, lambda _: None, levels=levels, max_loss=max_loss)
     native = compiler.prepare(source, "c", "native", train, progress=lambda _: None)
     answers = [right(p, interpret.run(p, test.inputs, test.lengths), test) for p in (source, native)]
     golden = interpret.run(made.program, test.inputs, test.lengths, states=True)
@@ -143,6 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--max-loss", type=float, default=0.5)
+    parser.add_argument("--levels", type=int)
     parser.add_argument("--rule", action="store_true")
     args = parser.parse_args()
     if args.rule:
@@ -152,14 +153,15 @@ def main() -> None:
     for name in sigma_delta_networks.NETWORKS:
         lost = []
         for seed in range(args.seeds):
-            found, signal, points = row(name, seed, args.max_loss)
+            found, signal, points = row(name, seed, args.max_loss, args.levels)
             rows.append(found)
             activity.append(signal)
             lost.append(points)
             print(*found, flush=True)
         rows.append((name, "mean", "", "", "", f"{np.mean(lost):+.2f}", *[""] * 5))
     columns = ("network", "seed", "float", "int8/16", "n levels", "lost", "p", "n", "events", "of most", "exact")
-    table(f"JapaneseVowels, test set, max_loss={args.max_loss:g}", columns, rows, right=columns[2:])
+    how = f"max_loss={args.max_loss:g}" if args.levels is None else f"levels={args.levels}"
+    table(f"JapaneseVowels, test set, {how}", columns, rows, right=columns[2:])
     columns = ("network", "seed", "as it is", "first frame held", f"{SLOWER} times slower", "of most")
     table("Events an inference, by signal", columns, activity, right=columns[2:])
 
