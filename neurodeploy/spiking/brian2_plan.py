@@ -63,7 +63,12 @@ class Projection:
 
 @dataclass
 class Plan:
-    """A stage: see the module. ``records``: (output, population, variable, first element, one past the last)."""
+    """A stage: see the module.
+
+    ``records``: (output, population, variable, first element, one past the last). ``counted``: the variables whose
+    events are recorded. ``senders``: value that is to be sent -> the variables that send it (variable, first element,
+    one past the last, whether it sends a step ahead).
+    """
 
     stage: Stage
     populations: list[Population] = field(default_factory=list)
@@ -71,6 +76,8 @@ class Plan:
     feeds: list[Feed] = field(default_factory=list)
     tables: dict[str, np.ndarray] = field(default_factory=dict)
     records: list[tuple[str, Population, str, int, int]] = field(default_factory=list)
+    counted: set[str] = field(default_factory=set)
+    senders: dict[str, list[tuple[str, int, int, bool]]] = field(default_factory=dict)
 
     @property
     def levels(self) -> int:
@@ -104,6 +111,8 @@ class Planner:
     def __init__(self, stage: Stage, sent: frozenset[str], place: str) -> None:
         self.graph: Graph = stage.graph
         self.sent, self.place = sent, place
+        #: Where nothing is said of what is sent, everything that weights multiply is.
+        self.all_sent = not sent
         self.segments = Segments(self.graph, place)
         self.values = self.segments.values
         self.states: dict[str, State] = {state.name: state for state in self.graph.states}

@@ -112,7 +112,7 @@ def _stage(made: Plan, name: str, arrays: dict[str, np.ndarray]) -> dict[str, An
         "tables": tables,
         "steps": steps,
         "records": [{"population": home, "variables": variables} for home, variables in recorded.items()],
-        "events": [{**step, "order": step["order"] + 1} for step in steps if step["kind"] == "event"],
+        "events": [{**step, "order": step["order"] + 1} for step in steps if step.get("counted")],
         "feeds": {"phases": 1, **{feed.name: _feed_size(feed) for feed in made.feeds}},
         "feed_from": feed_from,
         "drive": made.stage.drive.kind,
@@ -137,7 +137,8 @@ def _steps(made: Plan, arrays: dict[str, np.ndarray]) -> list[dict[str, Any]]:
                 order += 1
         for p in made.populations:
             for sent in [sent for sent, at in p.sends.items() if at == level]:
-                found.append({"kind": "event", "order": order, "population": p.name, "sent": sent})
+                found.append({"kind": "event", "order": order, "population": p.name, "sent": sent,
+                              "counted": sent in made.counted})  # fmt: skip
                 order += 2  # the monitor's is between
         for projection in made.projections:
             if projection.source.sends[projection.sent] == level:
