@@ -39,9 +39,8 @@ MULTIPLIER_BITS = 20
 _LEAST_RANGE = 0.01
 _BATCH = 256
 #: What only moves or rescales a vector: of an input, it is still an input current.
-_CURRENT = frozenset(
-    "requantize cast mul neg slice reshape concat transpose broadcast gather row relu abs select".split()
-)
+_MOVES = "slice reshape concat transpose broadcast gather row"
+_CURRENT = frozenset(f"requantize cast mul neg abs relu select {_MOVES}".split())
 
 Key = tuple[str, str]
 
