@@ -9,7 +9,7 @@ import numpy as np
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import State, Value
 from neurodeploy.spiking import brian2_ops as ops
-from neurodeploy.spiking.brian2_plan import Feed, Population, Projection
+from neurodeploy.spiking.brian2_plan import FINAL, START, Feed, Population, Projection
 from neurodeploy.spiking.brian2_segments import Piece
 
 if TYPE_CHECKING:
@@ -86,9 +86,10 @@ class _Writer:
         for piece in pieces:
             name, level = self.p.name(piece), self.p.level(piece)
             if piece[0] in self.p.states:
-                start = self._number(home, f"{name}_start", self._init(self.p.states[piece[0]], piece))
                 home.variables.append(name)
-                resets.append(_reset(name, start))
+                resets.append(_reset(name, self._start(home, piece)))
+                if piece[0] in self.p.finals and self.p.home[piece] is home:
+                    self.plan.records.append((f"{piece[0]}{FINAL}", home, name, *piece[1:]))
             elif self._is_sum(piece):
                 home.variables.append(name)
                 resets.append(_reset(name, self._number(home, f"{name}_start", self._sum_at_start(piece))))
@@ -109,6 +110,16 @@ class _Writer:
         if len(resets) > 1:
             code[0] = [*resets, *code[0]]
         home.code = {level: lines for level, lines in code.items() if lines}
+
+    def _start(self, home: Population, piece: Piece) -> str:
+        """A state's value at the start of a sample."""
+        name = f"{self.p.name(piece)}_start"
+        if piece[0] not in self.p.from_data:
+            return self._number(home, name, self._init(self.p.states[piece[0]], piece))
+        word = self.p.names(f"feed {name}", f"{name}_of_sample")
+        if all(feed.name != word for feed in self.plan.feeds):
+            self.plan.feeds.append(Feed(word, f"{piece[0]}{START}", *piece[1:]))
+        return f"{word}(t, {'i % lanes' if self.p.is_scalar(piece) else 'i'})"
 
     def _scalars(self, home: Population) -> list[Piece]:
         """The numbers that the population's neurons compute each for itself."""
