@@ -175,6 +175,8 @@ def find_compiler() -> Compiler | None:
 def brian2_version() -> str:
     """The version that is installed, without importing it. Raises :class:`MissingExtraError` if none is."""
     try:
+        if "brian2" in sys.modules:
+            return require("brian2", "spiking", "the target's simulator").__version__
         return importlib.metadata.version("brian2")
     except importlib.metadata.PackageNotFoundError:
         return require("brian2", "spiking", "the target's simulator").__version__
