@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from neurodeploy.errors import NumericsError
 from neurodeploy.spiking.brian2_run import Brian2, find_compiler
 from neurodeploy.spiking.brian2_script import net_script
 from neurodeploy.spiking.net import Projection, SpikingNet, make, simulate
@@ -96,6 +97,15 @@ def test_compiled_it_is_the_definition_and_runs_without_brian2(tmp_path, monkeyp
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     _same(net, brian2, *_data(2))
     assert brian2.run.build_seconds is None
+
+
+def test_a_network_that_diverges_is_an_error():
+    net = make(
+        ticks=30, dt_s=1e-3, beta=8.0, threshold=1.0, W_in=np.ones((2, 1)), bias=np.zeros(2), largest_input=1.0,
+        projections=[], keep=0.5, populations=[("all", 2)],
+    )  # fmt: skip
+    with pytest.raises(NumericsError, match="diverged: a membrane is infinite"):
+        Brian2("numpy")(net, np.full((1, 4, 1), 9), np.ones((1, 4), bool))
 
 
 def test_the_script_runs_by_itself(tmp_path):
