@@ -73,7 +73,12 @@ def run_gru(x: np.ndarray, lengths: np.ndarray, brian2: Brian2) -> tuple[Callabl
 
     def run() -> dict[str, np.ndarray]:
         engines.clear()
-        made = drive(program, inputs, lengths, lambda stage, _: engines.append(StepEngine(program, stage, files, brian2)) or engines[-1])
+        made = drive(
+            program,
+            inputs,
+            lengths,
+            lambda stage, _: engines.append(StepEngine(program, stage, files, brian2)) or engines[-1],
+        )
         return made.series
 
     found, wanted = run(), interpret.run(program, inputs, lengths).series
@@ -85,7 +90,7 @@ def run_gru(x: np.ndarray, lengths: np.ndarray, brian2: Brian2) -> tuple[Callabl
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
     x, lengths, _ = vowels.load("test")

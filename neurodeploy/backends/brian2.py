@@ -121,8 +121,11 @@ def _events_a_step(program: Program, events: Mapping[str, np.ndarray]) -> np.nda
         for name in (n for n in stage.graph.types() if f"{stage.name}.{n}" in events and n not in again):
             found = np.count_nonzero(events[f"{stage.name}.{name}"], axis=2)
             steps = max(total.shape[1], found.shape[1])
-            total = sum(np.pad(a, ((0, len(found) - len(a)), (0, steps - a.shape[1]))) for a in (total, found))
-    return np.asarray(total)
+            wide = np.zeros((len(found), steps), np.int64)
+            for part in (total, found):
+                wide[: len(part), : part.shape[1]] += part
+            total = wide
+    return total
 
 
 def _record(brian2: Brian2, dt_s: float | None, figures: list[Figure]) -> dict[str, Any]:

@@ -303,7 +303,9 @@ class _Writer:
                 for piece in self.segments.of(value.name):
                     target = self.p.home[piece]
                     if (sender, target.name) not in found:
-                        name = self.p.names(f"synapses {sender} {target.name}", f"{self.p.name(sender)}_to_{target.name}")
+                        name = self.p.names(
+                            f"synapses {sender} {target.name}", f"{self.p.name(sender)}_to_{target.name}"
+                        )
                         source = self.p.home[sender]
                         found[sender, target.name] = Projection(name, source, self.p.name(sender), target)
                     sums = found[sender, target.name].sums

@@ -90,7 +90,10 @@ START, FINAL = "@start", "@final"
 
 
 def plan(stage: Stage, sent: Collection[str], place: str, finals: Collection[str] = ()) -> Plan:
-    """Plan a stage; ``finals``: states that are wanted when it has ended. Raises :class:`UnsupportedError` naming the drive, op or value that Brian2 can't run."""
+    """Plan a stage; ``finals``: states that are wanted when it has ended.
+
+    Raises :class:`UnsupportedError` naming the drive, op or value that Brian2 can't run.
+    """
     if stage.drive.kind not in DRIVES:
         raise UnsupportedError(
             f"the drive is '{stage.drive.kind}'; the script runs whole sequences, forward or reverse.",
@@ -162,7 +165,9 @@ class Planner:
             arrives = min(self.level(self.segments.source(p)) for p in self.segments.of(self.states[name].next))
             for value in self.products:
                 if any(source[0] == name for source in self.operand(value)):
-                    readers = [piece for v in self.graph.values if value.name in v.args for piece in self.sources(v.name)]
+                    readers = [
+                        piece for v in self.graph.values if value.name in v.args for piece in self.sources(v.name)
+                    ]
                     if value.name in self.graph.outputs.values():
                         readers += self.sources(value.name)
                     if any(self.level(reader) > arrives for reader in readers):
@@ -248,7 +253,11 @@ class Planner:
                 source = self.segments.source((state.next, *piece[1:]))
                 if not self.is_scalar(piece) and not self.constant(source[0]):
                     join(piece, source)
-        for name in (*self.graph.outputs.values(), *self.finals, *(v.args[1] for v in self.products if not self.is_current(v))):
+        for name in (
+            *self.graph.outputs.values(),
+            *self.finals,
+            *(v.args[1] for v in self.products if not self.is_current(v)),
+        ):
             for piece in self.sources(name):
                 if not self.constant(piece[0]):
                     root(piece)

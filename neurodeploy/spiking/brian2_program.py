@@ -31,7 +31,7 @@ def program_files(program: Program, title: str = "A step program") -> dict[str, 
         made = plan_of(program, stage.name)
         stages.append(_stage(made, names.new(stage.name), arrays))
         neurons += sum(p.size for p in made.populations)
-        synapses += sum(np.count_nonzero(w) for p in made.projections for _, w in p.sums)
+        synapses += sum(int(np.count_nonzero(w)) for p in made.projections for _, w in p.sums)
     types, refs = program.output_types(), program.outputs
     inputs = {n: (i.kind, _scale(i.type), *int_range(i.type.dtype)) for n, i in program.inputs.items()}
     outputs = {n: (*_origin(ref), _scale(types[n])) for n, ref in refs.items()}
@@ -94,8 +94,9 @@ def _stage(made: Plan, name: str, arrays: dict[str, np.ndarray]) -> dict[str, An
     arrays.update((tables[table], array) for table, array in made.tables.items())
     feed_from = {}
     for feed in made.feeds:
-        key = None if feed.weights is None else f"{stage}.{feed.name}"
-        if key is not None:
+        key = None
+        if feed.weights is not None:
+            key = f"{stage}.{feed.name}"
             arrays[key] = feed.weights
         feed_from[feed.name] = (feed.input, feed.start, feed.stop, key)
     outputs: dict[str, tuple[int, list[tuple[str, int, int]]]] = {}

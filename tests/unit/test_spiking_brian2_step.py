@@ -99,7 +99,7 @@ def test_several_stages_by_the_script_itself(tmp_path):
     program, data = _n_level("stacked_bidirectional")
     for name, content in program_files(program, "it").items():
         (tmp_path / name).write_bytes(content)
-    np.savez(tmp_path / "in.npz", **data.inputs)
+    np.savez(tmp_path / "in.npz", **data.inputs)  # type: ignore[arg-type]
     command = [sys.executable, "network.py", "in.npz", "out.npz", "--codegen", "numpy"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     wanted = interpret.run(program, data.inputs).outputs
@@ -109,13 +109,17 @@ def test_several_stages_by_the_script_itself(tmp_path):
 
 
 def _handed_over() -> Program:
-    """A stage that starts from what another ends with, swaps two states, and reads a delayed copy of its product."""
+    """A stage that needs its product of the old state beside one of the new, and one that starts from what the first
+    ends with and swaps two states."""
     b = Builder()
     x = b.input("x", TensorType((3,), "i16", Quant(1.0)))
     h = b.state("h", (3,), dtype="i16")
-    total = b("add", b("matmul", b.param("W", np.array([[1, 2, 0], [0, 1, -1], [3, 0, 1]], np.int8)), h), x)
-    b.next(h, b("requantize", total, b.param("half", np.full(3, 1 << 31 - 2, np.int32)), pre=1, to="i16"))
+    product = b("matmul", b.param("W", np.array([[1, 2, 0], [0, 1, -1], [3, 0, 1]], np.int8)), h)
+    total = b("add", product, x)
+    new = b("requantize", total, b.param("half", np.full(3, 1 << 31 - 2, np.int32)), pre=1, to="i16")
+    b.next(h, new)
     b.output("y", total)
+    b.output("late", b("add", product, b("matmul", b.param("V", np.eye(3, dtype=np.int8)[::-1]), new)))
     first = Stage("first", b.graph(), inputs_from={"x": Ref("x")})
     b = Builder()
     x = b.input("x", TensorType((3,), "i16", Quant(1.0)))
@@ -126,7 +130,7 @@ def _handed_over() -> Program:
     b.output("z", c)
     second = Stage("second", b.graph(), Drive("reverse"), {"x": Ref("x")}, {"a": Ref("h", "first", "final")})
     return Program("handed", {"x": ProgramInput(first.graph.inputs["x"])}, (first, second),
-                   {"y": Ref("y", "second"), "z": Ref("z", "second"), "t": Ref("y", "first", "last")}, "native")  # fmt: skip
+                   {"y": Ref("y", "second"), "z": Ref("z", "second"), "t": Ref("y", "first", "last"), "late": Ref("late", "first")}, "native")  # fmt: skip
 
 
 def test_states_from_data_and_at_the_end():
