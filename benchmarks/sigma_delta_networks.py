@@ -1,7 +1,7 @@
 """Elman, GRU and LSTM classifiers of JapaneseVowels, trained with one recipe: what ``spiking_sigma_delta.py`` converts.
 
-The recipe is that of ``examples/train_gru.py``. The training set's mean and standard deviation are folded into the input
-weights.
+The recipe is that of ``examples/train_gru.py``. The training set's mean and standard deviation are folded into the
+input weights.
 """
 
 from __future__ import annotations

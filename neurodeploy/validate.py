@@ -110,7 +110,8 @@ def scores_of(
     name, ref = next(iter(program.outputs.items()))
     array = outputs[name]
     if program.is_series(ref) and labels.ndim == 1:
-        ends = np.full(len(array), array.shape[1]) if lengths is None else lengths
+        # What a decoder generates may be shorter than its input.
+        ends = np.full(len(array), array.shape[1]) if lengths is None else np.minimum(lengths, array.shape[1])
         array = array[np.arange(len(array)), np.maximum(ends - 1, 0)]
     return array
 

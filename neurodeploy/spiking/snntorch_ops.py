@@ -1,7 +1,7 @@
 """The meaning of the IR's integer ops on float64 tensors of whole numbers; conditions are bool tensors.
 
-A tensor is ``[batch or 1, ...]``. Every result is a whole number below 2^53, so it is exact. ``random`` goes through the
-interpreter's Philox.
+A tensor is ``[batch or 1, ...]``. Every result is a whole number below 2^53, so it is exact. ``random`` goes through
+the interpreter's Philox.
 """
 
 from __future__ import annotations
