@@ -77,7 +77,7 @@ class _Writer:
 
     def _population(self, home: Population) -> None:
         scalars = self._scalars(home)
-        pieces = [*scalars, *(piece for piece in home.pieces if piece not in scalars)]
+        pieces = [*scalars, *(p for p in home.pieces if p not in scalars and not self.p.unread(p[0]))]
         order = {value.name: at for at, value in enumerate(self.graph.values)}
         pieces.sort(key=lambda piece: (order.get(piece[0], -1), piece))
         last = max([self.p.level(piece) for piece in pieces], default=0)
@@ -243,7 +243,7 @@ class _Writer:
 
     def _operand(self, home: Population, source: Piece) -> str:
         if self.p.constant(source[0]):
-            return self._number(home, self.p.name(source), self._array(source).astype(np.float64))
+            return self._number(home, self.p.label(source), self._array(source).astype(np.float64))
         return self.p.name(source)
 
     def _array(self, piece: Piece) -> np.ndarray:

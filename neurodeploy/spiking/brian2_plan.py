@@ -219,8 +219,19 @@ class Planner:
 
     def name(self, piece: Piece) -> str:
         """The variable of a piece."""
+        return self.names(str(piece), self.label(piece))
+
+    def label(self, piece: Piece) -> str:
+        """What a piece's variable is named after."""
         pieces = self.segments.of(piece[0])
-        return self.names(str(piece), piece[0] if len(pieces) == 1 else f"{piece[0]}_p{pieces.index(piece)}")
+        return piece[0] if len(pieces) == 1 else f"{piece[0]}_p{pieces.index(piece)}"
+
+    def unread(self, name: str) -> bool:
+        """Whether a state is only there to be sent, and its next value is: then it needs no variable."""
+        read = {*self.graph.outputs.values(), *self.finals}
+        read |= {arg for v in self.graph.values if v.op != "matmul" for arg in v.args}
+        read |= {n for s in self.graph.states for n in (s.next, s.when) if n}
+        return name in self.ahead and name not in read
 
     # -- populations ---------------------------------------------------------------------------------------------------
 
@@ -266,7 +277,7 @@ class Planner:
             groups.setdefault(root(piece), []).append(piece)
         outputs = {piece: out for out, name in self.graph.outputs.items() for piece in self.sources(name)}
         for pieces in groups.values():
-            states = [name for name, _, _ in pieces if name in self.states]
+            states = [name for name, _, _ in pieces if name in self.states and not self.unread(name)]
             inputs = [name for name, _, _ in pieces if name in self.graph.inputs]
             given = [outputs[piece] for piece in pieces if piece in outputs]
             label = "_".join(dict.fromkeys(states)) or next(iter([*inputs, *given]), pieces[0][0])

@@ -66,7 +66,7 @@ def test_renaming_changes_nothing():
 
 def test_names_of_brian2_and_python_are_left_to_them():
     net = random_net(5)
-    for names in (("neurons", "class"), ("", "3"), ("syn", "syn"), ('"""', "t")):
+    for names in (("neurons", "class"), ("", "3"), ("syn", "syn"), ('"""', "new\nline")):
         projections = tuple(replace(p, name=name) for p, name in zip(net.projections, names, strict=True))
         script = net_script(replace(net, projections=projections), "net.npz", 'a "title" \\ of """ mine')
         compile(script, "network.py", "exec")

@@ -145,7 +145,7 @@ def test_gates_are_variables_of_the_same_neurons():
     program, _ = _n_level("gru_reset_after")
     made = plan_of(program, "main")
     sizes = {p.name: p.size for p in made.populations}
-    assert sizes["h_h_level_neurons"] == 6 and sum(name.startswith("h_") for name in sizes) == 1
+    assert sizes["h_neurons"] == 6 and sum(name.startswith("h_") for name in sizes) == 1
     (recurrent,) = [p for p in made.projections if p.source is p.target]
     assert [w.shape for _, w in recurrent.sums] == [(6, 6)] * 3  # reset gate, update gate, candidate
     assert made.levels == 2
