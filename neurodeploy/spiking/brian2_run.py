@@ -6,6 +6,7 @@ was compiled before runs without Brian2 being imported at all.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -30,6 +31,8 @@ BUILT = "built"
 #: Hashes of all files of a finished build.
 SEAL = "seal.json"
 NET_FILE = "net.npz"
+#: How folders of unfinished builds begin; one that is a day old was left by a process that was killed.
+BUILDING, ABANDONED_S = ".building-", 86400.0
 
 
 @dataclass
@@ -127,7 +130,8 @@ class Brian2:
         began = time.perf_counter()
         try:
             root.mkdir(parents=True, exist_ok=True)
-            scratch = Path(tempfile.mkdtemp(prefix=".building-", dir=root))
+            _forget_abandoned(root)
+            scratch = Path(tempfile.mkdtemp(prefix=BUILDING, dir=root))
         except OSError as error:
             raise UsageError(
                 f"can't be written ({error.strerror or error}).",
@@ -212,6 +216,13 @@ def _python(script: Path, arguments: list[str], what: str, compiler: Compiler | 
 def _write(files: Mapping[str, bytes], folder: Path) -> None:
     for name, data in files.items():
         (folder / name).write_bytes(data)
+
+
+def _forget_abandoned(root: Path) -> None:
+    for folder in root.glob(f"{BUILDING}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > ABANDONED_S:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _keep_little(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -90,6 +91,15 @@ def test_a_broken_build_is_made_again(log, harm):
      "bad seal": lambda: seal.write_text("{")}[harm]()  # fmt: skip
     assert _run(_files(log))[1].tolist() == [0, 2, 4]
     assert _builds(log) == 2 and len(list(cache_folder().iterdir())) == 1
+
+
+def test_what_a_killed_process_left_goes_after_a_day(log):
+    old, new = (cache_folder() / f".building-{name}" for name in ("old", "new"))
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+    os.utime(old, (1e9, 1e9))
+    _run(_files(log))
+    assert not old.exists() and new.exists()
 
 
 def test_two_processes_at_once(log, tmp_path):
