@@ -1,6 +1,7 @@
 """What a target's file may say: a closed schema, every key with its unit, every physical number with its source.
 
 One class a table; a board names its chip, and :mod:`neurodeploy.hardware` merges the two before the schema sees them.
+What is about spiking stands in :mod:`neurodeploy.descriptions_neuromorphic`.
 """
 
 from __future__ import annotations
@@ -8,29 +9,23 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-Text = Annotated[str, Field(min_length=1)]
-Address = Annotated[int, Field(ge=0, lt=2**32)]
-Bytes = Annotated[int, Field(gt=0, le=2**32)]
-Hz = Annotated[int, Field(gt=0)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Flags = Annotated[tuple[str, ...], Field(strict=False)]
-
-
-class Table(BaseModel):
-    """A TOML table: no unknown keys, no silent conversions, never changed after it is read."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class Sourced(Table):
-    """A table of physical numbers; ``source`` says where they come from (a paper, a manual, a measurement)."""
-
-    source: Text
-
+from neurodeploy.descriptions_neuromorphic import Neuromorphic, NeuromorphicChip
+from neurodeploy.tables import (
+    Address,
+    Bytes,
+    Description,
+    Finite,
+    Flags,
+    Hz,
+    NonNegative,
+    Positive,
+    Sourced,
+    Table,
+    Target,
+    Text,
+)
 
 # ---------------------------------------------------------------------------------------------- boards and chips
 
@@ -229,14 +224,6 @@ class Emulators(Table):
     unicorn: Unicorn | None = None
 
 
-class Description(Table):
-    """What every file says. ``name`` is the file's own name."""
-
-    kind: str
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-    title: Text
-
-
 class Chip(Description):
     """What boards of one chip share; a board names it and may replace whole tables of it.
 
@@ -252,12 +239,6 @@ class Chip(Description):
     timer: Timer | None = None
     timing: Timing | None = None
     power: Power | None = None
-
-
-class Target(Description):
-    """Something that a program can be compiled for; ``backend`` is the one that compiles for it."""
-
-    backend: Text
 
 
 class Board(Target):
@@ -404,49 +385,7 @@ class Crossbar(Target):
     cell: Cell | None = None
 
 
-# ------------------------------------------------------------------------------------ spiking, interpreters
-
-
-class Clock(Sourced):
-    """The simulator's time step."""
-
-    dt_s: Positive
-
-
-class EventEnergy(Sourced):
-    """What a chip would pay for the events that the simulator counts; an absent figure is unknown.
-
-    ``device`` names the chip or process. Joules per synaptic operation (an accumulate), per neuron update, per MAC.
-    """
-
-    device: Text
-    synaptic_operation_joule: Positive | None = None
-    neuron_update_joule: Positive | None = None
-    mac_joule: Positive | None = None
-
-
-class Neuron(Sourced):
-    """The neuron that a spiking target offers.
-
-    ``reset``: what a spike does to the membrane, ``"subtract"`` the threshold or ``"zero"`` it. ``limits``: whether the
-    membrane can be held between two values. ``max_delay_ticks``: the longest synaptic delay.
-    """
-
-    reset: Literal["subtract", "zero"]
-    limits: bool = False
-    max_delay_ticks: Annotated[int, Field(ge=1)] = 1
-
-
-class Neuromorphic(Target):
-    """A spiking simulator. ``method`` says how a network is turned into spikes; ``package`` must be importable."""
-
-    kind: Literal["neuromorphic"]
-    backend: Literal["brian2", "snntorch", "nir"]
-    package: Text
-    method: Literal["liquid-state-machine", "rate", "sigma-delta"]
-    neuron: Neuron | None = None
-    clock: Clock | None = None
-    energy: Annotated[tuple[EventEnergy, ...], Field(strict=False)] = ()
+# ------------------------------------------------------------------------------------------------------ interpreters
 
 
 class Interpreter(Target):
@@ -463,6 +402,7 @@ KINDS = MappingProxyType(
         "board": Board,
         "crossbar": Crossbar,
         "neuromorphic": Neuromorphic,
+        "neuromorphic-chip": NeuromorphicChip,
         "interpreter": Interpreter,
     }
 )
@@ -472,6 +412,7 @@ FOLDERS = MappingProxyType(
         "board": "boards",
         "crossbar": "crossbars",
         "neuromorphic": "neuromorphic",
+        "neuromorphic-chip": "neuromorphic-chips",
         "interpreter": "interpreters",
     }
 )

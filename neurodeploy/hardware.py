@@ -1,10 +1,10 @@
 """Targets as data: how the TOML files under ``targets/`` are found, read and checked.
 
-A file describes one thing: a *chip*, or a target (a *board* of a chip, a *crossbar*, a *neuromorphic* simulator or an
-*interpreter*). Its name is its file name. Keys carry their unit (``size_bytes``, ``clock_hz``, ``g_max_siemens``), a
-table that holds physical numbers names its ``source``, and an unknown key is an error. The only inheritance is board
-to chip: a table that the board gives replaces the chip's table of that name as a whole. What a file may say is in
-:mod:`neurodeploy.descriptions`.
+A file describes one thing: a *chip*, a *neuromorphic-chip*, or a target (a *board* of a chip, a *crossbar*, a
+*neuromorphic* simulator or an *interpreter*). Its name is its file name. Keys carry their unit (``size_bytes``,
+``clock_hz``, ``g_max_siemens``), a table that holds physical numbers names its ``source``, and an unknown key is an
+error. The only inheritance is board to chip: a table that the board gives replaces the chip's table of that name as a
+whole. What a file may say is in :mod:`neurodeploy.descriptions`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from neurodeploy.descriptions import (
     Description,
     Interpreter,
     Neuromorphic,
+    NeuromorphicChip,
     Table,
     Target,
 )
@@ -41,12 +42,14 @@ __all__ = [
     "Description",
     "Interpreter",
     "Neuromorphic",
+    "NeuromorphicChip",
     "Target",
     "built_for",
     "carried",
     "data_folder",
     "files",
     "find",
+    "find_chip",
     "load",
     "names",
     "validate",
@@ -70,10 +73,10 @@ def data_folder(name: str) -> Path:
 
 
 def names(kind: str | None = None) -> list[str]:
-    """Names of the shipped targets, or of one kind (``"chip"`` too). Raises :class:`TargetError` for another kind."""
+    """Names of the shipped targets, or of one kind (of chips too). Raises :class:`TargetError` for another kind."""
     if kind is not None and kind not in KINDS:
         raise TargetError(f"there is no kind of target '{kind}'.", hint=nearest(kind, KINDS))
-    kinds = [kind] if kind else [k for k in KINDS if k != "chip"]
+    kinds = [kind] if kind else [k for k, cls in KINDS.items() if issubclass(cls, Target)]
     return [path.stem for k in kinds for path in sorted((data_folder("targets") / FOLDERS[k]).glob("*.toml"))]
 
 
@@ -89,6 +92,26 @@ def find(name: str, of: type[T] = Target) -> T:
     the target is of another kind.
     """
     return _of_kind(load(name) if name.endswith(".toml") else _shipped(name), of)
+
+
+def find_chip(name: str) -> NeuromorphicChip:
+    """The neuromorphic chip of that name, or of that path if it ends in ``.toml``.
+
+    Raises :class:`TargetError` that names the nearest one, or says that the file describes something else.
+    """
+    if name.endswith(".toml"):
+        return _read_chip(name)
+    known = names("neuromorphic-chip")
+    if name not in known:
+        raise TargetError(f"there is no neuromorphic chip '{name}'.", hint=nearest(name, known))
+    return _read_chip(str(data_folder("targets") / FOLDERS["neuromorphic-chip"] / f"{name}.toml"))
+
+
+def _read_chip(path: str) -> NeuromorphicChip:
+    described = validate(path)
+    if not isinstance(described, NeuromorphicChip):
+        raise TargetError(f"describes a {described.kind}, not a neuromorphic chip.", place=path)
+    return described
 
 
 def carried(target: Target) -> dict[str, bytes]:
@@ -127,13 +150,16 @@ def _of_kind(target: Target, of: type[T]) -> T:
 
 @functools.cache
 def _shipped(name: str) -> Target:
-    for kind in KINDS:
-        path = data_folder("targets") / FOLDERS[kind] / f"{name}.toml"
-        if kind != "chip" and name in names(kind):
-            return load(path)
+    for kind, cls in KINDS.items():
+        if issubclass(cls, Target) and name in names(kind):
+            return load(data_folder("targets") / FOLDERS[kind] / f"{name}.toml")
     if name in names("chip"):
         boards = [board for board in names("board") if find(board, Board).chip == name]
         raise TargetError(f"'{name}' is a chip, not a target.", hint=f"Boards that have it: {', '.join(boards)}.")
+    if name in names("neuromorphic-chip"):
+        simulators = [target for target in names("neuromorphic") if name in find(target, Neuromorphic).chips]
+        hint = f"Targets that say what it would need: {', '.join(simulators)}." if simulators else ""
+        raise TargetError(f"'{name}' is a neuromorphic chip, not a target.", hint=hint)
     raise TargetError(f"there is no target '{name}'.", hint=nearest(name, names()))
 
 
@@ -161,6 +187,8 @@ def validate(path: str | Path) -> Description:
         described = KINDS[kind].model_validate(data)
     except ValidationError as error:
         raise _explain(path, KINDS[kind], error) from None
+    if isinstance(described, Neuromorphic):
+        _known_chips(path, described)
     if described.name != path.stem:
         raise TargetError(
             f"'name' is '{described.name}', but the file is called '{path.stem}'.",
@@ -168,6 +196,14 @@ def validate(path: str | Path) -> Description:
             hint="Make the two equal: a target is found by its file's name.",
         )
     return described
+
+
+def _known_chips(path: Path, target: Neuromorphic) -> None:
+    known = names("neuromorphic-chip")
+    for chip in target.chips:
+        if chip not in known:
+            hint = nearest(chip, known)
+            raise TargetError(f"'chips' names '{chip}', which doesn't exist.", place=str(path), hint=hint)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -15,9 +15,11 @@ from neurodeploy.backends import backend, runner
 from neurodeploy.errors import DataError, NeurodeployError, UsageError
 from neurodeploy.ir import interpret
 from neurodeploy.ir.drive import real_outputs
+from neurodeploy.report import activity
 from neurodeploy.report.agreement import agreement, judged
 from neurodeploy.report.metrics import accuracy, nrmse
 from neurodeploy.report.schema import Accuracy, Agreement, DataSet, Device, DriftScore, NotRun, Run, Score, Timing
+from neurodeploy.report.schema_spiking import Decision
 
 if TYPE_CHECKING:
     from neurodeploy.compiler import Built
@@ -86,6 +88,8 @@ def validate(built: Built, data: Data, *, on: str | None = None, command: str = 
             wall_seconds=seconds, samples=data.samples, steps=int(sum(s.sum() for s in trace.steps.values()))
         ),
         warnings=[str(w) for w in record.get("warnings", [])],
+        activity=activity.of_sample(built.artifact, program, data.inputs, data.lengths),
+        decision=Decision(**record["decision"]) if record.get("decision") else None,
     )
     return Validation(run, trace, outputs)
 

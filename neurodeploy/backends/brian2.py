@@ -79,16 +79,13 @@ class Brian2Runner:
         if net is None:
             raise UsageError("the build holds no spiking network.", place=artifact.name, hint="Compile it again.")
         brian2 = Brian2(codegen, artifact.files.get(SCRIPT))
-        trace, _ = spiking.run_net(artifact, net, inputs, lengths, brian2)
-        trace.record = _record(brian2, net.dt_s, trace)
+        trace, engine = spiking.run_net(artifact, net, inputs, lengths, brian2)
+        trace.record = _record(brian2, net.dt_s, spiking.net_figures(artifact, net, trace, engine, brian2.run.engine))
         return trace
 
 
-def _record(brian2: Brian2, dt_s: float | None, trace: Trace) -> dict[str, Any]:
+def _record(brian2: Brian2, dt_s: float | None, figures: list[Figure]) -> dict[str, Any]:
     how = brian2.run
-    spikes = trace.counters["spikes"]
-    mean = float(spikes.sum()) / max(1, len(spikes))
-    figures = [Figure("spikes", round(mean, 2), "spikes/inference", "simulated", how.engine)]
     if how.build_seconds is not None:
         figures.append(Figure("compile time", round(how.build_seconds, 2), "s", "measured", f"once; {how.engine}"))
     return {

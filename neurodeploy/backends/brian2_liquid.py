@@ -15,12 +15,14 @@ import numpy as np
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources, Trace
 from neurodeploy.backends import Capability
 from neurodeploy.errors import UnsupportedError, UsageError, require
+from neurodeploy.hardware import find_chip
 from neurodeploy.ir import interpret, text
 from neurodeploy.ir.drive import drive, real_outputs
 from neurodeploy.ir.fixed import quantize
 from neurodeploy.spiking import liquid_fit, liquid_program, network
 from neurodeploy.spiking.brian2_network import LiquidEngine
-from neurodeploy.spiking.counts import Events, target_of
+from neurodeploy.spiking.costs import Events, target_of
+from neurodeploy.spiking.energy import energies
 from neurodeploy.spiking.liquid import Constants, Liquid, build
 
 if TYPE_CHECKING:
@@ -178,7 +180,7 @@ class LiquidRunner:
             "version": brian2.__version__,
             "dt": engine.dt_s,
             "seed": None,
-            "figures": [*events.figures(source), *events.energies(target.energy)],
+            "figures": [*events.figures(source), *energies(events, [find_chip(name) for name in target.chips])],
         }
         return trace
 

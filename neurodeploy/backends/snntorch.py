@@ -13,11 +13,13 @@ import numpy as np
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources, Trace
 from neurodeploy.backends import Capability
 from neurodeploy.errors import UsageError, require
+from neurodeploy.hardware import find_chip
 from neurodeploy.ir import interpret, text
 from neurodeploy.ir.drive import drive, real_outputs
 from neurodeploy.report.metrics import accuracy, nrmse, synaptic_operations
 from neurodeploy.spiking import network, sigma_delta
-from neurodeploy.spiking.counts import Events, target_of
+from neurodeploy.spiking.costs import Events, target_of
+from neurodeploy.spiking.energy import energies
 from neurodeploy.spiking.snntorch_network import WHY, SigmaDeltaEngine
 
 if TYPE_CHECKING:
@@ -187,7 +189,7 @@ class SnnTorchRunner:
             "version": snntorch.__version__,
             "dt": None,
             "seed": None,
-            "figures": [*counted.figures(note), *counted.energies(target.energy)],
+            "figures": [*counted.figures(note), *energies(counted, [find_chip(name) for name in target.chips])],
         }
         return trace
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources, Trace
 from neurodeploy.errors import UsageError
+from neurodeploy.hardware import find_chip
 from neurodeploy.ir import text
 from neurodeploy.ir.drive import drive
-from neurodeploy.spiking import convert
+from neurodeploy.spiking import convert, costs, fit
 from neurodeploy.spiking.engine import NetEngine, Simulator
 from neurodeploy.spiking.net import SpikingNet
 
@@ -56,7 +57,10 @@ def build(
         "warnings": [*program.meta.get("warnings", []), *made.warnings],
     }  # fmt: skip
     artifact = Artifact(manifest["name"], backend, target.name, files, manifest)
-    manifest["figures"] = [vars(f) for f in (*resources(artifact), *made.figures)]
+    on_chips = fit.fits(program if made.net is None else made.net, [find_chip(chip) for chip in target.chips])
+    manifest["warnings"] += [found.warning() for found in on_chips if found.warning()]
+    placed = [found.figure() for found in on_chips]
+    manifest["figures"] = [vars(f) for f in (*resources(artifact), *made.figures, *placed)]
     return artifact, made
 
 
@@ -102,3 +106,12 @@ def run_net(
     if activity is not None:
         trace.counters["spikes"] = activity.counts.sum(axis=2)
     return trace, engines[0]
+
+
+def net_figures(artifact: Artifact, net: SpikingNet, trace: Trace, engine: NetEngine, where: str) -> list[Figure]:
+    """What a run of a network of neurons cost: counts, and energy by the target's chips; ``where`` says what ran it."""
+    if engine.activity is None:
+        return []
+    program = text.from_files(artifact.files, "program")
+    target = costs.target_of(artifact)
+    return costs.record_figures(artifact, program, net, engine.activity, trace, target, x=engine.x, where=where)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from neurodeploy.artifact import Artifact, Figure, Trace
+from neurodeploy.artifact import Artifact, Trace
 from neurodeploy.backends import spiking
 from neurodeploy.errors import UsageError, require
 from neurodeploy.spiking import reference
@@ -42,17 +42,14 @@ class ReferenceRunner:
             )
         simulate = functools.partial(reference.simulate, threads=threads)
         trace, engine = spiking.run_net(artifact, net, inputs, lengths, simulate)
-        spikes = 0.0 if engine.activity is None else engine.activity.spikes
+        where = f"compiled event-driven loops on this machine, {threads} thread{'s' * (threads > 1)}"
         trace.record = {
-            "where": f"compiled event-driven loops on this machine, {threads} thread{'s' * (threads > 1)}",
+            "where": where,
             "versions": {"numba": numba.__version__, "numpy": np.__version__},
             "simulator": "reference",
             "version": release(),
             "dt": net.dt_s,
             "seed": None,
-            "figures": [
-                Figure("spikes", round(spikes, 1), "spikes/inference", "simulated",
-                       f"counted in all {net.neurons} neurons")
-            ],
-        }  # fmt: skip
+            "figures": spiking.net_figures(artifact, net, trace, engine, where),
+        }
         return trace

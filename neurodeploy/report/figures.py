@@ -82,6 +82,7 @@ FIGURES: dict[str, Known] = {
     "SynapticOperations.Effective_MACs": Known("Effective_MACs", _SYNOPS),
     "SynapticOperations.Dense": Known("Dense", _SYNOPS),
     "MembraneUpdates": Known("MembraneUpdates", _SPIKES),
+    "NeuronUpdates": Known("NeuronUpdates", _SPIKES),
     "NeuronOperations": Known("NeuronOperations", _SPIKES),
     "ActivationSparsity": Known("ActivationSparsity", _SPIKES, lower_is_better=False),
     "neurons": Known("Neurons", _SPIKES),
@@ -129,3 +130,21 @@ METRICS: dict[str, Metric] = {
     "R2": Metric("Coefficient of determination R2", higher_is_better=True),
     "SMAPE": Metric("Symmetric mean absolute percentage error", "%"),
 }
+
+
+#: Figures of one name for several chips: ``energy.NAME``, or ``energy.NAME.low`` and ``.high`` for a range.
+BY_CHIP = "energy."
+DENSE = Known("Energy of the network without spikes", _TIME)
+
+
+def by_chip(name: str) -> Known | None:
+    """The known figure of an energy by chip, ranges under one title; None for other names."""
+    if not name.startswith(BY_CHIP):
+        return None
+    chip = without_end(name).removeprefix(BY_CHIP)
+    return DENSE if chip == "dense" else Known(f"Energy on {chip}", _TIME)
+
+
+def without_end(name: str) -> str:
+    """The name that both ends of a range share."""
+    return name.removesuffix(".low").removesuffix(".high") if name.startswith(BY_CHIP) else name

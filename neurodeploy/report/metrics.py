@@ -6,6 +6,7 @@ Arrays are NumPy's; the first axis is the sample. Every function raises :class:`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,22 @@ def accuracy(outputs: np.ndarray, labels: np.ndarray) -> float:
         outputs = outputs.argmax(axis=-1)
     _same_shape("accuracy", outputs, labels)
     return float(np.mean(outputs == labels))
+
+
+def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
+    """p of the exact two-sided McNemar test that two classifiers are equally often right on the same samples.
+
+    ``correct_a``, ``correct_b``: ``[batch]`` bool. Of the n samples that only one of them gets right, k are the rarer
+    kind: ``p = min(1, 2 sum_{i<=k} C(n, i) / 2^n)``; 1 where they never differ. (McNemar, Psychometrika 12, 1947.)
+    """
+    a, b = np.asarray(correct_a), np.asarray(correct_b)
+    _same_shape("mcnemar", a, b)
+    if a.dtype != bool or b.dtype != bool or a.ndim != 1:
+        raise DataError(f"found {a.dtype}{list(a.shape)} and {b.dtype}; needed bool [batch].", place="mcnemar")
+    only_a, only_b = int(np.sum(a & ~b)), int(np.sum(b & ~a))
+    differing = only_a + only_b
+    tail = sum(math.comb(differing, i) for i in range(min(only_a, only_b) + 1))
+    return min(1.0, 2 * tail / 2**differing)
 
 
 def mse(outputs: np.ndarray, targets: np.ndarray) -> float:

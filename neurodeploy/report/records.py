@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from neurodeploy import hardware
 from neurodeploy.artifact import Artifact, Figure
 from neurodeploy.errors import TargetError, UsageError
+from neurodeploy.report import conversion
 from neurodeploy.report.figures import KIND_OF_BACKEND, KINDS
 from neurodeploy.report.schema import Accuracy, Build, Model, Run, Target, digest
 
@@ -100,8 +101,9 @@ def build_of(artifact: Artifact, runs: Sequence[Run] | None = None, *, name: str
     """The report's record of an artifact; ``runs`` default to the records among its files.
 
     Reads of the manifest, where present: ``model`` {name, parameters, macs_per_step}, ``hashes.model``, ``numerics``,
-    ``compiler`` (text, or name, version and flags), ``warnings``, ``figures``, and ``target_info`` {title, kind} for a
-    target that isn't among the shipped ones. Raises :class:`UsageError` for what breaks the schema.
+    ``compiler`` (text, or name, version and flags), ``warnings``, ``figures``, ``layout`` (a spiking build's
+    conversion), and ``target_info`` {title, kind} for a target that isn't among the shipped ones. Raises
+    :class:`UsageError` for what breaks the schema.
     """
     manifest = artifact.manifest
     if runs is None:
@@ -127,6 +129,7 @@ def build_of(artifact: Artifact, runs: Sequence[Run] | None = None, *, name: str
             figures=figures,
             accuracies=accuracies,
             runs=[run if run.seal else run.sealed() for run in runs],
+            spiking=conversion.of_build(artifact),
         )
     except (ValidationError, TypeError) as error:
         raise UsageError(

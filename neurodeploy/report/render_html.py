@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 
 from neurodeploy.report import plots, view, words
 from neurodeploy.report.figures import HOW, KINDS, METRICS
+from neurodeploy.report.pictures import pictures, verdict
 from neurodeploy.report.schema import Accuracy, Build, ReportData
 
 PRINT_COLUMNS = 5
@@ -47,6 +48,7 @@ def render(data: ReportData) -> str:
         charts=[(chart, plots.scatter(chart, numbers)) for chart in charts],
         alone=alone,
         drifts=_drifts(builds, numbers),
+        pictures=[(build, drawn, verdict(build)) for build in builds if (drawn := pictures(build))],
         css=Markup(_resource("report.css")),
         js=Markup(_resource("report.js")),
     )

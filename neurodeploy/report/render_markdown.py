@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from neurodeploy.report import view, words
+from neurodeploy.report import pictures, view, words
 from neurodeploy.report.figures import HOW, KINDS, METRICS
 from neurodeploy.report.schema import Build, ReportData
+from neurodeploy.report.schema_spiking import Tried
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 
@@ -21,6 +22,7 @@ def render(data: ReportData) -> str:
     parts += _accuracy(builds)
     parts += _agreement(builds)
     parts += _costs(builds)
+    parts += _spikes(builds)
     parts += _notes(builds)
     parts += ["## How figures were got", "\n".join(f"- **{name}**: {meaning}" for name, meaning in HOW.items())]
     return "\n\n".join(parts) + "\n"
@@ -116,7 +118,7 @@ def _costs(builds: list[Build]) -> list[str]:
         for group in view.table(members):
             for row in group.rows:
                 cells = [
-                    " / ".join(words.UNKNOWN if f.value is None else f"{words.number(f.value)} ({f.how})" for f in cell)
+                    " / ".join(told if f.value is None else f"{told} ({f.how})" for told, f in words.cell(cell))
                     for cell in row.cells
                 ]
                 name = f"{row.title}, {row.unit}" if row.unit else row.title
@@ -127,6 +129,43 @@ def _costs(builds: list[Build]) -> list[str]:
             rows.append(["", "Compiler", *(text(build.compiler or "–") for build in members)])
             parts += [f"### {title}", grid(head, rows, right=len(members))]
     return parts
+
+
+def _spikes(builds: list[Build]) -> list[str]:
+    """The numbers of a spiking build's pictures."""
+    parts = []
+    for build in builds:
+        told = []
+        for run in build.runs:
+            if run.activity:
+                told.append(text(pictures.sentence(run.activity)))
+            if run.decision:
+                d = run.decision
+                rows = [[str(f), f"{100 * a:.2f} %", words.number(round(s, 1))]
+                        for f, a, s in zip(d.frame, d.accuracy, d.spikes, strict=True)]  # fmt: skip
+                told.append(grid(["Answer after step", "Accuracy", "Mean spikes until then"], rows, right=2))
+        if said := pictures.verdict(build):
+            told.append(text(said))
+        if build.spiking and build.spiking.tried:
+            told += _tried(build.spiking.tried)
+        if told:
+            parts += [f"### {text(build.name)}", *told]
+    return ["## Spikes", *parts] if parts else []
+
+
+def _tried(tried: Tried) -> list[str]:
+    base = "" if tried.float_accuracy is None else f" The float network has {100 * tried.float_accuracy:.2f} %."
+    rows = [
+        [
+            text(trial.setting) + (" (chosen)" if trial.chosen else ""),
+            "–" if trial.events is None else words.number(round(trial.events, 1)),
+            "–" if trial.accuracy is None else f"{100 * trial.accuracy:.2f} %",
+            "–" if trial.error is None else f"{trial.error:.4g}",
+        ]
+        for trial in tried.trials
+    ]
+    head = ["Setting tried", "Events a sample", "Accuracy", tried.error or "Error"]
+    return [f"Tried on the data given to compile.{base}", grid(head, rows, right=3)]
 
 
 def _notes(builds: list[Build]) -> list[str]:

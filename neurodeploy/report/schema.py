@@ -10,6 +10,7 @@
             ├── figures    measured or simulated in this run
             ├── accuracy
             ├── agreement  against golden, host or board: bit-exact steps, first difference
+            ├── activity, decision   of a spiking build: one sample's events, accuracy over time
             └── seal       SHA-256 over the record's canonical JSON
 
 Unknown keys are errors. A change that breaks readers raises ``SCHEMA_VERSION``.
@@ -26,9 +27,7 @@ import numpy as np
 from pydantic import (
     AfterValidator,
     AliasChoices,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     field_validator,
     model_validator,
@@ -36,6 +35,8 @@ from pydantic import (
 
 from neurodeploy.artifact import Figure, How
 from neurodeploy.report.figures import METRICS, Kind
+from neurodeploy.report.record import Record
+from neurodeploy.report.schema_spiking import Activity, Decision, Spiking
 
 SCHEMA_VERSION = 1
 
@@ -61,12 +62,6 @@ def _checked(figure: Figure) -> Figure:
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 CheckedFigure = Annotated[Figure, BeforeValidator(_as_fields), AfterValidator(_checked)]
-
-
-class Record(BaseModel):
-    """Common rules of every record: closed, frozen, finite numbers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
 
 
 class Score(Record):
@@ -208,6 +203,8 @@ class Run(Record):
     not_run: list[NotRun] = []
     timing: Timing | None = None
     warnings: list[str] = []
+    activity: Activity | None = None
+    decision: Decision | None = None
     seal: str = ""
 
     def sealed(self) -> Run:
@@ -220,7 +217,9 @@ class Run(Record):
         return self.seal == self._digest()
 
     def _digest(self) -> str:
-        return digest(self.model_dump(mode="json", by_alias=True, exclude={"seal"}))
+        # Fields that came later are no part of a record that hasn't them: earlier seals stay good.
+        absent = {name for name in ("activity", "decision") if getattr(self, name) is None}
+        return digest(self.model_dump(mode="json", by_alias=True, exclude={"seal", *absent}))
 
 
 class Model(Record):
@@ -253,6 +252,7 @@ class Build(Record):
     figures: list[CheckedFigure] = []
     accuracies: list[Accuracy] = []
     runs: list[Run] = []
+    spiking: Spiking | None = None
 
     def all_figures(self) -> list[Figure]:
         """Figures of the compilation, then of every run."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from neurodeploy.artifact import Figure
-from neurodeploy.report.figures import FIGURES, KINDS, METRICS, Known
+from neurodeploy.report.figures import BY_CHIP, FIGURES, KINDS, METRICS, Known, by_chip, without_end
 from neurodeploy.report.schema import Accuracy, Agreement, Build, Run, Score
 
 STRENGTH = ("measured", "compiled", "simulated", "estimated")
@@ -88,7 +88,7 @@ class Chart:
 
 def known(name: str) -> Known:
     """The known figure of that name, or a plain one for a name that isn't known."""
-    return FIGURES.get(name) or Known(name, "Other figures")
+    return FIGURES.get(name) or by_chip(name) or Known(name, "Other figures")
 
 
 def keys(builds: list[Build]) -> list[Key]:
@@ -128,11 +128,16 @@ def not_run(builds: list[Build]) -> list[tuple[str, str, list[str]]]:
 
 
 def table(builds: list[Build]) -> list[Group]:
-    """All figures of all builds as rows, grouped by kind of cost; known ones first, in their order."""
+    """All figures of all builds as rows, grouped by kind of cost; known ones first, in their order. Both ends of a
+    range share a row."""
     order = {name: i for i, name in enumerate(FIGURES)}
-    found = dict.fromkeys((f.name, f.unit) for build in builds for f in build.all_figures())
+    found = dict.fromkeys((without_end(f.name), f.unit) for build in builds for f in build.all_figures())
     groups: dict[str, list[Row]] = {}
-    for name, unit in sorted(found, key=lambda pair: order.get(pair[0], len(order))):
+
+    def place(pair: tuple[str, str]) -> int:
+        return order.get("energy" if pair[0].startswith(BY_CHIP) else pair[0], len(order))
+
+    for name, unit in sorted(found, key=place):
         entry = known(name)
         cells = tuple(_cell(build, name, unit) for build in builds)
         if any(cells):
@@ -142,8 +147,11 @@ def table(builds: list[Build]) -> list[Group]:
 
 def _cell(build: Build, name: str, unit: str) -> tuple[Figure, ...]:
     """Distinct figures, strongest first; an unknown one only where nothing is known in whatever unit."""
-    found = [f for f in build.all_figures() if f.name == name]
-    stated = {(f.value, f.how): f for f in reversed(found) if f.value is not None and f.unit == unit}
+    found = [f for f in build.all_figures() if without_end(f.name) == name]
+    stated: dict[tuple, Figure] = {}
+    for f in found:
+        if f.value is not None and f.unit == unit:
+            stated.setdefault((f.value, f.how, f.name), f)
     if stated:
         return tuple(sorted(stated.values(), key=lambda f: STRENGTH.index(f.how)))
     if any(f.value is not None for f in found):

@@ -38,6 +38,19 @@ def figure_text(figure: Figure) -> str:
     return UNKNOWN if figure.value is None else f"{number(figure.value)} {figure.unit}".strip()
 
 
+def cell(figures: tuple[Figure, ...]) -> list[tuple[str, Figure]]:
+    """A table's cell: each figure with its number, ``unknown``, or both ends of a range as one, ``12 to 34``."""
+    told: list[tuple[str, Figure]] = []
+    for figure in figures:
+        if figure.value is None:
+            told.append((UNKNOWN, figure))
+        elif figure.name.endswith(".high") and told and told[-1][1].name == f"{figure.name[:-5]}.low":
+            told[-1] = (f"{told[-1][0]} to {number(figure.value)}", told[-1][1])
+        else:
+            told.append((number(figure.value), figure))
+    return told
+
+
 def score_text(score: Score | None, metric: str) -> str:
     """An accuracy as ``97.57 %`` or ``93.20 ± 0.81 %``; ``unknown`` where there is none."""
     if score is None:

@@ -25,6 +25,7 @@ METHODS: Mapping[str, str] = {
     "sigma-delta": "neurodeploy.spiking.sigma_delta:convert",
     "rate": "neurodeploy.spiking.rate:convert",
     "liquid-state-machine": "neurodeploy.spiking.liquid:convert",
+    "attractor": "neurodeploy.spiking.hopfield:convert",
 }
 
 

@@ -15,12 +15,13 @@ Simulator = Callable[[SpikingNet, np.ndarray, np.ndarray], Activity]
 
 
 class NetEngine:
-    """Whole blocks of frames of a spiking network; after a run ``activity`` holds what it did."""
+    """Whole blocks of frames of a spiking network; after a run ``activity`` holds what it did, on the inputs ``x``."""
 
     def __init__(self, net: SpikingNet, graph: Graph, simulate: Simulator) -> None:
         self.net, self._simulate = net, simulate
         self._input, self._output = next(iter(graph.inputs)), next(iter(graph.outputs))
         self.activity: Activity | None = None
+        self.x: np.ndarray | None = None
 
     def reset(self, batch: int, init: Mapping[str, np.ndarray]) -> None:
         """Forget everything."""
@@ -38,7 +39,7 @@ class NetEngine:
     def run_block(self, inputs: Mapping[str, np.ndarray], active: np.ndarray) -> dict[str, np.ndarray]:
         """Scores ``[batch, frames, outputs]`` of quantized inputs ``[batch, frames, inputs]``."""
         activity = self._simulate(self.net, inputs[self._input], active)
-        self.activity = activity
+        self.activity, self.x = activity, inputs[self._input]
         if active.size:
             ends = np.maximum(active.sum(axis=1) - 1, 0)
             self._trace = activity.traces[np.arange(len(active)), ends]

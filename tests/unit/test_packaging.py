@@ -23,6 +23,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Modules whose distribution has another name.
 DISTRIBUTION = {"google": "protobuf", "elftools": "pyelftools", "serial": "pyserial", "sklearn": "scikit-learn"}
 # What a user may have in place of one of our extras; never installed by us.
+# Modules of compiled loops or of a framework's classes, imported inside functions only -> what they import at once.
+WITH_AN_EXTRA = {"reference_kernel": {"numba"}, "snntorch_module": {"snntorch", "torch"}}
 USERS_OWN = {"tflite-runtime", "tensorflow", "keras"}
 
 
@@ -73,9 +75,20 @@ def test_imports_match_the_dependencies():
     wrong = []
     for path in SOURCES:
         eager, later = _imports(ast.parse(path.read_text()))
+        own = WITH_AN_EXTRA.get(path.stem, set())
+        eager, later = eager - own, later | own
         wrong += [f"{path.relative_to(ROOT)} imports {name}: not in the core" for name in sorted(eager - core)]
         wrong += [f"{path.relative_to(ROOT)} imports {name}: in no extra" for name in sorted(later - every)]
     assert wrong == []
+
+
+def test_modules_that_need_an_extra_are_imported_inside_functions():
+    assert set(WITH_AN_EXTRA) <= {path.stem for path in SOURCES}
+    for path in SOURCES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ImportFrom):
+                names = {*str(node.module).split("."), *(alias.name for alias in node.names)}
+                assert not names & set(WITH_AN_EXTRA), f"{path.relative_to(ROOT)}:{node.lineno} imports one at once"
 
 
 def test_required_extras_exist():
@@ -144,7 +157,7 @@ def test_the_wheel_holds_the_data(wheel: Path, folder: str):
 
 def test_the_wheel_holds_the_whole_package(wheel: Path):
     """Templates and all: what is ignored by git would silently stay out of it."""
-    files = [p for p in (ROOT / "neurodeploy").rglob("*") if p.is_file() and p.suffix != ".pyc"]
+    files = [p for p in (ROOT / "neurodeploy").rglob("*") if p.is_file() and "__pycache__" not in p.parts]
     assert [str(p.relative_to(ROOT)) for p in files if not (wheel / p.relative_to(ROOT)).exists()] == []
 
 

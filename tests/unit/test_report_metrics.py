@@ -28,6 +28,36 @@ def test_accuracy_refuses_nan_and_other_shapes() -> None:
         metrics.accuracy(np.array([], dtype=int), np.array([], dtype=int))
 
 
+def test_mcnemar_by_hand() -> None:
+    both, only_a, only_b, none = (True, True), (True, False), (False, True), (False, False)
+
+    def p(*pairs: tuple[bool, bool]) -> float:
+        return metrics.mcnemar(np.array([a for a, _ in pairs]), np.array([b for _, b in pairs]))
+
+    # 1 of 6 differing samples is for b: 2 (C(6,0) + C(6,1)) / 2^6; what both or neither get right says nothing.
+    assert p(*[only_a] * 5, only_b, both, both, none) == 14 / 64
+    assert p(*[only_b] * 5, only_a) == 14 / 64
+    assert p(only_a, only_b) == 1.0
+    assert p(both, none) == 1.0
+    assert p(*[only_a] * 2000) == 0.0  # 2^-1999 is below the smallest float
+
+
+def test_mcnemar_against_scipy() -> None:
+    stats = pytest.importorskip("scipy.stats", reason="scipy is the independent opinion here")
+    rng = np.random.default_rng(0)
+    a, b = rng.random(370) < 0.95, rng.random(370) < 0.9
+    wanted = stats.binomtest(int((a & ~b).sum()), int((a ^ b).sum())).pvalue
+    assert metrics.mcnemar(a, b) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_mcnemar_takes_one_truth_value_a_sample() -> None:
+    right = np.ones(3, bool)
+    with pytest.raises(DataError, match="bool"):
+        metrics.mcnemar(right.astype(int), right.astype(int))
+    with pytest.raises(DataError, match="shapes"):
+        metrics.mcnemar(right, right[:2])
+
+
 def test_errors_by_hand() -> None:
     y, t = np.array([1.0, 2.0, 5.0]), np.array([1.0, 4.0, 4.0])  # errors 0, -2, 1; var(t) = 2
     assert metrics.mse(y, t) == pytest.approx(5 / 3)

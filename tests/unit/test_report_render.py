@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import neurodeploy.report
 from neurodeploy.artifact import Figure
 from neurodeploy.errors import UsageError
-from neurodeploy.report import build_report, plots, read_report, view, words
+from neurodeploy.report import build_report, read_report, svg, view, words
 from neurodeploy.report.figures import FIGURES, KIND_OF_BACKEND, KINDS, METRICS
 from neurodeploy.report.metrics import judged
 from neurodeploy.report.render_json import json_schema
@@ -290,10 +290,10 @@ def test_words_of_accuracies_and_amounts() -> None:
 
 @given(st.lists(st.floats(0, 1e9), min_size=1, max_size=8))
 def test_axes_hold_every_value_between_their_ends(xs: list[float]) -> None:
-    axis = plots.cost_axis(xs)
+    axis = svg.cost_axis(xs)
     assert 2 <= len(axis.ticks) <= 9
     assert all(axis.start - 0.1 <= axis(x) <= axis.end + 0.1 for x in xs if not axis.log or x > 0)
-    y = plots.linear_axis(min(xs), max(xs), 218, 14, pad=0.12)
+    y = svg.linear_axis(min(xs), max(xs), 218, 14, pad=0.12)
     assert all(14 <= y(x) <= 218 for x in xs)
     assert np.all(np.diff(y.ticks) > 0)
 

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neurodeploy import descriptions, hardware
-from neurodeploy.artifact import Figure
+from neurodeploy import hardware
 from neurodeploy.backends.brian2 import Brian2Backend, Brian2Runner
 from neurodeploy.backends.snntorch import SnnTorchBackend, SnnTorchRunner
 from neurodeploy.errors import DataError, MissingExtraError, UnsupportedError, UsageError
@@ -19,7 +18,6 @@ from neurodeploy.ir.fixed import quantize
 from neurodeploy.ir.graph import Drive, Program, ProgramInput, Ref, Stage
 from neurodeploy.report import metrics
 from neurodeploy.spiking import liquid_fit, liquid_program, network, sigma_delta
-from neurodeploy.spiking.counts import Events
 from neurodeploy.spiking.liquid import Constants, Liquid, build, decay, simulate, trace_limit
 from tests.differential.spiking_cases import layer, random_data, random_layer
 
@@ -317,22 +315,3 @@ def test_inputs_far_out_of_range_are_refused():
     for backend, target in ((Brian2Backend, LSM), (SnnTorchBackend, SIGMA)):
         with pytest.raises(UnsupportedError, match="normalise the inputs"):
             backend().compile(huge, target, data=random_data(0, classes=2))
-
-
-# -- counts ------------------------------------------------------------------------------------------------------------
-
-
-def test_energy_is_a_count_times_a_sourced_constant():
-    events = Events(spikes=10, acs=100, macs=50, dense=900, membrane_updates=30, updates=40, network_macs=500)
-    found = {figure.name: figure for figure in events.energies(LSM.energy)}  # type: ignore[attr-defined]
-    loihi, cmos = found["energy.Loihi"], found["energy.45 nm CMOS, float32"]
-    assert loihi.value == round(100 * 23.6e-3 + 40 * 81e-3, 2) and "Davies" in loihi.source
-    assert cmos.value == round(100 * 0.9e-3 + 50 * 4.6e-3, 2) and "Horowitz" in cmos.source
-    assert found["energy.45 nm CMOS, float32: the network without spikes"].value == round(500 * 4.6e-3, 2)
-    assert {figure.how for figure in found.values()} == {"estimated"}
-
-
-def test_energy_without_a_constant_is_unknown():
-    events = Events(spikes=1, acs=1, macs=1, dense=1, membrane_updates=1, updates=1, network_macs=1)
-    (figure,) = events.energies((descriptions.EventEnergy(device="chip", source="nobody measured it"),))
-    assert figure == Figure.unknown("energy.chip", "nJ/inference", "no joules a synaptic operation: nobody measured it")
