@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,8 +78,13 @@ class Brian2:
             raster_of[found["spike_sample"], found["spike_tick"], found["spike_neuron"]] = True
         return Activity(found["traces"], found["counts"], raster_of)
 
-    def run_script(self, files: Mapping[str, bytes], given: Mapping[str, np.ndarray], frames: int) -> dict[str, np.ndarray]:
-        """What a script writes for inputs of which no sample needs more than ``frames``; ``self.run`` says how."""
+    def run_script(
+        self, files: Mapping[str, bytes], given: Mapping[str, np.ndarray], frames: int, more: Sequence[str] = ()
+    ) -> dict[str, np.ndarray]:
+        """What a script writes for inputs of which no sample needs more than ``frames``; ``more``: its arguments.
+
+        ``self.run`` says how it went. Raises as a call does.
+        """
         version = brian2_version()
         compiler = None if self.codegen == "numpy" else find_compiler()
         if self.codegen == "cpp" and compiler is None:
@@ -92,7 +97,7 @@ class Brian2:
         with tempfile.TemporaryDirectory(prefix="neurodeploy-") as scratch:
             folder = Path(scratch)
             np.savez(folder / "input.npz", **given)  # type: ignore[arg-type]
-            arguments = [str(folder / "input.npz"), str(folder / "output.npz")]
+            arguments = [str(folder / "input.npz"), str(folder / "output.npz"), *more]
             if compiler is None:
                 _write(files, folder)
                 script, how = folder / SCRIPT, ["--codegen", "numpy"]
