@@ -98,8 +98,16 @@ class SigmaDelta:
             stages.append(replace(stage, graph=writer.run(operands[stage.name])))
             live = stages[-1].graph.types()
             sent[stage.name] = [name for name in writer.sent if name in live]
-            of |= {f"{stage.name}.{name}": count for name, count in writer.levels.items()}
-        spiking = {"method": "sigma-delta", "levels": self.levels, "sent": sent, "levels_of": of}
+            named = {f"{stage.name}.{name}": count for name, count in writer.levels.items()}
+            of |= {name: count for name, count in named.items() if name in known}
+        alike = {tuple(f"{s}.{m}" for m in sorted(group)) for s, found in groups.items() for group in found.values()}
+        spiking = {
+            "method": "sigma-delta",
+            "levels": self.levels,
+            "sent": sent,
+            "levels_of": of,
+            "groups": [[name for name in group if name in known] for group in sorted(alike)],
+        }
         return replace(plain, stages=tuple(stages), meta={**program.meta, "spiking": spiking})
 
 

@@ -8,7 +8,7 @@ is kept, not lost, so that the sum is right when the guard holds again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 import numpy as np
@@ -32,6 +32,26 @@ def products(graph: Graph, sent: Collection[str]) -> dict[str, tuple[str, str]]:
     }
 
 
+def counted(program: Program, changes: Mapping[str, Array]) -> dict[str, Array]:
+    """Changes by ``stage.value`` without those of states that are a sent value's, a step later: each event once."""
+    later = {
+        f"{stage.name}.{state.name}"
+        for stage in program.stages
+        for state in stage.graph.states
+        if f"{stage.name}.{state.next}" in changes
+    }
+    return {name: found for name, found in changes.items() if name not in later}
+
+
+def spikes(program: Program, changes: Mapping[str, Array]) -> Array:
+    """Events of each sample in each step ``[batch, steps]``, over all stages, as many steps as the longest has."""
+    rows = [np.count_nonzero(found, axis=2) for found in counted(program, changes).values()]
+    total = np.zeros((len(rows[0]), max(row.shape[1] for row in rows)), np.int64)
+    for row in rows:
+        total[:, : row.shape[1]] += row
+    return total
+
+
 class _Receiver:
     """The sums of one product: what each sample last heard ``[batch, k]``, and its total ``[batch, m]``."""
 
@@ -43,17 +63,28 @@ class _Receiver:
         self.last, self.total = np.zeros((batch, k), np.int64), np.zeros((batch, m), np.int64)
 
 
+def _deliver(level: Array, weights: Array, active: Array, last: Array, total: Array, events: Array) -> None:
+    """The kernel in NumPy; in float64, which holds the sums exactly."""
+    events[active] = level[active] - last[active]
+    last += events
+    total += (events.astype(np.float64) @ weights.astype(np.float64)).astype(np.int64)
+
+
+def _compiled() -> Callable[..., None]:
+    require("numba", "spiking", WHY)
+    from neurodeploy.spiking.step_kernel import deliver
+
+    return deliver
+
+
 class StepEvents:
     """An executor for :func:`neurodeploy.ir.drive.drive`.
 
     After a run ``events`` holds the change of each sent value in each step, ``[batch, steps, n]``.
     """
 
-    def __init__(self, graph: Graph, sent: Collection[str]) -> None:
-        require("numba", "spiking", WHY)
-        from neurodeploy.spiking.step_kernel import deliver
-
-        self._deliver = deliver
+    def __init__(self, graph: Graph, sent: Collection[str], *, compiled: bool = True) -> None:
+        self._deliver = _compiled() if compiled else _deliver
         self._products = products(graph, sent)
         self._receivers = {name: _Receiver(graph.params[w].data) for name, (w, _) in self._products.items()}
         overrides = {name: partial(self._product, name) for name in self._products}
@@ -102,17 +133,19 @@ class StepEvents:
 
 
 def run(
-    program: Program, inputs: Mapping[str, Array], lengths: Array | None = None, *, states: bool = False
-) -> tuple[Trace, dict[str, Array]]:
+    program: Program, inputs: Mapping[str, Array], lengths: Array | None = None, *, states: bool = False,
+    compiled: bool = True,
+) -> tuple[Trace, dict[str, Array]]:  # fmt: skip
     """Run an n-level program on a batch: its trace, and the events of each sent value under ``stage.value``.
 
-    Raises :class:`MissingExtraError` without numba, :class:`DataError` for data that don't fit.
+    ``compiled=False`` delivers events in NumPy. Raises :class:`MissingExtraError` without numba, :class:`DataError` for
+    data that don't fit.
     """
     sent = program.meta["spiking"]["sent"]
     engines: dict[str, StepEvents] = {}
 
     def executor(stage: str, graph: Graph) -> StepEvents:
-        engines[stage] = StepEvents(graph, sent.get(stage, ()))
+        engines[stage] = StepEvents(graph, sent.get(stage, ()), compiled=compiled)
         return engines[stage]
 
     trace = drive(program, inputs, lengths, executor, states=states)
