@@ -149,7 +149,7 @@ def brian2(
         for _ in range(rounds):
             seconds = np.array([0.0, 0.0])
             for chunk in range(0, batch, lanes):
-                seconds += run_program(net, folder / "built", x[chunk : chunk + lanes], lanes)
+                seconds += run_program(net, folder / "built" / "net", x[chunk : chunk + lanes], lanes)
             program, inside = min(program, seconds[0]), min(inside, seconds[1])
     name = f"Brian2 standalone, {lanes} lane{'s' * (lanes > 1)}"
     return [Row(f"{name}: {part}", batch, seconds / batch, verdict)
@@ -166,8 +166,8 @@ def run_program(net: SpikingNet, built: Path, x: np.ndarray, lanes: int) -> tupl
     with tempfile.TemporaryDirectory() as scratch:
         arguments = ["--results_dir", scratch + os.sep]
         for name, values in (("currents", currents), ("phases", phases)):
-            values.tofile(Path(scratch) / f"{name}.values")
-            arguments.append(f"{name}.values={Path(scratch) / name}.values")
+            values.tofile(Path(scratch) / f"{name}.feed")
+            arguments.append(f"{name}.values={Path(scratch) / name}.feed")
         start = time.perf_counter()
         subprocess.run([built / "main", *arguments], cwd=built, check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - start
