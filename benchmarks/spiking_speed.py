@@ -3,12 +3,12 @@
 1,000 leaky integrate-and-fire neurons (800 excitatory, 200 inhibitory), 100,000 synapses chosen at random, 1 s of
 biological time at about 19 spikes a second and neuron, in ticks of 1 ms or 0.1 ms; inputs change every 10 ms. All
 engines run in this one process or under it, one thread each, and must give the same spikes; a row is the best of some
-runs, in seconds a sample.
+runs, by the clock and by what the processor worked, which others on the machine disturb less.
 
     python -m benchmarks.spiking_speed [--dt 1e-3 1e-4] [--samples 50] [--rounds 3] [--without brian2-numpy ...]
 
 Brian2 runs the script that a build holds (``spiking/brian2_script.py``), compiled before. *whole* is a call: a new
-process for the script, its files, and the compiled program; *program* is the compiled program alone, with its start;
+process for the script, its files, and the compiled program; *program* is the compiled program with its input files;
 *inside* is what that program says of its main loop. ``lanes`` samples lie side by side in one program.
 snnTorch's RSynaptic, with its own reset, gives other spikes (see ``docs/spiking/reference.md``); it runs the same
 weights in the usual loop, without gradients.
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -68,22 +69,31 @@ def inputs(samples: int) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass
 class Row:
-    """An engine's best: seconds a sample in ``batch`` samples at once, and whether its spikes were the same."""
+    """An engine's best: seconds a sample in ``batch`` samples at once, by the clock and of the processor (None where
+    only the engine's own clock is known), and whether its spikes were the same."""
 
     engine: str
     batch: int
     seconds: float
+    processor: float | None
     same: str
 
 
-def best(rounds: int, run: Callable[[], Any]) -> tuple[float, Any]:
-    """The fewest seconds of some runs, and what the last one gave."""
-    seconds, result = np.inf, None
+def best(rounds: int, run: Callable[[], Any]) -> tuple[float, float, Any]:
+    """The fewest seconds of some runs, by the clock and of the processor, children included; what the last one gave."""
+    seconds, processor, result = np.inf, np.inf, None
     for _ in range(rounds):
-        start = time.perf_counter()
+        start, used = time.perf_counter(), processor_seconds()
         result = run()
         seconds = min(seconds, time.perf_counter() - start)
-    return seconds, result
+        processor = min(processor, processor_seconds() - used)
+    return seconds, processor, result
+
+
+def processor_seconds() -> float:
+    """What this process and its finished children have used."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
 
 
 def same(given: Activity, wanted: np.ndarray) -> str:
@@ -103,24 +113,31 @@ def measure(dt: float, batch: int, rounds: int, without: list[str]) -> list[Row]
     same(simulate(net, x[:1], active[:1], raster=True), wanted)
     print(f"dt {dt * 1e3:g} ms: {ran.spikes / net.neurons / SECONDS:.1f} spikes a second and neuron", flush=True)
     rows: list[Row] = []
-    for size in sorted({1, batch}):
-        seconds, _ = best(rounds * (10 if size == 1 else 1), lambda size=size: engine(x[:size], active[:size]))
-        rows.append(Row("reference", size, seconds / size, "yes"))
-    seconds, _ = best(rounds, lambda: reference.Reference(net)(x[:1], active[:1]))
-    rows.append(Row("reference, with its preparation", 1, seconds, "yes"))
+
+    def add(name: str, size: int, times: int, run: Callable[[], Any], verdict: Callable[[Any], str]) -> None:
+        seconds, processor, given = best(times, run)
+        rows.append(Row(name, size, seconds / size, processor / size, verdict(given)))
+
+    def equal(given: Activity) -> str:
+        return same(given, wanted)
+
+    def raster_of(simulator: Callable[..., Activity], size: int) -> Callable[[], Activity]:
+        return lambda: simulator(net, x[:size], active[:size], raster=True)
+
+    for size in (1, batch):
+        times = rounds * (10 if size == 1 else 1)
+        add("reference", size, times, lambda size=size: engine(x[:size], active[:size]), lambda _: "yes")
+    add("reference, with its preparation", 1, rounds, raster_of(reference.simulate, 1), equal)
     if "brian2" not in without:
         for lanes, size in ((1, 1), (LANES, batch)):
             rows += brian2(net, x[:size], active[:size], lanes, rounds, wanted)
     if "brian2-numpy" not in without:
-        seconds, given = best(1, lambda: brian2_run.Brian2("numpy")(net, x[:1], active[:1], raster=True))
-        rows.append(Row("Brian2 NumPy, whole", 1, seconds, same(given, wanted)))
+        add("Brian2 NumPy, whole", 1, 1, raster_of(brian2_run.Brian2("numpy"), 1), equal)
     if "snntorch" not in without:
-        for size in sorted({1, batch}):
-            seconds, given = best(1, lambda size=size: snntorch_net.simulate(net, x[:size], active[:size], raster=True))
-            rows.append(Row("snnTorch, our module", size, seconds / size,
-                            same(given, wanted)))  # fmt: skip
-            seconds, spikes = best(1, lambda size=size: rsynaptic(net, x[:size]))
-            rows.append(Row("snnTorch RSynaptic", size, seconds / size, f"no ({spikes / size / net.neurons:.1f} Hz)"))
+        for size in (1, batch):
+            add("snnTorch, our module", size, 1, raster_of(snntorch_net.simulate, size), equal)
+            add("snnTorch RSynaptic", size, 1, lambda size=size: rsynaptic(net, x[:size]),
+                lambda spikes, size=size: f"no ({spikes / size / net.neurons:.1f} Hz)")  # fmt: skip
     return rows
 
 
@@ -140,24 +157,26 @@ def brian2(
         subprocess.run(built, check=True)
         print(f"  Brian2 standalone, {lanes} lanes: compiled in {time.perf_counter() - start:.1f} s", flush=True)
         call = [*script, str(folder / "input.npz"), str(folder / "output.npz"), "--built", str(folder / "built")]
-        whole, _ = best(rounds, lambda: subprocess.run(call, check=True, stdout=subprocess.DEVNULL))
+        whole, used, _ = best(rounds, lambda: subprocess.run(call, check=True, stdout=subprocess.DEVNULL))
         with np.load(folder / "output.npz") as found:
             raster = np.zeros((batch, frames * net.ticks, net.neurons), bool)
             raster[found["spike_sample"], found["spike_tick"], found["spike_neuron"]] = True
         verdict = same(Activity(raster, raster, raster), wanted)
-        program, inside = np.inf, np.inf
-        for _ in range(rounds):
-            seconds = np.array([0.0, 0.0])
-            for chunk in range(0, batch, lanes):
-                seconds += run_program(net, folder / "built" / "net", x[chunk : chunk + lanes], lanes)
-            program, inside = min(program, seconds[0]), min(inside, seconds[1])
+        chunks = range(0, batch, lanes)
+
+        def programs() -> float:
+            return sum(run_program(net, folder / "built" / "net", x[c : c + lanes], lanes) for c in chunks)
+
+        runs = [best(1, programs) for _ in range(rounds)]
     name = f"Brian2 standalone, {lanes} lane{'s' * (lanes > 1)}"
-    return [Row(f"{name}: {part}", batch, seconds / batch, verdict)
-            for part, seconds in (("whole", whole), ("program", program), ("inside", inside))]  # fmt: skip
+    parts = (("whole", whole, used), ("program", *(min(run[i] for run in runs) for i in (0, 1))),
+             ("inside", min(run[2] for run in runs), None))  # fmt: skip
+    return [Row(f"{name}: {part}", batch, seconds / batch, None if used is None else used / batch, verdict)
+            for part, seconds, used in parts]  # fmt: skip
 
 
-def run_program(net: SpikingNet, built: Path, x: np.ndarray, lanes: int) -> tuple[float, float]:
-    """Seconds of a compiled program on one sample a lane, and of its main loop."""
+def run_program(net: SpikingNet, built: Path, x: np.ndarray, lanes: int) -> float:
+    """Run a compiled program on one sample a lane; seconds of its main loop, as it says."""
     frames = x.shape[1]
     currents, phases = np.zeros((frames, net.neurons, lanes)), np.zeros((frames, lanes))
     currents[:, :, : len(x)] = np.moveaxis(net.current(x), 0, 2)
@@ -168,10 +187,8 @@ def run_program(net: SpikingNet, built: Path, x: np.ndarray, lanes: int) -> tupl
         for name, values in (("currents", currents), ("phases", phases)):
             values.tofile(Path(scratch) / f"{name}.feed")
             arguments.append(f"{name}.values={Path(scratch) / name}.feed")
-        start = time.perf_counter()
         subprocess.run([built / "main", *arguments], cwd=built, check=True, stdout=subprocess.DEVNULL)
-        seconds = time.perf_counter() - start
-        return seconds, float((Path(scratch) / "last_run_info.txt").read_text().split()[0])
+        return float((Path(scratch) / "last_run_info.txt").read_text().split()[0])
 
 
 def rsynaptic(net: SpikingNet, x: np.ndarray) -> float:
@@ -198,12 +215,17 @@ def rsynaptic(net: SpikingNet, x: np.ndarray) -> float:
 
 
 def show(rows: list[Row]) -> None:
-    """The table, each row beside the reference on one sample and on many."""
-    own = {row.batch: row.seconds for row in rows if row.engine == "reference"}
-    cells = [[row.engine, str(row.batch), f"{row.seconds * 1e3:.2f}", f"{row.seconds / own[row.batch]:.1f}", row.same]
-             for row in rows]  # fmt: skip
-    columns = ["engine", "samples", "ms a sample", "times the reference's", "same spikes"]
-    table("", columns, cells, right=columns[1:4])
+    """The table, each row beside the reference on as many samples."""
+    own = {row.batch: row for row in rows if row.engine == "reference"}
+    cells = []
+    for row in rows:
+        beside = own[row.batch]
+        used = [None, None] if row.processor is None or beside.processor is None else [
+            f"{row.processor * 1e3:.2f}", f"{row.processor / beside.processor:.1f}"]  # fmt: skip
+        cells.append([row.engine, row.batch, f"{row.seconds * 1e3:.2f}", f"{row.seconds / beside.seconds:.1f}",
+                      *used, row.same])  # fmt: skip
+    columns = ["engine", "samples", "ms a sample", "times the reference's", "processor's ms", "times", "same spikes"]
+    table("", columns, cells, right=columns[1:6])
 
 
 def main() -> None:

@@ -27,8 +27,8 @@ class ReferenceRunner:
     ) -> Trace:  # fmt: skip
         """Run a batch; ``trace.counters["spikes"]`` is ``[batch, frames]``. ``threads``: of a network of neurons.
 
-        Raises :class:`UsageError` for a build without spikes or for states of neurons, :class:`MissingExtraError` without
-        numba, :class:`DataError` for data that don't fit.
+        Raises :class:`UsageError` for a build without spikes or for states of neurons, :class:`MissingExtraError`
+        without numba, :class:`DataError` for data that don't fit.
         """
         if options:
             raise UsageError(f"the runner reference has no option '{min(options)}'; it has threads.")

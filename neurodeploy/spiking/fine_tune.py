@@ -105,7 +105,7 @@ def fine_tune(
 
 
 def tune(
-    made: Conversion, data: Data, epochs: int, *, seed: int = 0, progress: Callable[[str], None] = lambda _: None
+    made: Conversion, data: Data | None, epochs: Any, *, seed: int = 0, progress: Callable[[str], None] = lambda _: None
 ) -> Conversion:
     """A conversion with its network fine-tuned on ``data``; its layout says before, after, and which was kept.
 
@@ -120,10 +120,12 @@ def tune(
             place=made.program.name,
             hint="Leave out fine_tune.",
         )
-    labels = data.labels
-    if labels is None or labels.ndim != 1 or labels.dtype.kind not in "iu":
+    labels = None if data is None else data.labels
+    if data is None or labels is None or labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise DataError(
-            "fine-tuning needs one class for every sample.", place=data.name, hint="Give them as whole numbers 'y' [n]."
+            "fine-tuning needs one class for every sample.",
+            place=made.program.name,
+            hint="Give sample inputs with whole numbers 'y' [n].",
         )
     program = made.program
     (name, wanted), output = next(iter(program.inputs.items())), next(iter(program.outputs))
@@ -153,7 +155,7 @@ def tune(
 
 
 def _check(net: SpikingNet, labels: np.ndarray, epochs: int, lr: float, validation: float) -> None:
-    if epochs < 1 or not lr > 0 or not 0 < validation < 1:
+    if type(epochs) is not int or epochs < 1 or not lr > 0 or not 0 < validation < 1:
         raise UsageError(
             f"epochs {epochs}, lr {lr:g}, validation {validation:g}; needed epochs of at least 1, lr above 0 and "
             "validation between 0 and 1.", place="fine-tuning",
