@@ -125,7 +125,7 @@ def measure(dt: float, batch: int, rounds: int, without: list[str]) -> list[Row]
         return lambda: simulator(net, x[:size], active[:size], raster=True)
 
     for size in (1, batch):
-        times = rounds * (10 if size == 1 else 1)
+        times = rounds * (20 if size == 1 else 3)
         add("reference", size, times, lambda size=size: engine(x[:size], active[:size]), lambda _: "yes")
     add("reference, with its preparation", 1, rounds, raster_of(reference.simulate, 1), equal)
     if "brian2" not in without:

@@ -78,24 +78,22 @@ class Reference:
         return padded.reshape(-1, lanes)
 
     def _synapses(self) -> tuple[np.ndarray, ...]:
-        """dense bool[p], first i64[p, n + 1], and of each synapse, by the neuron it comes from, where it arrives in
-        the rows (u32), and its weight (f32)."""
-        k, n = self._kernel, self.net.neurons
-        blocks = -(-n // k.LANES)
-        dense, first = np.zeros(len(self.net.projections), bool), np.zeros((len(self.net.projections), n + 1), np.int64)
-        post, weight, at = [np.zeros(0, np.uint32)], [np.zeros(0, np.float32)], 0
+        """dense bool[p], first i64[p, n + 1], and of each synapse, by the neuron it comes from: to which, weight."""
+        n, count = self.net.neurons, len(self.net.projections)
+        index = np.uint16 if n <= 2**16 else np.uint32
+        dense, first = np.zeros(count, bool), np.zeros((count, n + 1), np.int64)
+        post, weight, at = [np.zeros(0, index)], [np.zeros(0, np.float32)], 0
         for p, projection in enumerate(self.net.projections):
             by_source = np.ascontiguousarray(projection.weights.T, np.float32)
-            flat = np.flatnonzero(by_source)
-            dense[p] = len(flat) > DENSE * by_source.size
+            there = by_source != 0
+            dense[p] = there.mean() > DENSE
             if dense[p]:
-                flat = np.arange(by_source.size)
-            source, to = np.divmod(flat, n)
-            row, begin = (k.ROW, k.ARRIVED) if p == 0 else (k.MORE, blocks * (k.ROW + (p - 1) * k.MORE) + 2 * k.LANES)
-            first[p] = at + np.searchsorted(source, np.arange(n + 1))
-            at += len(flat)
-            post.append((begin + to // k.LANES * row + to % k.LANES).astype(np.uint32))
-            weight.append(by_source.ravel()[flat])
+                there[:] = True
+            first[p, 0] = at
+            first[p, 1:] = at + np.cumsum(there.sum(axis=1))
+            at = int(first[p, -1])
+            post.append(np.nonzero(there)[1].astype(index))
+            weight.append(by_source[there])
         return dense, first, np.concatenate(post), np.concatenate(weight)
 
 

@@ -44,9 +44,8 @@ def run(
     """Run every sample; fills ``traces``, ``counts`` and, if wanted, ``raster``.
 
     ``width``: :data:`LANES`. ``begin``: all rows, one after another, as a sample begins: the blocks', then each further
-    projection's. Synapses of neuron ``i`` in projection ``p``: ``first[p, i]`` to ``first[p, i + 1]`` in ``weight``
-    and in ``post``, which says where in the rows they arrive; where ``dense[p]``, they are to all neurons in order,
-    and ``post`` isn't read.
+    projection's. Synapses of neuron ``i`` in projection ``p``: ``first[p, i]`` to ``first[p, i + 1]`` in ``post``, the
+    neuron they are to, and ``weight``; where ``dense[p]``, they are to all neurons in order, and ``post`` isn't read.
     """
     projections = len(delay)
     blocks = (neurons + LANES - 1) // LANES
@@ -68,11 +67,17 @@ def run(
                 for tick in range(ticks):
                     for p in range(projections):
                         slot = (now - delay[p]) % longest
+                        if number[slot] == 0:
+                            continue
+                        sums[:] = 0
                         if dense[p]:
-                            into = rows[:, ARRIVED:] if p == 0 else more[p - 1, :, MORE - LANES :]
-                            _deliver_rows(fired[slot, : number[slot]], first[p], weight, sums, into)
+                            _deliver_rows(fired[slot, : number[slot]], first[p], weight, sums)
                         else:
-                            _deliver(fired[slot, : number[slot]], first[p], post, weight, state)
+                            _deliver(fired[slot, : number[slot]], first[p], post, weight, sums)
+                        if p == 0:
+                            _put(rows, ARRIVED, sums)
+                        else:
+                            _put(more[p - 1], MORE - LANES, sums)
                     _advance(rows, more, width, projections, subtract, limited, to_synapse, flags)
                     slot = now % longest
                     number[slot] = _list(flags.view(np.uint64), flags, fired[slot])
@@ -85,38 +90,43 @@ def run(
 
 
 @_compiled
-def _deliver(fired: Array, first: Array, post: Array, weight: Array, state: Array) -> None:
-    """Add the weights of the neurons that fired to where they arrive."""
+def _deliver(fired: Array, first: Array, post: Array, weight: Array, sums: Array) -> None:
+    """Add up, for every neuron, the weights from those that fired; eight synapses at a time, which LLVM unrolls."""
     for pre in fired:
-        for k in range(first[pre], first[pre + np.uint32(1)]):
-            state[post[k]] += weight[k]
+        to, w = post[first[pre] : first[pre + np.uint32(1)]], weight[first[pre] : first[pre + np.uint32(1)]]
+        eights = len(w) // 8
+        for k in range(eights):
+            for i in range(8):
+                sums[to[8 * k + i]] += w[8 * k + i]
+        for k in range(8 * eights, len(w)):
+            sums[to[k]] += w[k]
 
 
 @_compiled
-def _deliver_rows(fired: Array, first: Array, weight: Array, sums: Array, into: Array) -> None:
-    """The same for weights to all neurons: summed first, then put into the rows."""
-    if len(fired) == 0:
-        return
-    sums[:] = 0
+def _deliver_rows(fired: Array, first: Array, weight: Array, sums: Array) -> None:
+    """The same for weights to all neurons in order."""
     for pre in fired:
-        row = weight[first[pre] : first[pre + np.uint32(1)]]
-        for i in range(len(row)):
-            sums[i] += row[i]
-    for b in range(len(into)):
-        for lane in range(LANES):
-            into[b, lane] = sums[b * LANES + lane]
+        w = weight[first[pre] : first[pre + np.uint32(1)]]
+        for i in range(len(w)):
+            sums[i] += w[i]
 
 
 @_compiled
 def _put(rows: Array, at: int, values: Array) -> None:
-    for i in range(len(values)):
-        rows[i // LANES, at + i % LANES] = values[i]
+    """Write values of all neurons, into a variable of the rows."""
+    for b in range(len(rows)):
+        own = values[b * LANES : (b + 1) * LANES]
+        for i in range(len(own)):
+            rows[b, at + i] = own[i]
 
 
 @_compiled
 def _take(rows: Array, at: int, values: Array) -> None:
-    for i in range(len(values)):
-        values[i] = rows[i // LANES, at + i % LANES]
+    """Read a variable of the rows."""
+    for b in range(len(rows)):
+        own = values[b * LANES : (b + 1) * LANES]
+        for i in range(len(own)):
+            own[i] = rows[b, at + i]
 
 
 @_compiled
