@@ -5,7 +5,7 @@ biological time at about 19 spikes a second and neuron, in ticks of 1 ms or 0.1 
 engines run in this one process or under it, one thread each, and must give the same spikes; a row is the best of some
 runs, by the clock and by what the processor worked, which others on the machine disturb less.
 
-    python -m benchmarks.spiking_speed [--dt 1e-3 1e-4] [--samples 50] [--rounds 3] [--without brian2-numpy ...]
+    python -m benchmarks.spiking_speed [--dt 1e-3 1e-4] [--samples 50] [--rounds 8] [--without brian2-numpy ...]
 
 Brian2 runs the script that a build holds (``spiking/brian2_script.py``), compiled before. *whole* is a call: a new
 process for the script, its files, and the compiled program; *program* is the compiled program with its input files;
@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,26 +69,31 @@ def inputs(samples: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @dataclass
-class Row:
-    """An engine's best: seconds a sample in ``batch`` samples at once, by the clock and of the processor (None where
-    only the engine's own clock is known), and whether its spikes were the same."""
+class Engine:
+    """What is timed: ``run`` gives seconds of its own clock, or None, and what ``verdict`` judges; ``repeat`` times a
+    round, in no more than ``rounds``. Kept are the best seconds of a run, by the clock (its own, where it has one) and
+    of the processor."""
 
-    engine: str
+    name: str
     batch: int
-    seconds: float
-    processor: float | None
-    same: str
+    run: Callable[[], tuple[float | None, Any]]
+    verdict: Callable[[Any], str]
+    repeat: int = 1
+    rounds: int = 1000
+    seconds: float = np.inf
+    processor: float = np.inf
+    same: str = ""
 
-
-def best(rounds: int, run: Callable[[], Any]) -> tuple[float, float, Any]:
-    """The fewest seconds of some runs, by the clock and of the processor, children included; what the last one gave."""
-    seconds, processor, result = np.inf, np.inf, None
-    for _ in range(rounds):
-        start, used = time.perf_counter(), processor_seconds()
-        result = run()
-        seconds = min(seconds, time.perf_counter() - start)
-        processor = min(processor, processor_seconds() - used)
-    return seconds, processor, result
+    def measure(self) -> None:
+        """One round."""
+        self.rounds -= 1
+        for _ in range(self.repeat):
+            start, used = time.perf_counter(), processor_seconds()
+            own, given = self.run()
+            clock, used = time.perf_counter() - start, processor_seconds() - used
+            self.seconds = min(self.seconds, clock if own is None else own)
+            self.processor = min(self.processor, used if own is None else np.inf)
+        self.same = self.verdict(given)
 
 
 def processor_seconds() -> float:
@@ -96,83 +102,77 @@ def processor_seconds() -> float:
     return sum(u.ru_utime + u.ru_stime for u in used)
 
 
-def same(given: Activity, wanted: np.ndarray) -> str:
-    """Whether the spikes are those of the first samples of a raster; ends the program where they aren't."""
-    if given.raster is None or not np.array_equal(given.raster, wanted[: len(given.raster)]):
+def same(raster: np.ndarray | None, wanted: np.ndarray) -> str:
+    """Whether spikes are those of the first samples of a raster; ends the program where they aren't."""
+    if raster is None or not np.array_equal(raster, wanted[: len(raster)]):
         raise SystemExit("the spikes differ")
     return "yes"
 
 
-def measure(dt: float, batch: int, rounds: int, without: list[str]) -> list[Row]:
-    """All engines on one network."""
+def engines(dt: float, batch: int, without: list[str], scratch: Path) -> list[Engine]:
+    """All engines on one network, Brian2's compiled."""
     net = network(dt)
     x, active = inputs(batch)
-    engine = reference.Reference(net)
-    ran = engine(x, active, raster=True)
+    laid_out = reference.Reference(net)
+    ran = laid_out(x, active, raster=True)
     wanted = np.asarray(ran.raster)
-    same(simulate(net, x[:1], active[:1], raster=True), wanted)
+    same(simulate(net, x[:1], active[:1], raster=True).raster, wanted)
     print(f"dt {dt * 1e3:g} ms: {ran.spikes / net.neurons / SECONDS:.1f} spikes a second and neuron", flush=True)
-    rows: list[Row] = []
 
-    def add(name: str, size: int, times: int, run: Callable[[], Any], verdict: Callable[[Any], str]) -> None:
-        seconds, processor, given = best(times, run)
-        rows.append(Row(name, size, seconds / size, processor / size, verdict(given)))
+    def engine(name: str, size: int, run: Callable[..., Activity], **how: Any) -> Engine:
+        """``run`` with and without a raster: it is timed without."""
+        raster = run(x[:size], active[:size], raster=True).raster
+        verdict = same(raster, wanted)
+        return Engine(name, size, lambda: (None, run(x[:size], active[:size])), lambda _: verdict, **how)
 
-    def equal(given: Activity) -> str:
-        return same(given, wanted)
-
-    def raster_of(simulator: Callable[..., Activity], size: int) -> Callable[[], Activity]:
-        return lambda: simulator(net, x[:size], active[:size], raster=True)
-
-    for size in (1, batch):
-        times = rounds * (20 if size == 1 else 3)
-        add("reference", size, times, lambda size=size: engine(x[:size], active[:size]), lambda _: "yes")
-    add("reference, with its preparation", 1, rounds, raster_of(reference.simulate, 1), equal)
+    found = [engine("reference", 1, laid_out, repeat=20), engine("reference", batch, laid_out)]
+    found.append(engine("reference, with its preparation", 1, partial(reference.simulate, net), repeat=3))
     if "brian2" not in without:
-        for lanes, size in ((1, 1), (LANES, batch)):
-            rows += brian2(net, x[:size], active[:size], lanes, rounds, wanted)
+        found += brian2(net, x[:1], active[:1], 1, wanted, scratch / "one")
+        found += brian2(net, x, active, LANES, wanted, scratch / "many")
     if "brian2-numpy" not in without:
-        add("Brian2 NumPy, whole", 1, 1, raster_of(brian2_run.Brian2("numpy"), 1), equal)
+        found.append(engine("Brian2 NumPy, whole", 1, partial(brian2_run.Brian2("numpy"), net), rounds=1))
     if "snntorch" not in without:
         for size in (1, batch):
-            add("snnTorch, our module", size, 1, raster_of(snntorch_net.simulate, size), equal)
-            add("snnTorch RSynaptic", size, 1, lambda size=size: rsynaptic(net, x[:size]),
-                lambda spikes, size=size: f"no ({spikes / size / net.neurons:.1f} Hz)")  # fmt: skip
-    return rows
+            found.append(engine("snnTorch, our module", size, partial(snntorch_net.simulate, net), rounds=2))
+            found.append(Engine("snnTorch RSynaptic", size, lambda size=size: (None, rsynaptic(net, x[:size])),
+                                lambda spikes, size=size: f"no ({spikes / size / net.neurons:.1f} Hz)",
+                                rounds=2))  # fmt: skip
+    return found
 
 
 def brian2(
-    net: SpikingNet, x: np.ndarray, active: np.ndarray, lanes: int, rounds: int, wanted: np.ndarray
-) -> list[Row]:
+    net: SpikingNet, x: np.ndarray, active: np.ndarray, lanes: int, wanted: np.ndarray, folder: Path
+) -> list[Engine]:
     """Brian2 C++ standalone: the script's call, its program, the program's main loop."""
     batch, frames = active.shape
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        (folder / "network.py").write_text(brian2_script.net_script(net, "net.npz"))
-        (folder / "net.npz").write_bytes(net.to_bytes())
-        np.savez(folder / "input.npz", x=x.astype(np.int32), lengths=active.sum(axis=1))
-        script = [sys.executable, str(folder / "network.py")]
-        built = [*script, "--build", str(folder / "built"), "--lanes", str(lanes), "--frames", str(frames)]
-        start = time.perf_counter()
-        subprocess.run(built, check=True)
-        print(f"  Brian2 standalone, {lanes} lanes: compiled in {time.perf_counter() - start:.1f} s", flush=True)
-        call = [*script, str(folder / "input.npz"), str(folder / "output.npz"), "--built", str(folder / "built")]
-        whole, used, _ = best(rounds, lambda: subprocess.run(call, check=True, stdout=subprocess.DEVNULL))
-        with np.load(folder / "output.npz") as found:
-            raster = np.zeros((batch, frames * net.ticks, net.neurons), bool)
-            raster[found["spike_sample"], found["spike_tick"], found["spike_neuron"]] = True
-        verdict = same(Activity(raster, raster, raster), wanted)
-        chunks = range(0, batch, lanes)
+    folder.mkdir()
+    (folder / "network.py").write_text(brian2_script.net_script(net, "net.npz"))
+    (folder / "net.npz").write_bytes(net.to_bytes())
+    np.savez(folder / "input.npz", x=x.astype(np.int32), lengths=active.sum(axis=1))
+    script = [sys.executable, str(folder / "network.py")]
+    start = time.perf_counter()
+    how = ["--build", str(folder / "built"), "--lanes", str(lanes), "--frames", str(frames)]
+    subprocess.run([*script, *how], check=True)
+    print(f"  Brian2 standalone, {lanes} lanes: compiled in {time.perf_counter() - start:.1f} s", flush=True)
+    call = [*script, str(folder / "input.npz"), str(folder / "output.npz"), "--built", str(folder / "built")]
+    subprocess.run(call, check=True, stdout=subprocess.DEVNULL)
+    with np.load(folder / "output.npz") as found:
+        raster = np.zeros((batch, frames * net.ticks, net.neurons), bool)
+        raster[found["spike_sample"], found["spike_tick"], found["spike_neuron"]] = True
+    verdict = same(raster, wanted)
 
-        def programs() -> float:
-            return sum(run_program(net, folder / "built" / "net", x[c : c + lanes], lanes) for c in chunks)
+    def programs() -> float:
+        parts = [x[first : first + lanes] for first in range(0, batch, lanes)]
+        return sum(run_program(net, folder / "built" / "net", part, lanes) for part in parts)
 
-        runs = [best(1, programs) for _ in range(rounds)]
     name = f"Brian2 standalone, {lanes} lane{'s' * (lanes > 1)}"
-    parts = (("whole", whole, used), ("program", *(min(run[i] for run in runs) for i in (0, 1))),
-             ("inside", min(run[2] for run in runs), None))  # fmt: skip
-    return [Row(f"{name}: {part}", batch, seconds / batch, None if used is None else used / batch, verdict)
-            for part, seconds, used in parts]  # fmt: skip
+    runs: dict[str, Callable[[], tuple[float | None, Any]]] = {
+        "whole": lambda: (None, subprocess.run(call, check=True, stdout=subprocess.DEVNULL)),
+        "program": lambda: (None, programs()),
+        "inside": lambda: (programs(), None),
+    }
+    return [Engine(f"{name}: {part}", batch, run, lambda _: verdict) for part, run in runs.items()]
 
 
 def run_program(net: SpikingNet, built: Path, x: np.ndarray, lanes: int) -> float:
@@ -214,29 +214,34 @@ def rsynaptic(net: SpikingNet, x: np.ndarray) -> float:
     return total
 
 
-def show(rows: list[Row]) -> None:
+def show(found: list[Engine]) -> None:
     """The table, each row beside the reference on as many samples."""
-    own = {row.batch: row for row in rows if row.engine == "reference"}
-    cells = []
-    for row in rows:
-        beside = own[row.batch]
-        used = [None, None] if row.processor is None or beside.processor is None else [
-            f"{row.processor * 1e3:.2f}", f"{row.processor / beside.processor:.1f}"]  # fmt: skip
-        cells.append([row.engine, row.batch, f"{row.seconds * 1e3:.2f}", f"{row.seconds / beside.seconds:.1f}",
-                      *used, row.same])  # fmt: skip
+    own = {engine.batch: engine for engine in found if engine.name == "reference"}
+    rows = []
+    for e in found:
+        beside, used = own[e.batch], ["", ""]
+        if np.isfinite(e.processor):
+            used = [f"{e.processor / e.batch * 1e3:.2f}", f"{e.processor / beside.processor:.1f}"]
+        rows.append([e.name, e.batch, f"{e.seconds / e.batch * 1e3:.2f}", f"{e.seconds / beside.seconds:.1f}", *used,
+                     e.same])  # fmt: skip
     columns = ["engine", "samples", "ms a sample", "times the reference's", "processor's ms", "times", "same spikes"]
-    table("", columns, cells, right=columns[1:6])
+    table("", columns, rows, right=columns[1:6])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="The compiled reference, Brian2 and snnTorch on one spiking network.")
     parser.add_argument("--dt", type=float, nargs="+", default=[1e-3, 1e-4], help="seconds a tick")
     parser.add_argument("--samples", type=int, default=50)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--without", nargs="+", default=[], choices=["brian2", "brian2-numpy", "snntorch"])
     options = parser.parse_args()
     for dt in options.dt:
-        show(measure(dt, options.samples, options.rounds, options.without))
+        with tempfile.TemporaryDirectory() as scratch:
+            found = engines(dt, options.samples, options.without, Path(scratch))
+            for _ in range(options.rounds):  # in turn, so that what else the machine does disturbs all alike
+                for engine in (e for e in found if e.rounds > 0):
+                    engine.measure()
+        show(found)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ class Tuned:
 
 def fine_tune(
     net: SpikingNet, x: np.ndarray, lengths: np.ndarray, labels: np.ndarray, *, epochs: int, seed: int = 0,
-    lr: float = 0.02, validation: float = 0.2, progress: Callable[[str], None] = lambda _: None,
+    lr: float = 0.005, validation: float = 0.2, progress: Callable[[str], None] = lambda _: None,
 ) -> Tuned:  # fmt: skip
     """Train a network's weights on quantized inputs ``[n, frames, inputs]`` and classes ``labels`` [n].
 
