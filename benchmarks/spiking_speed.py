@@ -5,7 +5,7 @@ biological time at about 19 spikes a second and neuron, in ticks of 1 ms or 0.1 
 engines run in this one process or under it, one thread each, and must give the same spikes; a row is the best of some
 runs, by the clock and by what the processor worked, which others on the machine disturb less.
 
-    python -m benchmarks.spiking_speed [--dt 1e-3 1e-4] [--samples 50] [--rounds 8] [--without brian2-numpy ...]
+    python -m benchmarks.spiking_speed [--dt 1e-3 1e-4] [--samples 10] [--rounds 8] [--without brian2-numpy ...]
 
 Brian2 runs the script that a build holds (``spiking/brian2_script.py``), compiled before. *whole* is a call: a new
 process for the script, its files, and the compiled program; *program* is the compiled program with its input files;
@@ -125,7 +125,7 @@ def engines(dt: float, batch: int, without: list[str], scratch: Path) -> list[En
         verdict = same(raster, wanted)
         return Engine(name, size, lambda: (None, run(x[:size], active[:size])), lambda _: verdict, **how)
 
-    found = [engine("reference", 1, laid_out, repeat=20), engine("reference", batch, laid_out)]
+    found = [engine("reference", 1, laid_out, repeat=20), engine("reference", batch, laid_out, repeat=5)]
     found.append(engine("reference, with its preparation", 1, partial(reference.simulate, net), repeat=3))
     if "brian2" not in without:
         found += brian2(net, x[:1], active[:1], 1, wanted, scratch / "one")
@@ -231,7 +231,7 @@ def show(found: list[Engine]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="The compiled reference, Brian2 and snnTorch on one spiking network.")
     parser.add_argument("--dt", type=float, nargs="+", default=[1e-3, 1e-4], help="seconds a tick")
-    parser.add_argument("--samples", type=int, default=50)
+    parser.add_argument("--samples", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--without", nargs="+", default=[], choices=["brian2", "brian2-numpy", "snntorch"])
     options = parser.parse_args()
