@@ -197,7 +197,7 @@ def _events(liquid: Liquid, engine: LiquidEngine, trace: Trace, program: Program
         acs=float(per_neuron @ np.count_nonzero(liquid.weights, axis=0)),
         macs=steps * np.count_nonzero(liquid.W_in) + reads * np.count_nonzero(liquid.readout),
         dense=steps * (liquid.ticks * n * n + liquid.W_in.size) + reads * liquid.readout.size,
-        membrane_updates=n + spikes - float(engine.first.mean()),
+        membrane_updates=None,  # the simulator doesn't keep them
         updates=steps * liquid.ticks * n,
         network_macs=steps * (liquid.W_in.size + liquid.W.size) + reads * len(liquid.readout) * len(liquid.bias),
     )

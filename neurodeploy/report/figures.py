@@ -83,7 +83,6 @@ FIGURES: dict[str, Known] = {
     "SynapticOperations.Dense": Known("Dense", _SYNOPS),
     "MembraneUpdates": Known("MembraneUpdates", _SPIKES),
     "NeuronUpdates": Known("NeuronUpdates", _SPIKES),
-    "NeuronUpdates": Known("Neuron updates", _SPIKES),
     "NeuronOperations": Known("NeuronOperations", _SPIKES),
     "ActivationSparsity": Known("ActivationSparsity", _SPIKES, lower_is_better=False),
     "neurons": Known("Neurons", _SPIKES),

@@ -31,9 +31,9 @@ class Fit:
     """What a chip would need for a network.
 
     ``cores`` needed, or None where there is no placement or the chip's are unknown, of ``available``; ``limit``: what
-    filled most of them; ``neurons`` placed, of which ``copies`` stand for neurons whose synapses would have two signs and ``relays`` collect
-    what no core's axons can; ``largest_fan_in``: sources of one neuron. ``lacks``: what the chip can't do at all;
-    ``losses``: what it would have to round or to approximate.
+    filled most of them; ``neurons`` placed, of which ``copies`` stand for neurons whose synapses would have two signs
+    and ``relays`` collect what no core's axons can; ``largest_fan_in``: sources of one neuron. ``lacks``: what the chip
+    can't do at all; ``losses``: what it would have to round or to approximate.
     """
 
     chip: str
