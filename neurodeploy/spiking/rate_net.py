@@ -1,0 +1,112 @@
+"""A spiking network whose synapses have the time constants of the network that it stands for.
+
+A frame is a step. With ``alpha = (1 - leak)^(1 / ticks)`` a synapse keeps ``1 - leak`` a frame, as the unit does. So
+the filtered spikes of a unit's neurons, each spike worth ``ticks (1 - alpha) decoder``, are its state h::
+
+    h  =  sum_k decoder_k ticks (1 - alpha) (alpha-filtered spikes of k),        z = W x + U h + b exactly,
+
+and nothing errs but f (pieces of lines) and the spikes' grain. In a ctrnn cell the filter is the receiver's: its
+synapses sum ``W x + U f(z) + b`` and the synaptic current is the state y.
+
+**Delay.** A trained net's step holds h for the whole step; spikes would reach their receivers within it, too early by
+half a frame. Seen from the middle of one frame, the net's kernel ``leak (1 - leak)^k`` after k + 1 frames has the mean
+lag ``ticks / leak``, the synapse ``delay + alpha / (1 - alpha)``. So ::
+
+    delay = ticks / leak - alpha / (1 - alpha)        (half a frame for small leaks, one frame for leak = 1)
+
+makes the first moments equal: the error of what remains is second order in how far the state moves in a frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from neurodeploy.hardware import Neuromorphic
+from neurodeploy.spiking.net import Projection, SpikingNet, make, with_readout
+from neurodeploy.spiking.tuning import Code, Integrator
+from neurodeploy.spiking.units import Units
+
+#: Largest leak that the readout's filter follows: with leak 1 it would hold the last tick alone.
+TRACE_LEAK = 0.9
+DELAYS = ("matched", "none")
+SCALINGS = ("unit", "layer")
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """What sets accuracy and cost: ``ticks`` a frame; ``spikes`` a frame at the end of a unit's range where f doesn't
+    level off; ``pieces``, neurons for each sign of z; ``margin``, how many spikes beyond one a membrane remembers
+    (None: no limits), ``beta``, what it keeps a tick; ``delay``: ``"matched"`` or ``"none"``; ``scaling``."""
+
+    ticks: int
+    spikes: float
+    pieces: int = 1
+    margin: float | None = 0.25
+    beta: float = 1.0
+    delay: str = "matched"
+    scaling: str = "unit"
+
+    def integrator(self, target: Neuromorphic) -> Integrator:
+        """The target's neuron with these knobs."""
+        return Integrator(self.ticks, reset_of(target), self.beta, self.margin)
+
+
+def reset_of(target: Neuromorphic) -> str:
+    """The target's reset; ``"subtract"`` where it doesn't say."""
+    return target.neuron.reset if target.neuron else "subtract"
+
+
+def alpha_of(leak: np.ndarray, ticks: int) -> np.ndarray:
+    """What a synapse keeps a tick, so that it keeps 1 - leak a frame."""
+    return np.maximum(1.0 - leak, 0.0) ** (1.0 / ticks)
+
+
+def matched_delay(leak: float, ticks: int) -> float:
+    """Ticks of delay with which a spike's mean lag is that of the network's step; see the module."""
+    alpha = float(alpha_of(np.asarray(leak), ticks))
+    return ticks / leak - alpha / (1.0 - alpha)
+
+
+def keep_of(units: Units, ticks: int) -> np.ndarray:
+    """What a unit's readout trace keeps a tick."""
+    return alpha_of(np.minimum(units.leak, TRACE_LEAK), ticks)
+
+
+def worth(units: Units, code: Code, ticks: int) -> np.ndarray:
+    """What one spike adds to its unit's state [n]: traces times this sum to the state."""
+    return code.decoder * ticks * (1.0 - keep_of(units, ticks)[code.unit])
+
+
+def build(
+    units: Units, code: Code, knobs: Knobs, target: Neuromorphic, largest_input: float, dt_s: float
+) -> SpikingNet:
+    """The network of neurons, read out through the network's own weights."""
+    ticks, integrator = knobs.ticks, knobs.integrator(target)
+    alpha = alpha_of(units.leak, ticks)
+    pull = code.gain * code.sign / ticks  # membrane, a tick, for 1 of z
+    spike = code.decoder * (1.0 - alpha[code.unit]) * ticks
+    weights = pull[:, None] * units.U[np.ix_(code.unit, code.unit)] * spike
+    limit = target.neuron.max_delay_ticks if target.neuron else 1
+    projections = []
+    for group, leak in enumerate(np.unique(units.leak)):
+        sources = units.leak[code.unit] == leak
+        delay = round(matched_delay(float(leak), ticks)) if knobs.delay == "matched" else 1
+        projections.append(Projection(f"tau{group}", weights * sources, float(alpha_of(leak, ticks)),
+                                      int(np.clip(delay, 1, limit))))  # fmt: skip
+    names = [name for name, *_ in units.layers]
+    sizes = [int(((code.unit >= a) & (code.unit < b)).sum()) for _, a, b, _ in units.layers]
+    net = make(
+        ticks=ticks, dt_s=dt_s, beta=integrator.beta, threshold=1.0, start=integrator.start, reset=integrator.reset,
+        floor=integrator.floor, ceiling=integrator.ceiling, W_in=pull[:, None] * units.W[code.unit],
+        bias=pull * units.bias[code.unit] - code.gain * code.offset / ticks + integrator.bias,
+        largest_input=largest_input, projections=projections, keep=keep_of(units, ticks)[code.unit],
+        populations=list(zip(names, sizes, strict=True)),
+    )  # fmt: skip
+    return read_out(net, units, code, units.V, units.c)
+
+
+def read_out(net: SpikingNet, units: Units, code: Code, V: np.ndarray, c: np.ndarray) -> SpikingNet:
+    """The network with readout ``V`` [outputs, units] and ``c`` of states."""
+    return with_readout(replace(net), V[:, code.unit] * worth(units, code, net.ticks), c)
