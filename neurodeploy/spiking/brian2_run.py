@@ -208,8 +208,8 @@ def _write(files: Mapping[str, bytes], folder: Path) -> None:
 
 
 def _keep_little(folder: Path) -> None:
-    """Leave the program and the arrays that it reads."""
-    for path in folder.iterdir():
+    """Leave of every network the program and the arrays that it reads."""
+    for path in folder.glob("*/*"):
         if path.name in ("main", "built.json", "static_arrays"):
             continue
         if path.is_dir():

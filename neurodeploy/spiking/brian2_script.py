@@ -32,9 +32,9 @@ def net_script(net: SpikingNet, data: str, title: str = "A spiking network") -> 
     if net.limited:
         parameters |= {"floor_": "floor", "ceiling": "ceiling"}
     parameters |= {f"alpha_{name}": f"p{i}_alpha" for i, name in enumerate(names)}
-    return _render(
+    return render(
         "brian2_net.py.j2",
-        title=title.replace('"', "'").replace("\\", "/"),
+        title=plain(title),
         data=data,
         neurons=net.neurons,
         inputs=net.W_in.shape[1],
@@ -45,7 +45,7 @@ def net_script(net: SpikingNet, data: str, title: str = "A spiking network") -> 
         in_scale=repr(net.in_scale),
         out_scale=repr(net.out_scale),
         trace_bits=net.trace_bits,
-        lanes=lanes_of(net),
+        lanes=lanes_for(net.neurons, net.synapses),
         frames=frames_of(net),
         gap=gap_of(net),
         projections=projections,
@@ -57,9 +57,9 @@ def net_script(net: SpikingNet, data: str, title: str = "A spiking network") -> 
     )
 
 
-def lanes_of(net: SpikingNet) -> int:
-    """How many copies of the network one build runs side by side."""
-    fit = min(BUILD_NEURONS // net.neurons, BUILD_SYNAPSES // max(1, net.synapses))
+def lanes_for(neurons: int, synapses: int) -> int:
+    """How many copies of a network one build runs side by side."""
+    fit = min(BUILD_NEURONS // max(1, neurons), BUILD_SYNAPSES // max(1, synapses))
     return int(min(max(fit, 1), MOST_LANES))
 
 
@@ -95,7 +95,13 @@ TAKEN = frozenset(
 )
 
 
-def _render(template: str, **values: Any) -> str:
+def plain(text: str) -> str:
+    """Text that can stand in a docstring."""
+    return text.replace('"', "'").replace("\\", "/")
+
+
+def render(template: str, **values: Any) -> str:
+    """A template of ``spiking/templates``, filled in."""
     import jinja2
 
     environment = jinja2.Environment(

@@ -234,7 +234,8 @@ def test_a_target_of_another_kind():
     with pytest.raises(TargetError) as caught:
         hardware.find("pcm-128", Neuromorphic)
     assert str(caught.value) == (
-        "'pcm-128' is a target of kind 'crossbar'; needed: neuromorphic. There are: brian2-lsm, snntorch-sigma-delta."
+        "'pcm-128' is a target of kind 'crossbar'; needed: neuromorphic. There are: "
+        f"{', '.join(hardware.names('neuromorphic'))}."
     )
 
 

@@ -10,44 +10,14 @@ from neurodeploy.compiler import Built
 from neurodeploy.data import Data
 from neurodeploy.errors import UsageError
 from neurodeploy.ir import text
-from neurodeploy.spiking.net import Projection, SpikingNet, make, simulate, with_readout
+from neurodeploy.spiking.net import make, simulate, with_readout
 from neurodeploy.spiking.net_program import program_of
 from tests.differential.spiking_cases import random_layer
+from tests.unit.spiking_nets import random_inputs, random_net
 
 pytest.importorskip("numba")
 
 from neurodeploy.spiking import reference
-
-
-def random_net(seed: int) -> SpikingNet:
-    """A network that draws its every feature: sizes, projections, delays, resets, limits, where inputs enter, keep."""
-    rng = np.random.default_rng(seed)
-    n, inputs = int(rng.integers(1, 40)), int(rng.integers(1, 5))
-    projections = [
-        Projection(
-            f"p{i}",
-            rng.normal(0, 1.5 / np.sqrt(n), (n, n)) * (rng.random((n, n)) < rng.choice([0.1, 0.5, 1.0])),
-            rng.choice([0.0, 0.5, 0.9]) * rng.random(n),
-            int(rng.integers(1, 5)),
-        )
-        for i in range(rng.integers(0, 4))
-    ]
-    limited = rng.random() < 0.5
-    return make(
-        ticks=int(rng.integers(1, 6)), dt_s=1e-3, beta=1.0 if rng.random() < 0.3 else rng.random(n),
-        threshold=rng.uniform(0.3, 1.5, n), W_in=rng.normal(0, 1, (n, inputs)), bias=rng.normal(0.2, 0.3, n),
-        largest_input=3.0, projections=projections, keep=1.0 if rng.random() < 0.3 else rng.random(n),
-        populations=[("all", n)], start=rng.uniform(0, 0.5, n), reset=str(rng.choice(["subtract", "zero"])),
-        floor=-rng.random(n) if limited else None, ceiling=1 + rng.random(n) if limited else None,
-        input_to="synapse" if projections and rng.random() < 0.5 else "membrane",
-    )  # fmt: skip
-
-
-def random_inputs(net: SpikingNet, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs of 5 samples, some of them shorter, one of them empty."""
-    rng = np.random.default_rng(seed)
-    x = rng.integers(-1023, 1024, (5, 7, net.W_in.shape[1]))
-    return x, np.arange(7) < np.array([7, 3, 0, 5, 6])[:, None]
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -64,9 +34,9 @@ def test_equals_the_definition(seed: int) -> None:
 
 def test_a_product_is_rounded_before_it_is_added_to() -> None:
     """beta mem - J is 0; a fused multiply-add, rounded once, gives 2^-35 and a spike."""
-    beta, start = np.float32(1 - 2.0**-23), np.float32(1 - 2.0**-12)
-    J = -np.float64(np.float32(beta * start))
-    assert np.float64(beta) * np.float64(start) + J == 2.0**-35
+    beta, start = 1 - 2.0**-23, 1 - 2.0**-12
+    J = -float(np.float32(beta * start))
+    assert beta * start + J == 2.0**-35
     net = make(ticks=1, dt_s=1e-3, beta=beta, threshold=0.0, start=start, W_in=np.zeros((1, 1)), bias=np.full(1, J),
                largest_input=1.0, projections=[], keep=1.0, populations=[("all", 1)])  # fmt: skip
     assert net.bias[0] == J
