@@ -1,16 +1,16 @@
 """Sequence memory in spikes: a group of neurons that fire fast holds an item and silences its rivals.
 
 Every item of a sequence is a group of neurons that excite each other. Once started, a group goes on firing at a high
-rate, and through a pool of inhibitory neurons it keeps all other groups silent: so an item is held, for as long as nobody
-asks for the next. Each group also excites the group of the next item through slow synapses, too weakly to start it
-against the inhibition. A short pulse to the pool ends the item: all groups fall silent. What is left when the pulse is
-over is the slow current of the last item, and it starts the next.
+rate, and through a pool of inhibitory neurons it keeps all other groups silent: so an item is held, for as long as
+nobody asks for the next. Each group also excites the group of the next item through slow synapses, too weakly to start
+it against the inhibition. A short pulse to the pool ends the item: all groups fall silent. What is left when the pulse
+is over is the slow current of the last item, and it starts the next.
 
-Persistent activity as memory: Amari, Biological Cybernetics 27, 1977; Wang, Trends in Neurosciences 24, 2001. Order kept
-in slow asymmetric synapses: Kleinfeld, PNAS 83, 1986; Sompolinsky and Kanter, Physical Review Letters 57, 1986. Those
-networks are other ones; the numbers here were set by hand, on seeds 100 to 111. Wiring (which of two neurons are
-connected, and how strongly), noise, the order of the items and the times of the pulses are random: seeds 0 to 4 are all
-run, and all printed.
+Persistent activity as memory: Amari, Biological Cybernetics 27, 1977; Wang, Trends in Neurosciences 24, 2001. Order
+kept in slow asymmetric synapses: Kleinfeld, PNAS 83, 1986; Sompolinsky and Kanter, Physical Review Letters 57, 1986.
+Those networks are other ones; the numbers here were set by hand, on seeds 100 to 111. Wiring (which of two neurons are
+connected, and how strongly), noise, the order of the items and the times of the pulses are random: seeds 0 to 4 are
+all run, and all printed.
 
     python examples/sequence_memory.py [--picture sequence.png]
 """
@@ -181,10 +181,13 @@ def main() -> None:
         raster = run(made)
         found = recalls(made, raster)
         right = sum(r.winner == r.wanted for r in found)
-        print(f"seed {seed}: order {' '.join(map(str, made.order))}; recalled {' '.join(str(r.winner) for r in found)}: "
+        winners = " ".join(str(r.winner) for r in found)
+        print(f"seed {seed}: order {' '.join(map(str, made.order))}; recalled {winners}: "
               f"{right} of {len(found)} right")  # fmt: skip
         for r in found:
-            print(f"    item {r.wanted} held {r.seconds:.2f} s: {r.rate:3.0f} Hz, the most active rival {r.rivals:.1f} Hz")
+            print(
+                f"    item {r.wanted} held {r.seconds:.2f} s: {r.rate:3.0f} Hz, the most active rival {r.rivals:.1f} Hz"
+            )
         if seed == 0:
             agrees = brian2_agrees(made, raster)
             print(f"    Brian2: {'not installed' if agrees is None else 'every spike equal' if agrees else 'DIFFERS'}")

@@ -30,7 +30,9 @@ def quiet(_: str) -> None:
     """No progress."""
 
 
-def program_of(W: np.ndarray, theta: np.ndarray | None = None, drive: Drive | None = None, flip: float = 1.0) -> Program:
+def program_of(
+    W: np.ndarray, theta: np.ndarray | None = None, drive: Drive | None = None, flip: float = 1.0
+) -> Program:
     """Recall from a static cue, ``flip`` times it."""
     n = len(W)
     b = Builder()
