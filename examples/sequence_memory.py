@@ -173,7 +173,7 @@ def picture(made: Sequence, raster: np.ndarray, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--picture", type=Path, help="where to draw seed 0's raster (needs matplotlib)")
     chosen = parser.parse_args().picture
     for seed in range(5):

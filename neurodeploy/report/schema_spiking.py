@@ -13,8 +13,9 @@ from neurodeploy.report.record import Record
 class Population(Record):
     """Neurons under one name: ``total`` events of all of them.
 
-    ``rates``: mean events a neuron in each bin of the activity's ``bin_ticks``. ``shown``: the neurons that ``events`` tells of, counted from the population's first; ``events``: for each of them
-    the ticks of its events; ``sizes``: theirs where events are graded.
+    ``rates``: mean events a neuron in each bin of the activity's ``bin_ticks``. ``shown``: the neurons that ``events``
+    tells of, counted from the population's first; ``events``: for each of them the ticks of its events; ``sizes``:
+    theirs where events are graded.
     """
 
     name: str

@@ -126,7 +126,7 @@ def test_a_step_programs_graded_events_add_up_to_its_levels():
     seen: list[np.ndarray] = []
     one = {"x": data.inputs["x"][:1]}
     name = program.meta["spiking"]["sent"]["main"][0]
-    interpret.run(program, one, data.lengths[:1], observe=lambda s, n, a, on: seen.append(a[0]) if n == name else None)
+    interpret.run(program, one, np.array([7]), observe=lambda s, n, a, on: seen.append(a[0]) if n == name else None)
     levels = np.array(seen, dtype=np.int64)[:7]
     assert np.ptp(levels) >= 3
     rebuilt = np.zeros((7, 5), np.int64)

@@ -23,7 +23,7 @@ from neurodeploy.validate import validate
 from tests.differential.spiking_cases import random_layer
 from tests.families import CASES
 
-TARGET = hardware.find("brian2-lsm").model_copy(update={"method": "attractor"})
+TARGET = hardware.find("brian2-attractor", hardware.Neuromorphic)
 
 
 def quiet(_: str) -> None:
