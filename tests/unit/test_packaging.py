@@ -23,6 +23,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Modules whose distribution has another name.
 DISTRIBUTION = {"google": "protobuf", "elftools": "pyelftools", "serial": "pyserial", "sklearn": "scikit-learn"}
 # What a user may have in place of one of our extras; never installed by us.
+# Modules of compiled loops or of a framework's classes, imported inside functions only -> what they import at once.
+WITH_AN_EXTRA = {"reference_kernel": {"numba"}, "snntorch_module": {"snntorch", "torch"}}
 USERS_OWN = {"tflite-runtime", "tensorflow", "keras"}
 
 
@@ -73,21 +75,20 @@ def test_imports_match_the_dependencies():
     wrong = []
     for path in SOURCES:
         eager, later = _imports(ast.parse(path.read_text()))
-        if path.stem.endswith("_kernel"):  # compiled loops, which import numba and are imported inside functions
-            eager, later = eager - {"numba"}, later | {"numba"}
+        own = WITH_AN_EXTRA.get(path.stem, set())
+        eager, later = eager - own, later | own
         wrong += [f"{path.relative_to(ROOT)} imports {name}: not in the core" for name in sorted(eager - core)]
         wrong += [f"{path.relative_to(ROOT)} imports {name}: in no extra" for name in sorted(later - every)]
     assert wrong == []
 
 
-def test_compiled_loops_are_imported_inside_functions():
-    kernels = {path.stem for path in SOURCES if path.stem.endswith("_kernel")}
-    assert kernels
+def test_modules_that_need_an_extra_are_imported_inside_functions():
+    assert set(WITH_AN_EXTRA) <= {path.stem for path in SOURCES}
     for path in SOURCES:
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.ImportFrom):
                 names = {*str(node.module).split("."), *(alias.name for alias in node.names)}
-                assert not names & kernels, f"{path.relative_to(ROOT)}:{node.lineno} imports compiled loops at once"
+                assert not names & set(WITH_AN_EXTRA), f"{path.relative_to(ROOT)}:{node.lineno} imports one at once"
 
 
 def test_required_extras_exist():
