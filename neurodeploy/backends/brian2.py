@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neurodeploy.artifact import Artifact, Figure, Resources, Trace
-from neurodeploy.backends import Capability, brian2_liquid, spiking
+from neurodeploy.backends import Capability, spiking
 from neurodeploy.errors import UsageError
-from neurodeploy.spiking import brian2_script, liquid
+from neurodeploy.spiking import brian2_script
 from neurodeploy.spiking.brian2_run import Brian2
 from neurodeploy.spiking.brian2_script import SCRIPT
 
@@ -41,10 +41,6 @@ class Brian2Backend:
         Raises :class:`UsageError` without data or for an option that the conversion hasn't,
         :class:`UnsupportedError` for networks that it refuses.
         """
-        if target.method == "liquid-state-machine" and not hasattr(liquid, "convert"):
-            return brian2_liquid.LiquidBackend().compile(
-                program, target, data=data, source=source, name=name, progress=progress, **options
-            )
         artifact, made = spiking.build(self.name, source or program, target, data, name, progress, options)
         if made.net is not None:
             artifact.files[SCRIPT] = brian2_script.net_script(made.net, spiking.NET, artifact.name).encode()
@@ -52,8 +48,6 @@ class Brian2Backend:
 
     def resources(self, artifact: Artifact) -> Resources:
         """Neurons and synapses."""
-        if brian2_liquid.LIQUID in artifact.files:
-            return brian2_liquid.LiquidBackend().resources(artifact)
         return spiking.resources(artifact)
 
 
@@ -71,8 +65,6 @@ class Brian2Runner:
         ``codegen``: ``"cpp"`` compiles, ``"numpy"`` doesn't, ``"auto"`` compiles where there is a compiler. Raises
         :class:`MissingExtraError` without Brian2 or compiler, :class:`BuildError`, :class:`DataError`.
         """
-        if brian2_liquid.LIQUID in artifact.files:
-            return brian2_liquid.LiquidRunner().run(artifact, dict(inputs), lengths, states=states, **options)
         if options or states:
             raise UsageError(f"the runner brian2 has no option '{min(options) if options else 'states'}'.")
         net = spiking.net_of(artifact)
