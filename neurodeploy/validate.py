@@ -94,7 +94,7 @@ def validate(built: Built, data: Data, *, on: str | None = None, command: str = 
         ),
         warnings=[str(w) for w in record.get("warnings", [])],
         activity=activity.of_sample(built.artifact, program, data.inputs, data.lengths),
-        decision=Decision(**decided) if decided else None,
+        decision=Decision(**decided, energy=latency.energies(decided, figures)) if decided else None,
     )
     return Validation(run, trace, outputs)
 

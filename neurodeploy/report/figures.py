@@ -82,7 +82,7 @@ FIGURES: dict[str, Known] = {
     "SynapticOperations.Effective_MACs": Known("Effective_MACs", _SYNOPS),
     "SynapticOperations.Dense": Known("Dense", _SYNOPS),
     "MembraneUpdates": Known("MembraneUpdates", _SPIKES),
-    "NeuronUpdates": Known("NeuronUpdates", _SPIKES),
+    "NeuronUpdates": Known("Neuron updates", _SPIKES),
     "NeuronOperations": Known("NeuronOperations", _SPIKES),
     "ActivationSparsity": Known("ActivationSparsity", _SPIKES, lower_is_better=False),
     "neurons": Known("Neurons", _SPIKES),
