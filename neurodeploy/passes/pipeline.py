@@ -33,6 +33,7 @@ PASSES: Mapping[str, str] = {
     "quantize": "neurodeploy.passes.quantize:Quantize",
     "quantize_tflite": "neurodeploy.passes.quantize_tflite:QuantizeTFLite",
     "tiling": "neurodeploy.passes.tiling:Tiling",
+    "spiking": "neurodeploy.passes.spiking:SigmaDelta",
 }
 
 #: (backend, numerics) -> the names of its passes, in order.
