@@ -12,8 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 import neurodeploy
-from benchmarks.precision import echo_state
-from benchmarks.spiking_networks import EXAMPLES
+from benchmarks.precision import EXAMPLES, echo_state
 from neurodeploy import data
 from neurodeploy.cli.output import table
 from neurodeploy.errors import NeurodeployError
@@ -32,7 +31,9 @@ def main() -> None:
     rows, net, x, active = [], None, None, None
     for seed in SEEDS:
         source = echo_state(seed)
-        train, test = (data.load(EXAMPLES / "data" / f"japanese_vowels_{part}.npz", source) for part in ("train", "test"))
+        train, test = (
+            data.load(EXAMPLES / "data" / f"japanese_vowels_{part}.npz", source) for part in ("train", "test")
+        )
         for target in ("nir-norse", "nir-spikingjelly"):
             built = neurodeploy.compile(source, target, train, **KNOBS)
             net = SpikingNet.from_bytes(built.artifact.files["net.npz"])
@@ -42,7 +43,9 @@ def main() -> None:
             ours = simulate(net, x, active, raster=True).raster
             theirs = nir_run.simulate(net, built.artifact.files["network.nir"], dialect, x, active, raster=True).raster
             apart = ours != theirs
-            rows.append((str(seed), dialect, f"{ours.sum():,}", str(apart.sum()), f"{apart.any(axis=(1, 2)).sum()} of {len(x)}"))
+            rows.append(
+                (str(seed), dialect, f"{ours.sum():,}", str(apart.sum()), f"{apart.any(axis=(1, 2)).sum()} of {len(x)}")
+            )
     table("Each file in its simulator (measured)", ("seed", "simulator", "spikes", "differ", "in samples"), rows)
     rows = []
     ours = simulate(net, x, active, raster=True).raster

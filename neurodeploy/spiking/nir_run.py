@@ -43,7 +43,15 @@ def run(file: bytes, dialect: str, dt_s: float, fed: np.ndarray) -> np.ndarray:
             for t in range(fed.shape[1]):
                 spikes, state = step(np.ascontiguousarray(fed[:, t]), state)
                 rows.append(spikes > 0.5)
-        except (ValueError, TypeError, AttributeError, NotImplementedError, AssertionError, RuntimeError) as error:
+        except (
+            ArithmeticError,
+            AssertionError,
+            AttributeError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise BuildError(f"can't run the file: {error}", place=dialect) from error
     return np.stack(rows, axis=1)
 
@@ -66,7 +74,7 @@ def activity_of(net: SpikingNet, fired: np.ndarray, active: np.ndarray, raster: 
 
 def _norse(path: Path, dt_s: float) -> Step:
     nir, norse = require("nir", "nir", WHY), require("norse.torch", "nir", WHY)
-    return _module(norse.from_nir(nir.read(path), dt=dt_s))
+    return _module(norse.from_nir(nir.read(path), ignore_warnings=True, dt=dt_s))
 
 
 def _spikingjelly(path: Path, dt_s: float) -> Step:

@@ -9,7 +9,7 @@ and, around it, one ``Linear`` (for Norse within a graph of its own; none for sn
 circles). They know no synapse but the neuron's own, which its input passes too. So where the input goes to the
 membrane, the *input* is differenced: the file is fed ``u(t) = c(t) - alpha c(t - 1)``, c being x, a constant 1 for the
 bias and a 1 in the first tick that starts the membrane; the synapse undoes it. ``nir`` (plain): ``LIF`` or ``IF``
-(beta = 1), each projection a ``Linear``, a ``Delay`` and an ``LI``; traces as ``LI`` and scores as ``Affine`` on a second
+(beta = 1), each projection ``Linear``, ``Delay`` and ``LI``; traces as ``LI`` and scores as ``Affine`` on a second
 output. :func:`feed` makes what a file is fed; its metadata say it in words.
 """
 
