@@ -97,6 +97,7 @@ FIGURES: dict[str, Known] = {
     "cell_area": Known("Area of the cells", _CROSSBAR),
     "stalled_updates": Known("Stalled state updates", "Quantization"),
     "latency": Known("Latency", _TIME),
+    "decision_frames": Known("Frames to a settled decision", _TIME),
     "energy": Known("Energy", _TIME, main=True),
     "dac_energy": Known("Energy of the DACs", _TIME),
     "adc_energy": Known("Energy of the ADCs", _TIME),

@@ -45,8 +45,8 @@ def convert(
 
     Loss is in points of accuracy where data has labels, else in % of the outputs' variance. ``ticks`` a step,
     ``spikes`` a step at the end of a unit's range (activations that don't level off), ``pieces`` neurons a sign,
-    ``margin`` of the membrane's limits or ``beta`` without limits, ``delay`` (matched, none), ``scaling`` (unit, layer)
-    fix a knob that is chosen otherwise. ``readout``: network (its own weights), refit, or auto. Give samples that the
+    ``margin`` of the membrane's limits or ``beta`` without limits, ``delay`` (matched, early, none), ``scaling`` (unit,
+    layer, kim) fix a knob that is chosen otherwise. ``readout``: network (its own weights), refit, or auto. Give samples that the
     network wasn't trained on where there are any: on those it knows, its margins are wider than on others.
 
     Raises :class:`UnsupportedError` for networks that rates can't follow, :class:`UsageError` for wrong knobs.
@@ -63,6 +63,12 @@ def convert(
     task = rate_search.first(task, rate_search.SAMPLES)
     z = task.z[task.active]
     sides = [tuning.sides(f, z[:, a:b], f"{units.place}: {layer}") for layer, a, b, f in units.layers]
+    if scaling == "kim" and any(side.sign < 0 for own in sides for side in own):
+        raise UnsupportedError(
+            "its activation has two signs; Kim et al.'s scaling has one neuron a unit, whose rate has one.",
+            place=units.place,
+            hint="Use scaling unit.",
+        )
     settings = rate_search.grid(target, [side for own in sides for side in own], fixed)
     readouts = rate_search.READOUTS if readout == "auto" else (readout,)
     dt_s = target.clock.dt_s if target.clock else DT_S
@@ -122,7 +128,7 @@ def warnings(
 ) -> list[str]:
     """What a user must know of the chosen network, with its figure."""
     found, t, code = [], made.tried, made.code
-    if t.loss + t.loss_error > max_loss + 1e-9:
+    if t.surely > max_loss + 1e-9:
         found.append(f"no setting loses surely at most {max_loss:g} on the calibration data; the best loses "
                      f"{t.loss:.2f} with a standard error of {t.loss_error:.2f}")  # fmt: skip
     counts = made.activity.counts[task.active]

@@ -14,7 +14,9 @@ lag ``ticks / leak``, the synapse ``delay + alpha / (1 - alpha)``. So ::
 
     delay = ticks / leak - alpha / (1 - alpha)        (half a frame for small leaks, one frame for leak = 1)
 
-makes the first moments equal: the error of what remains is second order in how far the state moves in a frame.
+makes the first moments equal: the error of what remains is second order in how far the state moves in a frame. It is
+no whole number: with ``delay`` "matched", units take the two whole delays around it in turn, so that their mean is
+right; with "early" all take the lower one, so that no frame's spikes miss the next frame.
 """
 
 from __future__ import annotations
@@ -30,15 +32,16 @@ from neurodeploy.spiking.units import Units
 
 #: Largest leak that the readout's filter follows: with leak 1 it would hold the last tick alone.
 TRACE_LEAK = 0.9
-DELAYS = ("matched", "none")
-SCALINGS = ("unit", "layer")
+DELAYS = ("matched", "early", "none")
+SCALINGS = ("unit", "layer", "kim")
 
 
 @dataclass(frozen=True)
 class Knobs:
     """What sets accuracy and cost: ``ticks`` a frame; ``spikes`` a frame at the end of a unit's range where f doesn't
     level off; ``pieces``, neurons for each sign of z; ``margin``, how many spikes beyond one a membrane remembers
-    (None: no limits), ``beta``, what it keeps a tick; ``delay``: ``"matched"`` or ``"none"``; ``scaling``."""
+    (None: no limits), ``beta``, what it keeps a tick; ``delay``: ``"matched"``, ``"early"`` or ``"none"``;
+    ``scaling``."""
 
     ticks: int
     spikes: float
@@ -49,8 +52,9 @@ class Knobs:
     scaling: str = "unit"
 
     def integrator(self, target: Neuromorphic) -> Integrator:
-        """The target's neuron with these knobs."""
-        return Integrator(self.ticks, reset_of(target), self.beta, self.margin)
+        """The target's neuron with these knobs (scaling "kim": reset to zero, as there)."""
+        reset = "zero" if self.scaling == "kim" else reset_of(target)
+        return Integrator(self.ticks, reset, self.beta, self.margin)
 
 
 def reset_of(target: Neuromorphic) -> str:
@@ -67,6 +71,17 @@ def matched_delay(leak: float, ticks: int) -> float:
     """Ticks of delay with which a spike's mean lag is that of the network's step; see the module."""
     alpha = float(alpha_of(np.asarray(leak), ticks))
     return ticks / leak - alpha / (1.0 - alpha)
+
+
+def delays(unit: np.ndarray, leak: float, ticks: int, kind: str) -> np.ndarray:
+    """Ticks of delay [n] for the spikes of neurons of these units, at least 1."""
+    if kind == "none":
+        return np.ones(len(unit), int)
+    wanted = matched_delay(leak, ticks)
+    whole = int(np.floor(wanted + 1e-6))
+    part = 0.0 if kind == "early" else max(wanted - whole, 0.0)
+    late = np.floor((unit + 1) * part + 1e-9) > np.floor(unit * part + 1e-9)
+    return np.maximum(whole + late, 1)
 
 
 def keep_of(units: Units, ticks: int) -> np.ndarray:
@@ -91,10 +106,11 @@ def build(
     limit = target.neuron.max_delay_ticks if target.neuron else 1
     projections = []
     for group, leak in enumerate(np.unique(units.leak)):
-        sources = units.leak[code.unit] == leak
-        delay = round(matched_delay(float(leak), ticks)) if knobs.delay == "matched" else 1
-        projections.append(Projection(f"tau{group}", weights * sources, float(alpha_of(leak, ticks)),
-                                      int(np.clip(delay, 1, limit))))  # fmt: skip
+        lags = np.minimum(delays(code.unit, float(leak), ticks, knobs.delay), limit)
+        for lag in np.unique(lags[units.leak[code.unit] == leak]):
+            sources = (units.leak[code.unit] == leak) & (lags == lag)
+            projections.append(Projection(f"tau{group}_delay{lag}", weights * sources, alpha[units.leak == leak][0],
+                                          int(lag)))  # fmt: skip
     names = [name for name, *_ in units.layers]
     sizes = [int(((code.unit >= a) & (code.unit < b)).sum()) for _, a, b, _ in units.layers]
     net = make(

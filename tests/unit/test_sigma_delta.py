@@ -14,7 +14,8 @@ from neurodeploy.ir import interpret
 from neurodeploy.ir.drive import real_outputs
 from neurodeploy.ir.graph import Program
 from neurodeploy.ir.interpret import StepInterpreter
-from neurodeploy.passes.spiking import SigmaDelta, level_multipliers, level_weights, short
+from neurodeploy.passes.spiking import SigmaDelta
+from neurodeploy.passes.spiking_levels import level_multipliers, level_weights, short
 from neurodeploy.report import metrics
 from neurodeploy.spiking import sigma_delta, step_events
 from tests.differential.spiking_cases import layer, random_data, random_layer
@@ -69,7 +70,7 @@ def test_levels_reach_from_zero_to_the_range(ranges, levels):
 def test_a_rows_sum_of_levels_stays_within_the_native_sum(seed, bits, levels):
     rng = np.random.default_rng(seed)
     weights = rng.integers(-32767, 32768, (4, 9)) if seed % 3 else np.full((4, 9), int(rng.integers(1, 32768)))
-    ranges = rng.integers(0, 32769, 9)
+    ranges = rng.integers(0, 32769, 9) if seed % 2 else np.full(9, int(rng.integers(1, 32769)))
     _, _, step = level_multipliers(ranges, levels)
     whole, f = level_weights(weights, step, levels, int(ranges.max()), bits)
     assert np.abs(whole.astype(int)).max() < 2 ** (bits - 1)
@@ -159,6 +160,16 @@ def test_more_levels_come_closer_to_the_network(leak, activation):
     assert errors[0] > 2 * errors[1] > 4 * errors[2] and errors[2] < 0.05
 
 
+def test_a_state_that_starts_elsewhere_starts_at_its_level():
+    start = np.linspace(-1, 1, 6)
+    program, data = random_layer(5, state_init=start, last=False, leak=1.0), random_data(6)
+    made = levelled(program, data, 32)
+    (state,) = [s for s in made.stages[0].graph.states if s.name == "h.level"]
+    assert state.init is not None and state.type.quant is not None
+    found = made.stages[0].graph.params[state.init].data * state.type.quant.array
+    np.testing.assert_allclose(found, start, atol=0.5 * float(state.type.quant.array.max()))
+
+
 def test_inputs_are_sent_if_asked():
     program, data = random_layer(3), random_data(4)
     assert levelled(program, data, 8, inputs=True).meta["spiking"]["sent"]["rnn"][1] == "x.level"
@@ -222,10 +233,13 @@ def test_events_equal_the_golden_model_on_random_graphs():
     assert ran >= 30
 
 
-def test_steps_that_a_sample_misses_send_nothing():
+@pytest.mark.parametrize("compiled", [False, True])
+def test_steps_that_a_sample_misses_send_nothing(compiled):
+    if compiled:
+        pytest.importorskip("numba")
     program, data = family("elman_tanh")
     graph, sent = program.stages[0].graph, program.meta["spiking"]["sent"]["main"]
-    events, golden = step_events.StepEvents(graph, sent, compiled=False), StepInterpreter(graph)
+    events, golden = step_events.StepEvents(graph, sent, compiled=compiled), StepInterpreter(graph)
     rng = np.random.default_rng(0)
     x = rng.integers(-30000, 30000, (40, 3, *next(iter(graph.inputs.values())).shape)).astype(np.int16)
     active = rng.random((40, 3)) < 0.5
@@ -309,6 +323,7 @@ def test_labels_judge_too():
     [
         ({"levels": 0}, "option levels is 0; needed 1 to 32767"),
         ({"levels": 2.5}, "option levels is 2.5"),
+        ({"levels": True}, "option levels is True"),
         ({"max_loss": 0}, "option max_loss is 0; needed more than 0 points"),
         ({"inputs": 1}, "option inputs is 1; needed true or false"),
     ],
