@@ -59,7 +59,7 @@ def test_renaming_changes_nothing():
         populations=tuple((f"{'zyx'[i]}_{name}", a, b) for i, (name, a, b) in enumerate(net.populations)),
     )  # fmt: skip
     script = net_script(renamed, "net.npz")
-    assert "z_last = b2.Synapses(" in script and "arrived_z_last" in script and "fast" not in script
+    assert "z_last = b2.Synapses(" in script and "arrived_z_last" in script and "syn_fast" not in script
     _same(renamed, Brian2("numpy"), *_data(1))
 
 
