@@ -18,9 +18,8 @@ from tests.unit.test_net import random_net
 
 pytest.importorskip("brian2")
 
-#: Every feature in few networks, as each is a process of its own.
+#: Every feature in few networks, as each is a process of its own; two projections with delays are renamed below.
 CHANGES = [
-    {"ticks": 2},
     {"reset": "zero", "floor": -0.5, "ceiling": 1.7},
     {"input_to": "synapse", "keep": 1.0},
     {"projections": []},
@@ -60,7 +59,7 @@ def test_renaming_changes_nothing():
         populations=tuple((f"{'zyx'[i]}_{name}", a, b) for i, (name, a, b) in enumerate(net.populations)),
     )  # fmt: skip
     script = net_script(renamed, "net.npz")
-    assert "z_last = b2.Synapses(" in script and "arrived_z_last" in script and "fast" not in script
+    assert "z_last = b2.Synapses(" in script and "arrived_z_last" in script and "syn_fast" not in script
     _same(renamed, Brian2("numpy"), *_data(1))
 
 
@@ -70,6 +69,20 @@ def test_names_of_brian2_and_python_are_left_to_them():
         projections = tuple(replace(p, name=name) for p, name in zip(net.projections, names, strict=True))
         script = net_script(replace(net, projections=projections), "net.npz", 'a "title" \\ of """ mine')
         compile(script, "network.py", "exec")
+
+
+def test_the_script_says_that_a_compiler_is_missing(tmp_path):
+    net = random_net(5)
+    (tmp_path / "net.npz").write_bytes(net.to_bytes())
+    (tmp_path / "network.py").write_text(net_script(net, "net.npz"))
+    done = subprocess.run(
+        [sys.executable, "network.py", "--build", "built"], cwd=tmp_path, capture_output=True, text=True,
+        env={"PATH": str(tmp_path), "CXX": "no-such-compiler -m64"},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "no-such-compiler isn't installed: install a C++ compiler and make, or give --codegen numpy"
+    )
 
 
 @pytest.mark.slow
