@@ -5,7 +5,7 @@ biological time at about 19 spikes a second and neuron, in ticks of 1 ms or 0.1 
 engines run in this one process or under it, one thread each, and must give the same spikes; a row is the best of some
 runs, by the clock and by what the processor worked, which others on the machine disturb less.
 
-    python -m benchmarks.spiking_speed [--dt 1e-3 1e-4] [--samples 10] [--rounds 8] [--without brian2-numpy ...]
+    OMP_NUM_THREADS=1 python -m benchmarks.spiking_speed [--dt 1e-3 1e-4] [--samples 10] [--rounds 8] [--without ...]
 
 Brian2 runs the script that a build holds (``spiking/brian2_script.py``), compiled before. *whole* is a call: a new
 process for the script, its files, and the compiled program; *program* is the compiled program with its input files;

@@ -10,12 +10,13 @@ and that network, run exactly, is judged on held-out samples, which are never tr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neurodeploy.artifact import Figure
 from neurodeploy.errors import DataError, UnsupportedError, UsageError, require
 from neurodeploy.spiking import snntorch_net
 from neurodeploy.spiking.net import INPUT_LIMIT, SpikingNet, make, with_readout
@@ -151,7 +152,19 @@ def tune(
         return replace(made, layout=layout, warnings=(*made.warnings, warning))
     (stage,) = program.stages
     program = program_of(tuned.net, program, stage.name, name, output, {})
-    return replace(made, program=program, net=tuned.net, layout=layout)
+    earlier = tuple(replace(figure, source=f"{figure.source}; before fine-tuning") for figure in made.figures)
+    return replace(
+        made, program=program, net=tuned.net, layout=layout, figures=(*earlier, *_figures(report)),
+        warnings=tuple(f"before fine-tuning: {warning}" for warning in made.warnings),
+    )  # fmt: skip
+
+
+def _figures(report: Mapping[str, Any]) -> tuple[Figure, ...]:
+    where = f"{report['held_out']} held-out samples, seed {report['seed']}"
+    return tuple(
+        Figure(f"fine_tuning.{when}", round(100 * report[when], 2), "%", "simulated", f"accuracy of {where}")
+        for when in ("before", "after")
+    )
 
 
 def _check(net: SpikingNet, labels: np.ndarray, epochs: int, lr: float, validation: float) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from neurodeploy import hardware
+from neurodeploy.artifact import Figure
 from neurodeploy.data import Data
 from neurodeploy.errors import DataError, UnsupportedError, UsageError
 from neurodeploy.ir import interpret
@@ -50,7 +51,7 @@ def accuracy(net: SpikingNet, x: np.ndarray, lengths: np.ndarray, labels: np.nda
 
 @pytest.fixture(scope="module")
 def tuned() -> fine_tune.Tuned:
-    return fine_tune.fine_tune(network(), *samples(1), epochs=6, seed=0)
+    return fine_tune.fine_tune(network(), *samples(1), epochs=8, seed=0, lr=0.03)
 
 
 def test_it_learns_what_it_was_not_trained_on(tuned: fine_tune.Tuned) -> None:
@@ -95,7 +96,10 @@ def made() -> tuple[Conversion, Data]:
     net, source = network(), random_layer(0, inputs=INPUTS, outputs=3)
     program = program_of(net, source, "rnn", "x", "y", {"spiking": {"method": "rate"}})
     x, lengths, labels = samples(1)
-    return Conversion(program, net, {"method": "rate"}), Data({"x": x * net.in_scale}, lengths, labels)
+    figures = (Figure("loss", 1.0, "points", "simulated", "calibration"),)
+    return Conversion(program, net, {"method": "rate"}, ("bad",), figures), Data(
+        {"x": x * net.in_scale}, lengths, labels
+    )
 
 
 def test_a_conversion_keeps_its_program_and_says_what_was_kept() -> None:
@@ -105,6 +109,11 @@ def test_a_conversion_keeps_its_program_and_says_what_was_kept() -> None:
     assert report["kept"] and report["after"] > report["before"]
     assert (report["trained"], report["held_out"]) == (72, 18)
     assert [entry["epoch"] for entry in report["epochs"]] == [0, 1, 2, 3, 4]
+    assert after.warnings == ("before fine-tuning: bad",)
+    assert [(figure.name, figure.source) for figure in after.figures] == [
+        ("loss", "calibration; before fine-tuning"),
+        *((f"fine_tuning.{when}", "accuracy of 18 held-out samples, seed 0") for when in ("before", "after")),
+    ]
     assert after.net is not None and after.program.meta["spiking"] == {"method": "rate"}
     x, lengths, _ = samples(2)
     golden = interpret.run(after.program, {"x": x * after.net.in_scale}, lengths)
