@@ -30,10 +30,10 @@ Indices = np.ndarray
 class Fit:
     """What a chip would need for a network.
 
-    ``cores`` needed, or None where the chip's are unknown, of ``available``; ``limit``: what filled most of them;
-    ``neurons`` placed, of which ``copies`` stand for neurons whose synapses would have two signs and ``relays`` collect
-    what no core's axons can; ``largest_fan_in``: sources of one neuron. ``lacks``: what the chip can't do at all;
-    ``losses``: what it would have to round or to approximate.
+    ``cores`` needed, or None where there is no placement or the chip's are unknown, of ``available``; ``limit``: what
+    filled most of them; ``neurons`` placed, of which ``copies`` stand for neurons whose synapses would have two signs
+    and ``relays`` collect what no core's axons can; ``largest_fan_in``: sources of one neuron. ``lacks``: what the chip
+    can't do at all; ``losses``: what it would have to round or to approximate.
     """
 
     chip: str
@@ -50,15 +50,17 @@ class Fit:
     @property
     def fits(self) -> bool | None:
         """Whether it runs there, rounded or not; None where the chip's limits are unknown."""
-        if self.lacks or self.available is None or self.cores is None:
-            return False if self.lacks else None
-        return self.cores <= self.available
+        if self.lacks:
+            return False
+        return None if self.available is None or self.cores is None else self.cores <= self.available
 
     @property
     def words(self) -> str:
         """``3 of 128 cores``, ``needs 214 cores, loihi has 128`` or why that isn't known."""
-        if self.cores is None or self.available is None:
+        if self.available is None:
             return f"no published limits of {self.chip}'s cores"
+        if self.cores is None:
+            return f"no placement was found on {self.chip}'s {self.available} cores"
         if self.cores > self.available:
             return f"needs {self.cores} cores, {self.chip} has {self.available}"
         return f"{self.cores} of {self.available} cores"

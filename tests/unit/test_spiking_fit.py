@@ -110,7 +110,8 @@ def test_outgoing_connections_of_a_core():
     assert summary(fit(net(ring), chip(neurons=4, outgoing=2))) == (4, "outgoing connections", 0, True)
     # All to all, smaller cores only have more of them.
     never = fit(net(DENSE), chip(neurons=5, outgoing=4))
-    assert never.cores is None and never.fits is False
+    assert never.cores is None and never.fits is False and never.figure().value is None
+    assert never.words == "no placement was found on made-up's 4 cores"
     assert never.lacks == ("no placement was found in which a core has at most 4 outgoing connections",)
 
 
