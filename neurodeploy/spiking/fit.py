@@ -66,16 +66,20 @@ class Fit:
         return f"{self.cores} of {self.available} cores"
 
     def figure(self) -> Figure:
-        """The cores as a figure; what limits them, what the chip can't do and what it rounds stand in its source."""
+        """The cores as a figure, unknown where the chip can't run the network; what limits them, what the chip can't do
+        and what it would round stand in its source."""
         name = f"cores.{self.chip}"
-        but = "".join(f"; {text}" for text in (*self.lacks, *self.losses))
+        losses = "".join(f"; {text}" for text in self.losses)
+        if self.lacks:
+            why = f"can't run there: {'; '.join(self.lacks)} (by size: {self.words}){losses}"
+            return Figure.unknown(name, "cores", why)
         if self.cores is None:
-            return Figure.unknown(name, "cores", self.words + but)
+            return Figure.unknown(name, "cores", self.words + losses)
         made = f"{self.neurons} neurons"
         made += f", {self.copies} of them copies for a second sign" if self.copies else ""
         made += f", {self.relays} of them relays" if self.relays else ""
         full = f", most cores full of {self.limit}" if self.limit else ""
-        return Figure(name, self.cores, "cores", "estimated", f"{self.words}: {made}, placed in order{full}{but}")
+        return Figure(name, self.cores, "cores", "estimated", f"{self.words}: {made}, placed in order{full}{losses}")
 
     def warning(self) -> str | None:
         """That the network is too large, where it is."""

@@ -199,6 +199,8 @@ def test_energy_is_counts_times_published_figures_as_a_range():
     assert "Davies" in sources["energy.loihi.low"] and "Horowitz" in sources["energy.dense"]
     assert "without 40 neuron updates, input currents and readout, static power" in sources["energy.seneca"]
     assert "no memory" in sources["energy.dense"]
+    assert "can't compute a sigma-delta step" in sources["energy.loihi.low"]
+    assert "can't compute" not in sources["energy.seneca"]
 
 
 def test_ranges_of_figures():

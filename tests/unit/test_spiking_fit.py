@@ -153,6 +153,8 @@ def test_what_a_chip_cannot_do(changes: dict, lack: str):
     found = fit(net(DENSE, **changes), chip(synapse={"max_delay_ticks": 2}))
     assert lack in found.lacks
     assert found.fits is False and found.cores == 1
+    figure = found.figure()
+    assert figure.value is None and lack in figure.source and "by size: 1 of 4 cores" in figure.source
     with pytest.raises(TargetError, match="made-up: "):
         found.require()
 
