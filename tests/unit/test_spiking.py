@@ -13,6 +13,7 @@ from tests.differential.spiking_cases import random_data, random_layer
 LSM = hardware.find("brian2-lsm")
 SIGMA = hardware.find("snntorch-sigma-delta")
 
+
 @pytest.mark.parametrize("backend,target", [(Brian2Backend, LSM), (SnnTorchBackend, SIGMA)])
 def test_wrong_requests(backend, target):
     with pytest.raises(UsageError, match="sample inputs"):

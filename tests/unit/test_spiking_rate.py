@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from neurodeploy import data, hardware
-from neurodeploy.errors import DataError, UnsupportedError, UsageError
+from neurodeploy.errors import UnsupportedError, UsageError
 from neurodeploy.ir import interpret
 from neurodeploy.spiking import layers, rate, rate_net, tuning
 from neurodeploy.spiking.net import simulate
@@ -179,7 +179,9 @@ def test_wrong_knobs(options, words):
 def test_a_silent_network_is_refused():
     program, given = samples("elman_relu")
     (stage,) = program.stages
-    params = {n: replace(p, data=p.data * (1 if n in "Vc" else 0.01) - (n == "b")) for n, p in stage.graph.params.items()}
+    params = {
+        n: replace(p, data=p.data * (1 if n in "Vc" else 0.01) - (n == "b")) for n, p in stage.graph.params.items()
+    }
     quiet = replace(program, stages=(replace(stage, graph=replace(stage.graph, params=params)),))
-    with pytest.raises(DataError, match="activations are zero on all calibration data"):
+    with pytest.raises(UnsupportedError, match="activations are zero on all calibration data"):
         rate.convert(quiet, LIF, given, lambda _: None, ticks=4)
