@@ -25,6 +25,8 @@ def settings(tried: Tried) -> Markup | None:
     ys = [value for *_, value in shown]
     x = svg.cost_axis([events for _, events, _ in shown])
     y = svg.linear_axis(min(ys + base), max(ys + base), svg.FLOOR, svg.BELOW_NAME, pad=0.12)
+    if not by_accuracy:
+        y = _from(0.0, max(ys) or 1.0)
     name = "Accuracy, %" if by_accuracy else f"Error ({tried.error or 'as stated'})"
     parts = [svg.frame(x, y, "Events of a sample" + (", logarithmic" if x.log else ""), name)]
     taken: list[svg.Box] = []
