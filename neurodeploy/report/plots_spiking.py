@@ -103,7 +103,8 @@ def accuracy_by_energy(found: Decision, float_accuracy: float | None) -> Markup:
         for curve in curves:
             points = [(x(max(v, x.low)), y(a)) for v, a in zip(curve, ys, strict=True)]
             parts.append(svg.line(points, f"k-spiking d{i % 4}"))
-        parts.append(svg.label(*points[len(points) // 2], chip, taken))
+        middle = len(ys) // 2
+        parts.append(svg.label(x(max(curves[-1][middle], x.low)), y(ys[middle]), chip, taken))
     told = "; ".join(
         f"{chip} {' to '.join(number(float(f'{curve[-1]:.4g}')) for curve in curves)} nJ at the end"
         for chip, curves in ends.items()
