@@ -8,7 +8,8 @@ from neurodeploy.report import svg
 from neurodeploy.report.schema_spiking import Spectrum, Tried, Tuning
 from neurodeploy.report.words import number
 
-CURVES = 24
+#: Most curves drawn, and most settings named.
+CURVES, FEW = 24, 8
 
 
 def settings(tried: Tried) -> Markup | None:
@@ -39,6 +40,8 @@ def settings(tried: Tried) -> Markup | None:
         tip = f"{trial.setting}: {result}, {number(round(events, 1))} events{' (chosen)' if trial.chosen else ''}."
         parts.append(svg.point(px, py, "spiking", tip, trial.chosen))
     for (trial, *_), place in zip(shown, places, strict=True):
+        if len(shown) > FEW and not trial.chosen:
+            continue  # of many settings only the chosen one is named; the others say their names themselves
         parts.append(svg.label(*place, trial.setting, taken))
     return svg.svg(f"{name} of {len(shown)} settings against their events.", "".join(parts))
 

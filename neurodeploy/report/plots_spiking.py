@@ -69,7 +69,7 @@ def decision(found: Decision, against: str, float_accuracy: float | None, frame_
     name = (f"Time, {'ms' if frame_ms else 'steps'}") if timed else "Mean spikes of a sample until then"
     ys = [100 * a for a in found.accuracy]
     base = [] if float_accuracy is None else [100 * float_accuracy]
-    x = svg.cost_axis(xs)
+    x = _time_axis(0, 1.03 * xs[-1]) if timed else svg.cost_axis(xs)
     y = svg.linear_axis(min(ys + base), max(ys + base), svg.FLOOR, svg.BELOW_NAME, pad=0.1)
     parts = [svg.frame(x, y, name + (", logarithmic" if x.log else ""), "Accuracy, %")]
     if base:

@@ -20,8 +20,8 @@ from neurodeploy.ir.graph import Drive, Program, ProgramInput, Ref, Stage
 from neurodeploy.ir.types import Quant, TensorType
 from neurodeploy.report import build_report, conversion, plots_conversion, read_report, view, words
 from neurodeploy.report.activity import of_sample
-from neurodeploy.report.records import save_run
-from neurodeploy.report.schema import Run, digest
+from neurodeploy.report.records import build_of, save_run
+from neurodeploy.report.schema import Build, Run, digest
 from neurodeploy.report.schema_spiking import Decision, Population
 from neurodeploy.spiking.net import SpikingNet, simulate
 from neurodeploy.spiking.net_program import program_of
@@ -322,3 +322,15 @@ def test_energies_by_chip_are_drawn_and_judged(saved: Path):
     page = build_report([build.model_copy(update={"runs": [run]})]).render(".html")
     assert "Energy in nJ/inference: loihi 12.5 to 34. The network without spikes: 20." in page
     assert "spiking may cost more or less on loihi." in page and "1 more of the target&#39;s chips" in page
+
+
+def drawn_build() -> Build:
+    """A build with every picture."""
+    file = arrays(reservoir_eigenvalues=np.array([0.5 + 0.5j, 0.5 - 0.5j]), liquid_eigenvalues=np.array([0.9 + 0j]))
+    artifact = net_build(random_net(5, n=300), **{"tuning.npz": tuned([0.3, 0.2, 0.1]), "liquid.npz": file})
+    run = validate(Built(artifact), some_data(), on="golden").run
+    decision = Decision(frame=[1, 2], accuracy=[0.25, 0.5], spikes=[4.0, 8.0], steps=[1.0, 2.0],
+                        energy={"loihi": [(1.0, 2.0), (2.5, 4.0)]})  # fmt: skip
+    return build_of(
+        artifact, [run.model_copy(update={"decision": decision, "figures": energies(), "seal": ""}).sealed()]
+    )
