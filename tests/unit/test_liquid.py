@@ -167,7 +167,8 @@ def test_ridge_regression_solves_its_equations():
     spread = features.std(axis=0)
     residual = features @ w.T + c - targets
     np.testing.assert_allclose(residual.mean(axis=0), 0, atol=1e-12)
-    gradient = (features / np.where(spread > 0, spread, 1)).T @ residual / 40 + 0.5 * (w * spread).T
+    common = np.sqrt((spread**2).mean())
+    gradient = (features / common).T @ residual / 40 + 0.5 * (w * common).T
     np.testing.assert_allclose(gradient[:4], 0, atol=1e-12)
 
 
@@ -181,7 +182,7 @@ def test_cross_validation_leaves_whole_samples_out():
     task = Task(where, np.eye(2)[classes], classes)
     w, c = Ridge.of(features, task.targets).weights(1e-6)
     assert ((features @ w.T + c).argmax(axis=1) == classes).mean() == 1
-    assert cross_validated(features, task).max() < 0.75
+    assert cross_validated(features, task).max() < 0.1
 
 
 def test_cross_validation_equals_refitting_by_hand():
@@ -193,7 +194,7 @@ def test_cross_validation_equals_refitting_by_hand():
     predicted = np.zeros_like(targets)
     for k in range(FOLDS):
         out = np.arange(30) % FOLDS == k
-        mean, spread = features[~out].mean(axis=0), features[~out].std(axis=0)
+        mean, spread = features[~out].mean(axis=0), np.sqrt((features[~out].std(axis=0) ** 2).mean())
         a = (features[~out] - mean) / spread
         centre = targets[~out].mean(axis=0)
         w = np.linalg.solve(a.T @ a + len(a) * penalty * np.eye(4), a.T @ (targets[~out] - centre))
