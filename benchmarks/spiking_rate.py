@@ -24,7 +24,7 @@ from neurodeploy.data import Data
 from neurodeploy.ir import interpret
 from neurodeploy.ir.fixed import quantize
 from neurodeploy.ir.graph import Program
-from neurodeploy.spiking import rate, rate_search, tuning
+from neurodeploy.spiking import layers, rate, rate_search, tuning
 from neurodeploy.spiking.net import SpikingNet
 from neurodeploy.spiking.net_program import input_type
 from neurodeploy.spiking.rate_net import Knobs
@@ -33,6 +33,7 @@ TARGET = "brian2-lif"
 MAX_LOSS = 1.0
 #: Ticks of the sweeps, and the networks they are swept on.
 SWEEP = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+LAW = 8
 #: way of converting -> its knobs at so many ticks.
 WAYS = {
     "matched delay": lambda t, pieces: Knobs(t, float(t), pieces, 0.1, 1.0, "matched"),
@@ -122,8 +123,8 @@ class Sweep:
 
     @property
     def exponent(self) -> float:
-        """Slope of log error over log ticks, from 2 ticks on."""
-        used = np.array(self.ticks) >= 2
+        """Slope of log error over log ticks up to :data:`LAW` ticks, before what ticks can't mend is left."""
+        used = np.array(self.ticks) <= LAW
         return float(np.polyfit(np.log(np.array(self.ticks)[used]), np.log(self.error[used]), 1)[0])
 
 
@@ -132,16 +133,16 @@ def sweep(task: str, activation: str, seeds: int, way: str, pieces: int) -> Swee
     found = np.zeros((3, seeds, len(SWEEP)))
     for seed in range(seeds):
         program: Program = spiking_networks.network(task, activation, seed)
-        units = rate.find(program)
+        units = layers.find(program)
         tasks = [rate_search.task_of(units, d.inputs["x"], d.lengths, d.labels, False)
                  for d in (spiking_networks.load(task, split) for split in ("calibrate", "test"))]  # fmt: skip
         z = tasks[0].z[tasks[0].active]
         sides = [tuning.sides(f, z[:, a:b], name) for name, a, b, f in units.layers]
         for i, ticks in enumerate(SWEEP):
-            net, code, _ = rate_search.make(units, sides, WAYS[way](ticks, pieces), _target(), tasks[0], 1e-3)
-            x = quantize(tasks[1].x.astype(np.float32), input_type(net)).astype(np.int64)
-            activity = rate_search.fastest()(net, x, tasks[1].active)
-            states = rate_search.decoded(units, code, net, activity.traces)
+            built, _, _ = rate_search.make(units, sides, WAYS[way](ticks, pieces), _target(), tasks[0], 1e-3)
+            x = quantize(tasks[1].x.astype(np.float32), input_type(built.net)).astype(np.int64)
+            activity = rate_search.fastest()(built.net, x, tasks[1].active)
+            states = activity.traces @ built.reader
             on, wanted = tasks[1].active, tasks[1].states
             error = np.sqrt(((states - wanted)[on] ** 2).mean() / (wanted[on] ** 2).mean())
             found[:, seed, i] = error, tasks[1].loss(units.scores(states[tasks[1].read]))[0], activity.spikes
@@ -156,7 +157,8 @@ def draw(results: dict[str, list[Result]], sweeps: dict[str, Sweep], path: Path)
     from matplotlib import pyplot
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2))
-    for colour, (name, s) in zip(("#0b6e4f", "#7fb8a0", "#c9793a", "#e3b58f", "#7a6fa8", "#b9b3d6"), sweeps.items(), strict=False):  # fmt: skip
+    colours = ("#0b6e4f", "#7fb8a0", "#c9793a", "#e3b58f", "#7a6fa8", "#b9b3d6")
+    for colour, (name, s) in zip(colours, sweeps.items(), strict=False):
         style = "--" if "no delay" in name else "-"
         left.plot(s.spikes, s.loss, style, color=colour, label=name, marker=".")
         right.plot(s.ticks, s.error, style, color=colour, label=f"{name}: ticks^{s.exponent:.2f}", marker=".")

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,13 +59,22 @@ class Network:
 
     def f(self, z: np.ndarray) -> np.ndarray:
         """The activation of ``z`` (any shape), as the interpreter computes it."""
+        return activation_function(self.activation, self.clip)(z)
+
+
+def activation_function(activation: object, clip: float | None) -> Callable[[np.ndarray], np.ndarray]:
+    """An activation of the IR, after a clip, as a function of arrays of any shape: as the interpreter computes it."""
+
+    def f(z: np.ndarray) -> np.ndarray:
         builder = Builder()
         x = builder.input("z", (z.size,))
-        builder.output("y", activate(builder, self.activation, clip_to(builder, x, self.clip)))  # type: ignore[arg-type]
+        builder.output("y", activate(builder, activation, clip_to(builder, x, clip)))  # type: ignore[arg-type]
         stage = Stage("f", builder.graph(), inputs_from={"z": Ref("z")})
         program = Program("f", {"z": ProgramInput(stage.graph.inputs["z"])}, (stage,), {"y": Ref("y", "f")})
         outputs = interpret.run(program, {"z": z.reshape(1, 1, -1).astype(np.float32)}).outputs["y"]
         return outputs.reshape(z.shape).astype(np.float64)
+
+    return f
 
 
 def find(program: Program, backend: str) -> Network:
@@ -84,7 +94,7 @@ def find(program: Program, backend: str) -> Network:
             f"the drive is '{stage.drive.kind}'; spikes run forward in time.", place=place, hint="Use a board target."
         )
     state, cell = _recurrence(graph, stage, backend, place)
-    known = affine_values(graph, [*_vectors(graph), state.name, cell.name])
+    known = affine_values(graph, [*vectors(graph), state.name, cell.name])
     names = dict(zip(("x", "h", "W", "U", "bias", "leak"), cell.args, strict=False))
     x = known.get(names["x"])
     if x is None or x.base not in graph.inputs:
@@ -143,7 +153,8 @@ def _recurrence(graph: Graph, stage: Stage, backend: str, place: str) -> tuple[S
     return state, cells[0]
 
 
-def _vectors(graph: Graph) -> list[str]:
+def vectors(graph: Graph) -> list[str]:
+    """The float inputs of a graph that are vectors."""
     return [name for name, type_ in graph.inputs.items() if type_.dtype == "f32" and len(type_.shape) == 1]
 
 

@@ -24,10 +24,10 @@ from neurodeploy import errors
 from neurodeploy.errors import DataError, UsageError
 from neurodeploy.hardware import Neuromorphic
 from neurodeploy.ir.fixed import quantize
-from neurodeploy.spiking import rate_net, tuning
+from neurodeploy.spiking import rate_inside, rate_net, tuning
 from neurodeploy.spiking.net import Activity, SpikingNet, simulate
 from neurodeploy.spiking.net_program import input_type
-from neurodeploy.spiking.rate_net import Knobs
+from neurodeploy.spiking.rate_net import Built, Knobs
 from neurodeploy.spiking.tuning import Code, Curves
 from neurodeploy.spiking.units import Units
 
@@ -177,7 +177,7 @@ def grid(target: Neuromorphic, sides: Sequence[tuning.Side], fixed: Mapping[str,
 
 def make(
     units: Units, sides: Sequence[Sequence[tuning.Side]], knobs: Knobs, target: Neuromorphic, task: Task, dt_s: float
-) -> tuple[SpikingNet, Code, Curves]:
+) -> tuple[Built, Code, Curves]:
     """The network of a setting: placed, measured, decoded, built."""
     points, weight = tuning.grid_of(task.z[task.active])
     codes, integrator = [], knobs.integrator(target)
@@ -189,6 +189,9 @@ def make(
     rates = tuning.measure(code, integrator, points)
     code, curves = tuning.decode(code, rates, points, weight, units.f, common=knobs.scaling == "kim")
     largest = float(np.abs(task.x[task.active]).max())
+    if units.inside:
+        relay = rate_inside.relays(task.states[task.active], knobs, target)
+        return rate_inside.build(units, code, relay, knobs, target, largest, dt_s), code, curves
     return rate_net.build(units, code, knobs, target, largest, dt_s), code, curves
 
 
@@ -197,31 +200,23 @@ def run(
     readouts: Sequence[str],
 ) -> list[Made]:  # fmt: skip
     """A setting with each readout, tried."""
-    net, code, curves = make(units, sides, knobs, target, task, dt_s)
-    activity = fastest()(net, quantize(task.x.astype(np.float32), input_type(net)).astype(np.int64), task.active)
-    states = decoded(units, code, net, activity.traces)
+    built, code, curves = make(units, sides, knobs, target, task, dt_s)
+    x = quantize(task.x.astype(np.float32), input_type(built.net)).astype(np.int64)
+    activity = fastest()(built.net, x, task.active)
+    states = activity.traces @ built.reader
     power = float((task.states[task.active] ** 2).mean()) or 1.0
     error = float(np.sqrt(((states - task.states)[task.active] ** 2).mean() / power))
     steps = float(task.active.sum(axis=1).mean())
     made = []
     for readout in readouts:
-        if readout == "network":
-            penalty, outputs = None, units.scores(states[task.read])
-        else:
+        penalty, outputs, V, c = None, units.scores(states[task.read]), units.V, units.c
+        if readout == "refit":
             penalty, outputs, V, c = refit(units, states[task.read], task)
-            net = rate_net.read_out(net, units, code, V, c)
         loss, loss_error = task.loss(outputs)
-        tried = Tried(knobs, readout, penalty, code.neurons, activity.spikes, steps * knobs.ticks, error,
+        tried = Tried(knobs, readout, penalty, built.net.neurons, activity.spikes, steps * knobs.ticks, error,
                       float(np.sqrt((curves.error**2).mean())), task.score - loss, loss, loss_error)  # fmt: skip
-        made.append(Made(net, code, curves, activity, tried))
+        made.append(Made(rate_net.read_out(built, V, c), code, curves, activity, tried))
     return made
-
-
-def decoded(units: Units, code: Code, net: SpikingNet, traces: np.ndarray) -> np.ndarray:
-    """States [..., units] that traces [..., neurons] stand for."""
-    matrix = np.zeros((code.neurons, units.size))
-    matrix[np.arange(code.neurons), code.unit] = rate_net.worth(units, code, net.ticks)
-    return traces @ matrix
 
 
 def refit(units: Units, states: np.ndarray, task: Task) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:

@@ -46,8 +46,8 @@ Function = Callable[[np.ndarray], np.ndarray]
 @dataclass(frozen=True)
 class Side:
     """The part of an activation that neurons of one sign carry: it starts at ``zero`` (of sign z), rises to ``top`` in
-    absolute value within ``reach`` (of sign z, over all units), and levels off there or doesn't (``levels``). ``fixed``:
-    it starts just there, because f changes its sign or stays at 0 before."""
+    absolute value within ``reach`` (of sign z, over all units), and levels off there or doesn't (``levels``).
+    ``fixed``: it starts just there, because f changes its sign or stays at 0 before."""
 
     sign: int
     zero: float
