@@ -1,197 +1,213 @@
 """The recurrent layers of a program without gates, as :class:`~neurodeploy.spiking.units.Units`.
 
-One stage, whose states each are fed by one cell leaky, elman, indrnn or ctrnn; a layer's input is an affine map of the
-program's input or of the layer below it, the output one of a layer's new state.
+Read off the step's dynamics (:mod:`~neurodeploy.spiking.dynamics`), whatever cell they were written as: each layer
+``a = f(z)`` is filtered by a state of its own, ``h' = (1 - leak) h + leak a``, or by none (leak 1); or one state
+``y' = y + leak (W x + U f(y - theta) + b - y)`` is the filter in front of the only layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from neurodeploy.errors import UnsupportedError
-from neurodeploy.ir.graph import Graph, Program, Stage, Value
-from neurodeploy.spiking import network
-from neurodeploy.spiking.affine import Affine, affine_values
-from neurodeploy.spiking.network import activation_function
+from neurodeploy.ir.graph import Program
+from neurodeploy.spiking import dynamics
+from neurodeploy.spiking.dynamics import Dynamics, Form, Layer
 from neurodeploy.spiking.tuning import Function
-from neurodeploy.spiking.units import Units, of_layer
+from neurodeploy.spiking.units import Units
 
-#: cell -> the names of its arguments.
-ARGUMENTS: Mapping[str, tuple[str, ...]] = {
-    "leaky": ("x", "h", "W", "U", "bias", "leak"),
-    "elman": ("x", "h", "W", "U", "bias"),
-    "indrnn": ("x", "h", "W", "u", "bias"),
-    "ctrnn": ("x", "h", "U", "theta", "leak"),
-}
+ADVICE = "Use a target of the method sigma-delta, which takes gated cells and everything else with an integer form."
+#: Relative difference below which two matrices are one (float32 weights, multiplied in float64).
+SAME = 1e-5
 
 
 @dataclass(frozen=True)
-class _Layer:
-    cell: Value
-    below: str
-    W: np.ndarray
-    U: np.ndarray
-    bias: np.ndarray
+class _Filter:
+    """A layer's state (None: its activations are read as they are) and leak [n]."""
+
+    layer: Layer
+    state: str | None
     leak: np.ndarray
-    theta: np.ndarray
 
 
 def find(program: Program) -> Units:
-    """The units of a program. Raises :class:`UnsupportedError` naming the cell or value that rates can't follow."""
-    for stage in program.stages:
-        for value in stage.graph.values:
-            if value.op in network.GATED:
-                raise UnsupportedError(
-                    f"its gates multiply two changing values, which neurons that add up spikes can't; needed "
-                    f"{', '.join(ARGUMENTS)}.",
-                    place=f"{program.name}/{stage.name}: %{value.name} ({value.op})",
-                    hint="Use a target of the method sigma-delta, which takes gated cells.",
-                )
-    cells = [v for stage in program.stages for v in stage.graph.values if v.op in ARGUMENTS]
-    if len(program.stages) != 1 or not cells or (len(cells) == 1 and cells[0].op in network.CELLS):
-        found = network.find(program, "rate")
-        return of_layer(found, f"{program.name}/{found.stage}")
-    (stage,) = program.stages
-    place = f"{program.name}/{stage.name}"
-    return _units(program, stage, _layers(stage, place), place)
+    """The units of a program. Raises :class:`UnsupportedError` naming the value or state that rates can't follow."""
+    found = dynamics.find(program, "rate", ADVICE)
+    place = f"{program.name}/{found.stage.name}"
+    output = _output(program)
+    if len(found.inputs) != 1:
+        raise _refusal(place, f"it has {len(found.inputs)} inputs; needed one")
+    for state, start in found.init.items():
+        if start.any():
+            raise _refusal(f"{place}: state %{state}", "it doesn't start at zero, as spikes do")
+    used = _used(found, output)
+    if not used:
+        raise _refusal(place, "it has no layer with an activation")
+    inside = _inside(found, used, output, place)
+    return inside if inside is not None else _outside(found, used, output, place)
 
 
-def _layers(stage: Stage, place: str) -> list[_Layer]:
-    graph = stage.graph
-    if stage.drive.kind != "forward":
-        raise UnsupportedError(
-            f"the drive is '{stage.drive.kind}'; spikes run forward in time.", place=place, hint="Use a board target."
-        )
-    state_of = {state.next: state for state in graph.states}
-    cells = [value for value in graph.values if value.op in ARGUMENTS]
-    for state in graph.states:
-        if state.next not in {cell.name for cell in cells}:
-            raise UnsupportedError(
-                f"is not fed by a cell {', '.join(ARGUMENTS)}.", place=f"{place}: state %{state.name}",
-                hint="Use a target of the method sigma-delta, or a board.",
-            )  # fmt: skip
-        start = None if state.init is None else graph.params[state.init].data
-        if state.when or stage.state_from or (start is not None and np.any(start)):
-            raise UnsupportedError(
-                f"{'is guarded' if state.when else 'starts elsewhere'}; spikes start every state at zero and update it "
-                "each step.",
-                place=f"{place}: state %{state.name}",
-                hint="Use a board target.",
-            )
-    known = affine_values(graph, [*network.vectors(graph), *(s.name for s in graph.states), *(c.name for c in cells)])
-    return [_layer(graph, cell, state_of[cell.name].name if cell.name in state_of else "", known, place)
-            for cell in cells]  # fmt: skip
+def _refusal(place: str, what: str) -> UnsupportedError:
+    return UnsupportedError(f"{what}.", place=place, hint=ADVICE)
 
 
-def _layer(graph: Graph, cell: Value, state: str, known: dict[str, Affine], place: str) -> _Layer:
-    names = dict(zip(ARGUMENTS[cell.op], cell.args, strict=False))
-    here = f"{place}: %{cell.name} ({cell.op})"
-    fixed = {}
-    for key, name in names.items():
-        if key not in ("x", "h"):
-            if name not in known or known[name].base is not None:
-                raise UnsupportedError(f"its {key} isn't constant.", place=here, hint="Use a board target.")
-            fixed[key] = known[name].offset
-    if names["h"] != state:
-        raise UnsupportedError("is not fed by its own state.", place=here, hint="Use a board target.")
-    x = known.get(names["x"])
-    if x is None or x.base is None or x.base == state or x.base == cell.name:
-        raise UnsupportedError(
-            f"%{names['x']}, its input, is not an affine map of one input or one layer of the network.", place=here,
-            hint="Move other layers in front of it out of the network.",
-        )  # fmt: skip
-    n = cell.tensor.shape[0]
-    matrix = x.matrix if x.matrix is not None else np.eye(len(x.offset))
-    W = fixed.get("W", np.eye(n))
-    U = np.diag(np.broadcast_to(fixed["u"], (n,))) if cell.op == "indrnn" else fixed["U"]
-    leak = np.broadcast_to(fixed.get("leak", np.ones(())), (n,)).astype(np.float64)
-    if leak.min() <= 0 or leak.max() > 1:
-        raise UnsupportedError(
-            f"leaks {leak.min():.4g}..{leak.max():.4g}; needed above 0, at most 1.", place=here,
-            hint="Use a board target.",
-        )  # fmt: skip
-    theta = np.broadcast_to(fixed.get("theta", np.zeros(())), (n,))
-    return _Layer(cell, x.base, W @ matrix, U, fixed.get("bias", np.zeros(n)) + W @ x.offset, leak, theta)
+def _output(program: Program) -> str:
+    refs = list(program.outputs.items())
+    if len({(ref.stage, ref.name) for _, ref in refs}) != 1 or any(ref.at == "final" for _, ref in refs):
+        shown = ", ".join(f"{name} = {ref}" for name, ref in refs)
+        raise _refusal(program.name, f"it has outputs {shown}; needed one readout of a layer")
+    return refs[0][1].name
 
 
-def _units(program: Program, stage: Stage, layers: list[_Layer], place: str) -> Units:
-    graph = stage.graph
-    inside = [layer.cell.op == "ctrnn" for layer in layers]
-    if any(inside) and len(layers) > 1:
-        raise UnsupportedError(
-            f"{len(layers)} layers with a ctrnn among them; spikes carry f(y), not the y that a layer above reads.",
-            place=place,
-            hint="Use one ctrnn layer, or leaky ones.",
-        )
-    start = dict(
-        zip((layer.cell.name for layer in layers), np.cumsum([0, *(len(v.bias) for v in layers)]), strict=False)
+def _used(found: Dynamics, output: str) -> list[Layer]:
+    """The layers that the output depends on, in order."""
+    needed, seen = [found.outputs[output]], set()
+    for form in needed:
+        for base in form.matrices:
+            if base not in seen:
+                seen.add(base)
+                layer = found.layer(base)
+                needed += [found.next[base]] if base in found.next else [layer.z] if layer is not None else []
+    return [layer for layer in found.layers if layer.value in seen]
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    return bool(
+        np.abs(a - b).max(initial=0.0) <= SAME * max(1e-12, np.abs(a).max(initial=0.0), np.abs(b).max(initial=0.0))
     )
-    n = sum(len(layer.bias) for layer in layers)
-    bases = {layer.below for layer in layers if layer.below in graph.inputs}
-    if len(bases) != 1:
-        raise UnsupportedError(
-            f"its layers read {len(bases)} inputs; needed one.", place=place, hint="Join them, or use a board target."
-        )
-    (base,) = bases
-    W, U = np.zeros((n, graph.tensor(base).size)), np.zeros((n, n))
-    fresh = np.zeros((n, n), bool)
-    for layer in layers:
-        a = int(start[layer.cell.name])
-        rows = slice(a, a + len(layer.bias))
-        U[rows, rows] = layer.U
-        if layer.below == base:
-            W[rows] = layer.W
-        elif layer.below in start:
-            b = int(start[layer.below])
-            columns = slice(b, b + layer.W.shape[1])
-            U[rows, columns], fresh[rows, columns] = layer.W, True
-        else:
-            raise UnsupportedError(
-                f"%{layer.below} below it is a state of the step before; needed the input or a layer's new state.",
-                place=f"{place}: %{layer.cell.name} ({layer.cell.op})",
-                hint="Use a board target.",
-            )
-    output, name, readout = _readout(program, graph, layers, place)
-    a = int(start[name])
-    V = np.zeros((len(readout.offset), n))
-    matrix = readout.matrix if readout.matrix is not None else np.eye(len(readout.offset))
-    V[:, a : a + matrix.shape[1]] = matrix
+
+
+def _inside(found: Dynamics, used: list[Layer], output: str, place: str) -> Units | None:
+    """A continuous-time cell: its layer reads a state alone, unit by unit."""
+    (base, n_in) = next(iter(found.inputs.items()))
+    layer = used[0]
+    (state, *more) = list(layer.z.matrices) or [None]
+    if len(used) > 1 or more or state not in found.next or not _same(layer.z.matrices[state], np.eye(layer.units)):
+        return None
+    n, form = layer.units, found.next[state]
+    decay = form.of(state, n)
+    leak = 1.0 - np.diag(decay)
+    if not _same(decay, np.diag(1.0 - leak)) or form.of(layer.value, n).shape[0] != n:
+        return None
+    _check_leaks(leak, f"{place}: state %{state}")
+    if _is_diagonal(form.of(layer.value, n) / leak[:, None], np.eye(n)) and base not in form.matrices:
+        return None  # a filtered activation that feeds itself alone is a state behind the layer
+    read = found.outputs[output]
+    new = np.linalg.solve(decay.T, read.of(state, n).T).T if state in read.matrices and (leak < 1).all() else None
+    if new is None or not _reads_new_state(read, form, new, state, layer.value, base):
+        raise _refusal(f"{place}: output {output}", "it isn't an affine map of the cell's new state")
+    per = leak[:, None]
     return Units(
-        W=W, U=U, fresh=fresh, bias=np.concatenate([v.bias for v in layers]),
-        leak=np.concatenate([v.leak for v in layers]), theta=np.concatenate([v.theta for v in layers]), V=V,
-        c=np.asarray(readout.offset), inside=any(inside),
-        layers=tuple((v.cell.name, int(start[v.cell.name]), int(start[v.cell.name]) + len(v.bias), _f(v.cell))
-                     for v in layers),
-        stage=stage.name, input=stage.inputs_from[base].name, output=output, place=place,
+        W=form.of(base, n_in) / per, U=form.of(layer.value, n) / per, fresh=np.zeros((n, n), bool),
+        bias=form.offset / leak, leak=leak, theta=-layer.z.offset, V=new, c=read.offset - new @ form.offset,
+        inside=True, layers=((state, 0, n, _function(layer, place)),), stage=found.stage.name,
+        input=found.stage.inputs_from[base].name, output=output, place=place,
     )  # fmt: skip
 
 
-def _f(cell: Value) -> Function:
-    default = {"indrnn": "relu", "ctrnn": "sigmoid"}.get(cell.op, "tanh")
-    return activation_function(cell.attrs.get("activation", default), cell.attrs.get("clip"))
+def _reads_new_state(read: Form, form: Form, V: np.ndarray, *bases: str) -> bool:
+    """Whether ``read`` is V times ``form`` in each base."""
+    wanted = {k: V @ form.matrices[k] for k in bases if k in form.matrices}
+    return all(_same(read.of(k, matrix.shape[1]), matrix) for k, matrix in wanted.items())
 
 
-def _readout(program: Program, graph: Graph, layers: list[_Layer], place: str) -> tuple[str, str, Affine]:
-    """The output's name, the layer that it reads, and its map."""
-    refs = list(program.outputs.items())
-    if len({(ref.stage, ref.name) for _, ref in refs}) != 1 or any(ref.at == "final" for _, ref in refs):
-        raise UnsupportedError(
-            f"it has outputs {', '.join(f'{name} = {ref}' for name, ref in refs)}; needed one readout of a layer.",
-            place=program.name,
-            hint="Leave out the others, or use a board target.",
-        )
-    output = refs[0][1].name
-    value = graph.outputs[output]
-    names = [layer.cell.name for layer in layers]
-    found = affine_values(graph, names).get(value)
-    if found is None or found.base is None or found.base not in names:
-        op = next((v.op for v in graph.values if v.name == value), "input")
-        raise UnsupportedError(
-            "is not an affine map of one layer's new state; the readout must be one.",
-            place=f"{place}: %{value} ({op})",
-            hint="Leave out a softmax at the end: the largest score is the same without it.",
-        )  # fmt: skip
-    return output, found.base, found
+def _is_diagonal(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.shape == b.shape and _same(a, b)
+
+
+def _function(layer: Layer, place: str) -> Function:
+    """The layer's f on arrays of any shape. Raises :class:`UnsupportedError` if it differs from unit to unit."""
+    n = layer.units
+    probe = layer.f(np.repeat(np.linspace(-8, 8, 161)[:, None], n, axis=1))
+    if np.ptp(probe, axis=1).max(initial=0.0) > 0:
+        raise _refusal(f"{place}: %{layer.value} ({layer.words})", "its activation differs from unit to unit")
+
+    def f(z: np.ndarray) -> np.ndarray:
+        flat = np.ravel(np.asarray(z, np.float64))
+        rows = np.concatenate([flat, np.zeros(-len(flat) % n)]).reshape(-1, n)
+        return layer.f(rows).ravel()[: len(flat)].reshape(np.shape(z))
+
+    return f
+
+
+def _check_leaks(leak: np.ndarray, place: str) -> None:
+    if leak.min() <= 0 or leak.max() > 1 + SAME:
+        raise _refusal(place, f"leaks {leak.min():.4g}..{leak.max():.4g}; needed above 0, at most 1")
+
+
+def _filters(found: Dynamics, used: list[Layer], place: str) -> list[_Filter]:
+    """Every layer's filter; a state that is none's is refused by name."""
+    filters, owner = [], dict[str, str]()
+    for layer in used:
+        n = layer.units
+        own = [s for s, form in found.next.items() if layer.value in form.matrices]
+        state, leak = None, np.ones(n)
+        if own:
+            state = own[0]
+            form = found.next[state]
+            others = [k for k in form.matrices if k not in (state, layer.value)]
+            leak = np.diag(form.matrices[layer.value]) if form.matrices[layer.value].shape[0] == n else np.zeros(1)
+            fits = len(own) == 1 and found.states[state] == n and not others and not np.abs(form.offset).max() > SAME
+            fits = (
+                fits
+                and _same(form.matrices[layer.value], np.diag(leak))
+                and _same(form.of(state, n), np.diag(1 - leak))
+            )
+            if not fits:
+                raise _refusal(
+                    f"{place}: state %{own[-1]}",
+                    f"it isn't a leaky sum, unit by unit, of the activations %{layer.value} ({layer.words})",
+                )
+            _check_leaks(leak, f"{place}: state %{state}")
+            owner[state] = layer.value
+        filters.append(_Filter(layer, state, leak))
+    bases = {k for layer in used for k in layer.z.matrices}
+    for name in bases & set(found.states) - set(owner):
+        raise _refusal(f"{place}: state %{name}", "it is no filter of a layer's activations")
+    return filters
+
+
+def _outside(found: Dynamics, used: list[Layer], output: str, place: str) -> Units:
+    (base, n_in) = next(iter(found.inputs.items()))
+    filters = _filters(found, used, place)
+    ends = np.cumsum([0, *(f.layer.units for f in filters)]).tolist()
+    n = ends[-1]
+    W, U, fresh, bias = np.zeros((n, n_in)), np.zeros((n, n)), np.zeros((n, n), bool), np.zeros(n)
+    for i, own in enumerate(filters):
+        rows, z = slice(ends[i], ends[i + 1]), own.layer.z
+        W[rows], bias[rows] = z.of(base, n_in), z.offset
+        for j, other in enumerate(filters):
+            columns = slice(ends[j], ends[j + 1])
+            new, old = _split(z, other)
+            if new.any() and old.any():
+                raise _refusal(
+                    f"{place}: %{own.layer.value}", "it reads a layer's state both before and after its step"
+                )
+            U[rows, columns] = new + old
+            fresh[rows, columns] = bool(new.any())
+    read = found.outputs[output]
+    V = np.zeros((len(read.offset), n))
+    for j, other in enumerate(filters):
+        V[:, ends[j] : ends[j + 1]], old = _split(read, other)
+        if old.any():
+            raise _refusal(f"{place}: output {output}", f"it reads the state %{other.state} of the step before")
+    if read.of(base, n_in).any() or not V.any():
+        raise _refusal(f"{place}: output {output}", "it isn't an affine map of the layers' new states alone")
+    return Units(
+        W=W, U=U, fresh=fresh, bias=bias, leak=np.concatenate([f.leak for f in filters]), theta=np.zeros(n), V=V,
+        c=read.offset, inside=False,
+        layers=tuple((f.state or f.layer.value, a, b, _function(f.layer, place))
+                     for f, a, b in zip(filters, ends, ends[1:], strict=False)),
+        stage=found.stage.name, input=found.stage.inputs_from[base].name, output=output, place=place,
+    )  # fmt: skip
+
+
+def _split(form: Form, f: _Filter) -> tuple[np.ndarray, np.ndarray]:
+    """How a form reads a layer's new state, and its old one."""
+    n = f.layer.units
+    new = form.of(f.layer.value, n) / f.leak
+    old = form.of(f.state, n) if f.state is not None else np.zeros_like(new)
+    old = old - new * (1.0 - f.leak)
+    return new, np.where(np.abs(old) <= SAME * max(1.0, np.abs(new).max(initial=0.0)), 0.0, old)

@@ -1,202 +1,271 @@
-"""Liquid-state machine: a reservoir's units as integrate-and-fire neurons in whole numbers, and what they compute.
+"""Liquid-state machine: a reservoir as spiking neurons, fitted to it, and a readout fitted to the liquid.
 
-Unit i of the reservoir becomes neuron i and, where its activation has two signs, neuron n + i for the negative part.
-A frame (one step of the network) lasts ``ticks`` ticks. In each tick, with ``round(x) = floor(x + 1/2)``::
+What becomes of units and weights: :mod:`neurodeploy.spiking.liquid_net`. What is fitted, all of it on the data given:
 
-    I  <- round(I synapse / 2^15)                       synaptic current
-    v  <- clip(round(v membrane / 2^15) + I + J, -threshold, 2 threshold)
-    q  <- round(q synapse / 2^15)                       trace of the neuron's own spikes, for the readout
-    neurons with v >= threshold spike:  I_i += W_ij for every spike of j;  v <- v - threshold;  q <- q + trace_step
+1. each unit's range and line, to its own activations (least squares);
+2. ticks a frame, gain, membrane leak and what the readout sees, by cross-validation of the readout;
+3. the readout's weights by ridge regression, its penalty by cross-validation that leaves out whole samples.
 
-J is the frame's input current, ``round(W_in x + b)``; neuron n + i gets -J_i, and spikes of n + j count negative.
-With ``synapse = (1 - leak)^(1/ticks)`` the trace follows the reservoir's leaky state, which is the conversion: a unit's
-rate is its activation, cut off at -1 and 1, and its trace is its state. (A soft reset keeps the rate's rounding error
-in v; the clip keeps a saturated neuron from firing on.) All numbers are integers below 2^31, so that sums don't depend
-on their order and every simulator agrees exactly.
+The readout sees each neuron's spikes filtered as the reservoir's state is (``state``), or counted since the start
+(``count``; only where one output a sample is wanted), or the one for half of the units and the other for the rest.
+Liquid-state machines: Maass, Natschlaeger and Markram, Neural Computation 14(11), 2002.
 """
 
 from __future__ import annotations
 
-import io
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neurodeploy.errors import UnsupportedError
-from neurodeploy.ir.fixed import multiplier
+from neurodeploy.artifact import Figure
+from neurodeploy.errors import DataError, UsageError
+from neurodeploy.ir import interpret
+from neurodeploy.ir.drive import real_outputs
+from neurodeploy.spiking import liquid_fit, liquid_net, liquid_spectrum, reservoir
+from neurodeploy.spiking.convert import Conversion, Progress
+from neurodeploy.spiking.liquid_dale import dale
+from neurodeploy.spiking.liquid_net import TRACES, Code, Constants, Synapses, Wiring
+from neurodeploy.spiking.liquid_readout import FOLDS, Ridge, Task, best_penalty, cross_validated, task_of
+from neurodeploy.spiking.net import Activity, SpikingNet, with_readout
+from neurodeploy.spiking.net_program import program_of
+from neurodeploy.spiking.reservoir import Observed, Reservoir
 
-UNIT_BITS = 14
-DECAY_BITS = 15
-TRACE_BITS = 14
-CURRENT_LIMIT = 1 << 29
+if TYPE_CHECKING:
+    from neurodeploy.data import Data
+    from neurodeploy.hardware import Neuromorphic
+    from neurodeploy.ir.graph import Program
 
-
-@dataclass(frozen=True)
-class Constants:
-    """What is fitted: ticks a frame, threshold in units of the activation, part of v kept a tick, ridge penalty."""
-
-    ticks: int
-    threshold: float
-    membrane: float
-    ridge: float
-
-
-@dataclass(frozen=True)
-class Liquid:
-    """A liquid in whole numbers.
-
-    ``W_in`` [n, inputs] and ``bias`` [n] give the input current in steps of which ``in_mult``, ``in_pre`` make
-    membrane steps (a ``requantize``); ``W`` [n, n]; ``signed``: two neurons a unit. ``readout`` [outputs, neurons]
-    and ``readout_bias`` [outputs] act on the traces and give scores in steps of ``out_scale``; ``in_scale`` is the
-    input's. Empty readout: not fitted yet.
-    """
-
-    ticks: int
-    threshold: int
-    membrane: int
-    synapse: int
-    trace_step: int
-    signed: bool
-    W_in: np.ndarray
-    bias: np.ndarray
-    in_mult: int
-    in_pre: int
-    in_scale: float
-    W: np.ndarray
-    readout: np.ndarray
-    readout_bias: np.ndarray
-    out_scale: float
-
-    @property
-    def neurons(self) -> int:
-        """Neurons: one or two a unit."""
-        return len(self.bias) * (2 if self.signed else 1)
-
-    @property
-    def weights(self) -> np.ndarray:
-        """Weights of all neurons, ``[to, from]``."""
-        return np.block([[self.W, -self.W], [-self.W, self.W]]) if self.signed else self.W
-
-    @property
-    def trace_limit(self) -> int:
-        """The largest value that a trace can reach: it stays where ``q (1 - d) <= step + 1/2``."""
-        return trace_limit(self.trace_step, self.synapse)
-
-    def current(self, x: np.ndarray) -> np.ndarray:
-        """Input currents J ``[..., neurons]`` of quantized inputs ``[..., inputs]``."""
-        total = x.astype(np.int64) @ self.W_in.T.astype(np.int64) + self.bias
-        units = ((total << self.in_pre) * self.in_mult + (1 << 31)) >> 32
-        return np.concatenate([units, -units], axis=-1) if self.signed else units
-
-    def to_bytes(self) -> bytes:
-        """As ``.npz``."""
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **{f.name: np.asarray(getattr(self, f.name)) for f in fields(self)})  # type: ignore[arg-type]
-        return buffer.getvalue()
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Liquid:
-        """Read what :meth:`to_bytes` gave."""
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return cls(**{key: arrays[key] if arrays[key].ndim else arrays[key].item() for key in arrays.files})
-
-
-def trace_limit(step: int, synapse: int) -> int:
-    """Upper bound of a trace that gets ``step`` every tick and keeps ``synapse / 2^15`` of itself."""
-    keep = synapse / (1 << DECAY_BITS)
-    return int(np.ceil((step + 0.5) / (1 - keep))) + 1
-
-
-def decay(x: np.ndarray, kept: int) -> np.ndarray:
-    """``round(x kept / 2^15)`` of int64."""
-    return (x * kept + (1 << (DECAY_BITS - 1))) >> DECAY_BITS
+FILE = "liquid.npz"
+#: Part of the ticks from which on a neuron counts as saturated.
+SATURATED = 0.95
+#: Parts of the neurons from which on silence and saturation are warned of.
+MANY_SILENT, MANY_SATURATED = 0.5, 0.25
 
 
 @dataclass(frozen=True)
-class Activity:
-    """``traces`` [batch, frames, neurons] after each frame; ``spikes`` [batch, frames, neurons] counted in it;
-    ``first`` [batch] spikes in the very first tick."""
+class _Material:
+    """Everything that fitting needs of source and data."""
 
-    traces: np.ndarray
-    spikes: np.ndarray
-    first: np.ndarray
+    reservoir: Reservoir
+    code: str
+    x: np.ndarray
+    active: np.ndarray
+    observed: Observed
+    task: Task
+    synapses: Synapses
+    delay: int | None
+    dt_s: float
+
+    @property
+    def largest(self) -> float:
+        return float(np.abs(self.x[self.active]).max(initial=0.0))
 
 
-def simulate(liquid: Liquid, x: np.ndarray, active: np.ndarray) -> Activity:
-    """The dynamics in NumPy: quantized inputs ``[batch, frames, inputs]``, which frames run ``[batch, frames]``.
+@dataclass(frozen=True)
+class _Liquid:
+    code: Code
+    wiring: Wiring
+    net: SpikingNet
+    error: float | None = None
 
-    The reference that Brian2 and the golden model must equal; also what the constants are fitted with.
+    @property
+    def unit(self) -> np.ndarray:
+        """The unit of each neuron."""
+        return np.where(self.wiring.neuron < 0, 0, self.code.unit[self.wiring.neuron])
+
+
+def convert(
+    source: Program, target: Neuromorphic, data: Data | None, progress: Progress, *, neurons: int | None = None,
+    ticks: int | None = None, gain: float | None = None, membrane: float | None = None, traces: str | None = None,
+    excitatory: float | None = None, excitatory_tau: float | None = None, inhibitory_tau: float | None = None,
+    delay: int | None = None,
+) -> Conversion:  # fmt: skip
+    """A liquid of a reservoir with one layer, fitted on ``data`` (inputs and labels, or the network's own outputs).
+
+    ``neurons``: one or two a unit. ``ticks``, ``gain``, ``membrane``, ``traces`` (state, count, both): chosen by
+    cross-validation where not given. ``excitatory``: Dale's law, the share of neurons that excite. ``excitatory_tau``,
+    ``inhibitory_tau``: time constants in frames (the reservoir's where not given). ``delay`` in ticks: half a frame
+    where not given, as a frame of the reservoir takes the state before it. Raises :class:`UnsupportedError` for other
+    networks, :class:`UsageError` for options out of range, :class:`DataError` for data that don't fit.
     """
-    batch, frames = active.shape
-    n = liquid.neurons
-    half = len(liquid.bias)
-    J = liquid.current(x)
-    weights = liquid.W.T.astype(np.float64)  # sums stay below 2^53: exact in BLAS
-    v, current, trace = (np.zeros((batch, n), np.int64) for _ in range(3))
-    traces, spikes = np.zeros((batch, frames, n), np.int64), np.zeros((batch, frames, n), np.int64)
-    first = np.zeros(batch, np.int64)
-    for t in range(frames):
-        on = active[:, t, None]
-        for tick in range(liquid.ticks):
-            current = decay(current, liquid.synapse)
-            v = decay(v, liquid.membrane) + current + J[:, t]
-            v = np.clip(v, -liquid.threshold, 2 * liquid.threshold)
-            trace = decay(trace, liquid.synapse)
-            fired = (v >= liquid.threshold) & on
-            sent = fired[:, :half] - fired[:, half:].astype(np.int64) if liquid.signed else fired
-            push = (sent.astype(np.float64) @ weights).astype(np.int64)
-            current = current + (np.concatenate([push, -push], axis=1) if liquid.signed else push)
-            v = v - liquid.threshold * fired
-            trace = trace + liquid.trace_step * fired
-            spikes[:, t] += fired
-            if t == 0 and tick == 0:
-                first = fired.sum(axis=1)
-        traces[:, t] = trace
-    return Activity(traces, spikes, first)
-
-
-def _check_range(largest: float) -> None:
-    if not largest < CURRENT_LIMIT:
-        raise UnsupportedError(
-            f"the largest current is {largest:.3g} membrane steps; needed below {CURRENT_LIMIT}.",
-            place="brian2",
-            hint="Its weights or inputs are far out of the activation's range: normalise the inputs.",
-        )
-
-
-def build(
-    W: np.ndarray, U: np.ndarray, bias: np.ndarray, leak: float, in_scale: float, amplitude: float, signed: bool,
-    constants: Constants,
-) -> Liquid:  # fmt: skip
-    """The reservoir ``h' = (1 - leak) h + leak f(W x + U h + bias)`` as a liquid without readout.
-
-    A spike in every tick stands for ``|f| = amplitude``; ``in_scale``: real input = integer times scale.
-    """
-    unit = 1 << UNIT_BITS
-    keep = (1.0 - leak) ** (1.0 / constants.ticks)
-    synapse = int(round(keep * (1 << DECAY_BITS)))
-    step = (1 << UNIT_BITS) / amplitude
-    # Largest input weights for which an accumulator of 32 bits can't overflow, whatever the input.
-    top = np.abs(W * in_scale) @ np.full(W.shape[1], 32768.0) + np.abs(bias)
-    fine = float((2.0**31 - 2**17) / top.max() if top.max() > 0 else 1.0)
-    widest = np.abs(W * in_scale).max() * fine
-    fine *= min(1.0, 32767.0 / widest) if widest > 0 else 1.0
-    _check_range(max(top.max(), np.abs(U).sum(axis=1).max() * amplitude) * step)
-    mult, pre = multiplier(step / fine)
-    return Liquid(
-        ticks=constants.ticks,
-        threshold=max(1, round(constants.threshold * unit)),
-        membrane=int(round(constants.membrane * (1 << DECAY_BITS))),
-        synapse=synapse,
-        trace_step=max(1, round((1 - keep) * (1 << TRACE_BITS))),
-        signed=signed,
-        W_in=np.rint(W * in_scale * fine).astype(np.int16),
-        bias=np.rint(bias * fine).astype(np.int32),
-        in_mult=mult,
-        in_pre=pre,
-        in_scale=in_scale,
-        W=np.rint(U * (1 - keep) * amplitude * step).astype(np.int32),
-        readout=np.zeros((0, 0), np.int16),
-        readout_bias=np.zeros(0, np.int32),
-        out_scale=1.0,
+    _check(ticks=ticks, gain=gain, membrane=membrane, excitatory=excitatory, excitatory_tau=excitatory_tau,
+           inhibitory_tau=inhibitory_tau, delay=delay)  # fmt: skip
+    found = reservoir.find(source)
+    code = _code(found, neurons, source.name)
+    if data is None:
+        raise UsageError("the readout of a liquid-state machine is fitted; needed data.", place=source.name)
+    synapses = Synapses(excitatory, excitatory_tau, inhibitory_tau)
+    task, observed, active = _task(source, found, data)
+    kinds = _traces(traces, source)
+    dt_s = target.clock.dt_s if target.clock else 1e-3
+    material = _Material(
+        found, code, data.inputs[found.input].astype(np.float64), active, observed, task, synapses, delay, dt_s
     )
+    grid = [given if isinstance(given, tuple) else (given,) for given in
+            (ticks or liquid_fit.TICKS, gain or liquid_fit.GAINS, membrane or liquid_fit.MEMBRANES)]  # fmt: skip
+
+    def make(constants: Constants) -> tuple[SpikingNet, np.ndarray]:
+        made = _make(material, constants)
+        return made.net, made.unit
+
+    trial, tried = liquid_fit.search(make, material.x, active, task, grid, kinds, progress)
+    liquid = _make(material, trial.constants)
+    activity = liquid_fit.run(liquid.net, material.x, active)
+    counting = liquid_fit.slow(trial.traces, liquid.unit)
+    rows = liquid_fit.features(activity, counting, task.where)
+    penalty, score = best_penalty(cross_validated(rows, task))
+    weights, bias = Ridge.of(rows, task.targets).weights(penalty)
+    net = replace(liquid.net, keep=np.where(counting, np.float32(1), liquid.net.keep))
+    net = with_readout(net, weights, bias)
+    meta = {"spiking": {"method": "liquid-state-machine"}}
+    program = program_of(net, source, found.stage, found.input, found.output, meta)
+    spectrum = liquid_spectrum.compare(found, liquid.code, liquid.wiring, liquid.net, observed, activity, active)
+    fit = {
+        **asdict(trial.constants), "traces": trial.traces, "delay": net.projections[0].delay, "penalty": penalty,
+        "score": score, "metric": task.metric, "spikes": activity.spikes, "folds": FOLDS, "samples": data.samples,
+        "labels": "given" if data.labels is not None else "the network's own outputs", "seed": None,
+        "tried": [{**asdict(t.constants), **{k: v for k, v in asdict(t).items() if k != "constants"}} for t in tried],
+    }  # fmt: skip
+    layout = {
+        "method": "liquid-state machine, readout fitted by ridge regression", "code": code, "neurons": net.neurons,
+        "populations": [list(p) for p in net.populations], "synapses": asdict(synapses), "fit": fit,
+    }  # fmt: skip
+    return Conversion(
+        program, net, layout, _warnings(net, activity, active, task), _figures(liquid, score, task, spectrum),
+        {FILE: liquid_spectrum.to_bytes(spectrum)},
+    )  # fmt: skip
+
+
+_RANGES: Mapping[str, tuple[type, float, float, str]] = {
+    "ticks": (int, 1, 64, "a whole number from 1 to 64"),
+    "gain": (float, 0.1, 10, "0.1 to 10"),
+    "membrane": (float, 0.1, 1, "0.1 to 1"),
+    "excitatory": (float, 0.05, 0.95, "0.05 to 0.95"),
+    "excitatory_tau": (float, 0.05, 1000, "0.05 to 1000 frames"),
+    "inhibitory_tau": (float, 0.05, 1000, "0.05 to 1000 frames"),
+    "delay": (int, 1, 64, "a whole number from 1 to 64 ticks"),
+}
+
+
+def _check(**options: Any) -> None:
+    for name, value in options.items():
+        kind, low, high, words = _RANGES[name]
+        fits = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
+        if value is not None and not (fits and low <= value <= high):
+            raise UsageError(f"{name} is {value!r}; needed {words}.", place="liquid-state-machine")
+
+
+def _code(found: Reservoir, neurons: int | None, place: str) -> str:
+    """Pairs or single neurons, by their number. Raises :class:`UsageError`."""
+    codes = liquid_net.codes_of(found)
+    sizes = {found.units * (2 if code == "pairs" else 1): code for code in codes}
+    if neurons is None:
+        return codes[0]
+    if neurons not in sizes:
+        extra = "" if codes == ("single",) else " (pairs of neurons), or single ones"
+        raise UsageError(
+            f"neurons is {neurons!r}; a reservoir of {found.units} units makes "
+            f"{' or '.join(str(size) for size in sorted(sizes))}.",
+            place=place, hint=f"Train a reservoir of {_units(neurons, codes)} units{extra}.",
+        )  # fmt: skip
+    return sizes[neurons]
+
+
+def _units(neurons: object, codes: tuple[str, ...]) -> str:
+    if not isinstance(neurons, int) or isinstance(neurons, bool) or neurons < 2:
+        return "the size that you want"
+    return str(neurons // 2 if "pairs" in codes else neurons)
+
+
+def _traces(asked: str | None, source: Program) -> tuple[str, ...]:
+    """What to try. Counts since the start have no bound in an endless stream, so they need one output a sample."""
+    series = source.is_series(next(iter(source.outputs.values())))
+    if asked is not None and (asked not in TRACES or (series and asked != "state")):
+        needed = "state, as every step has an output" if series else ", ".join(TRACES)
+        raise UsageError(f"traces is {asked!r}; needed {needed}.", place="liquid-state-machine")
+    return ("state",) if series else TRACES if asked is None else (asked,)
+
+
+def _task(source: Program, found: Reservoir, data: Data) -> tuple[Task, Observed, np.ndarray]:
+    """What the readout learns, the reservoir's own activity, and which frames run ``[batch, frames]``."""
+    if data.samples < FOLDS:
+        raise DataError(
+            f"{data.samples} samples; needed at least {FOLDS} to fit a liquid's readout.", place="calibration data"
+        )
+    trace = interpret.run(source, data.inputs, data.lengths)
+    x = data.inputs[found.input]
+    active = np.arange(x.shape[1]) < trace.steps[found.stage][:, None]
+    teacher = next(iter(real_outputs(source, trace).values())).astype(np.float64)
+    ref = next(iter(source.outputs.values()))
+    task = task_of(data.labels, teacher, active, teacher.shape[-1], source.is_series(ref))
+    return task, reservoir.observe(found, x.astype(np.float64), active), active
+
+
+def _make(material: _Material, constants: Constants) -> _Liquid:
+    """The liquid of some constants, under Dale's law where asked for."""
+    found = material.reservoir
+    delay = material.delay or max(1, constants.ticks // 2)
+    plain = replace(material.synapses, excitatory=None, delay=delay)
+    code = liquid_net.code_of(found, material.observed, material.code, constants)
+    wiring = liquid_net.wiring_of(found, code)
+    net = liquid_net.build(found, code, wiring, constants, plain, material.largest, material.dt_s)
+    if material.synapses.excitatory is None:
+        return _Liquid(code, wiring, net)
+    activity = liquid_fit.run(net, material.x, material.active)
+    rates = activity.traces[material.active] * (1.0 - net.keep.astype(np.float64))
+    lawful = dale(wiring.weights, rates, material.synapses.excitatory)
+    order = np.argsort(~lawful.excites, kind="stable")
+    count = int(lawful.excites.sum())
+    populations = [("excitatory", count), ("inhibitory", len(lawful.excites) - count)]
+    wiring = Wiring(
+        wiring.neuron[order], lawful.weights[np.ix_(order, order)], (wiring.bias + lawful.offset)[order],
+        tuple(p for p in populations if p[1]),
+    )  # fmt: skip
+    synapses = replace(material.synapses, delay=delay)
+    net = liquid_net.build(found, code, wiring, constants, synapses, material.largest, material.dt_s)
+    return _Liquid(code, wiring, net, lawful.error)
+
+
+def _warnings(net: SpikingNet, activity: Activity, active: np.ndarray, task: Task) -> tuple[str, ...]:
+    rates = activity.counts.sum(axis=(0, 1)) / max(1.0, active.sum() * float(net.ticks))
+    silent, full = float((rates == 0).mean()), float((rates >= SATURATED).mean())
+    out = []
+    if silent == 1:
+        out.append("the liquid is silent: none of its neurons ever fires on the data given; its scores are constant.")
+    elif silent >= MANY_SILENT:
+        out.append(
+            f"{100 * silent:.0f} % of the neurons never fire on the data given; the readout sees the others only."
+        )
+    if full >= MANY_SATURATED:
+        out.append(
+            f"{100 * full:.0f} % of the neurons fire in at least {100 * SATURATED:.0f} % of all ticks: they are "
+            "saturated and say little. Lower the inputs' scale, or give a smaller gain."
+        )
+    samples = len(np.unique(task.samples))
+    if samples < net.neurons:
+        out.append(
+            f"{samples} samples for a readout of {net.neurons} neurons; its accuracy on new data may be far below the "
+            "cross-validated one. Give more data, or take a smaller reservoir."
+        )
+    return tuple(out)
+
+
+def _figures(
+    liquid: _Liquid, score: float, task: Task, spectrum: Mapping[str, np.ndarray]
+) -> tuple[Figure, ...]:  # fmt: skip
+    how = "fitted on the training data, in the definition's arithmetic"
+    error = np.sqrt(
+        (spectrum["state_error"] ** 2).mean() / max(1e-30, float((spectrum["reservoir_spread"] ** 2).mean()))
+    )
+    out = [
+        Figure(f"cross-validated {task.metric}", round(score, 4), "", "simulated",
+               f"{FOLDS} folds of whole samples; {how}"),
+        Figure("state error", round(100 * float(error), 2), "%", "simulated",
+               f"traces against the reservoir's states, in parts of their standard deviation; {how}"),
+    ]  # fmt: skip
+    if liquid.error is not None:
+        out.append(Figure("Dale's law", round(100 * liquid.error, 2), "%", "simulated",
+                          f"what recurrent currents lost, in parts of their standard deviation; {how}"))  # fmt: skip
+    return tuple(out)

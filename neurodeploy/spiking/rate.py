@@ -46,8 +46,8 @@ def convert(
     Loss is in points of accuracy where data has labels, else in % of the outputs' variance. Give samples that the
     network wasn't trained on where there are any: on those it knows, its margins are wider than on others.
 
-    The others fix a knob that is chosen otherwise: ``ticks`` a step; ``spikes`` a step at the end of a unit's range, for
-    activations that don't level off; ``pieces`` neurons a sign (1 to 3); ``margin`` of the membrane's limits, or
+    The others fix a knob that is chosen otherwise: ``ticks`` a step; ``spikes`` a step at the end of a unit's range,
+    for activations that don't level off; ``pieces`` neurons a sign (1 to 3); ``margin`` of the membrane's limits, or
     ``beta`` without limits; ``delay`` (matched, early, none); ``scaling`` (unit, layer, kim). ``readout``: network (its
     own weights), refit, or auto (whichever is cheaper).
 

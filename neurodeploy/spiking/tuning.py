@@ -129,7 +129,8 @@ def sides(f: Function, z: np.ndarray, place: str) -> tuple[Side, ...]:
     Raises :class:`UnsupportedError` for one that falls or jumps somewhere: no sum of a few rates follows it.
     """
     low, high = np.percentile(z, [100 - RANGE, RANGE])
-    grid = np.linspace(min(low, -1e-3), max(high, 1e-3), 4001)
+    little = max(1e-3, 0.02 * max(abs(low), abs(high)))  # both signs are looked at, whatever the data do
+    grid = np.linspace(min(low, -little), max(high, little), 4001)
     values = f(grid)
     span = float(np.ptp(values))
     steps = np.diff(values)

@@ -126,7 +126,7 @@ def test_a_step_programs_graded_events_add_up_to_its_levels():
     seen: list[np.ndarray] = []
     one = {"x": data.inputs["x"][:1]}
     name = program.meta["spiking"]["sent"]["main"][0]
-    interpret.run(program, one, data.lengths[:1], observe=lambda s, n, a, on: seen.append(a[0]) if n == name else None)
+    interpret.run(program, one, np.array([7]), observe=lambda s, n, a, on: seen.append(a[0]) if n == name else None)
     levels = np.array(seen, dtype=np.int64)[:7]
     assert np.ptp(levels) >= 3
     rebuilt = np.zeros((7, 5), np.int64)
@@ -162,7 +162,8 @@ def decided(saved: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "decided"
     shutil.copytree(saved, folder)
     run = build_report([saved]).builds[0].runs[0]
-    decision = Decision(frame=[1, 2, 3], accuracy=[0.25, 0.5, 0.625], spikes=[40.0, 81.5, 1234.0])
+    decision = Decision(frame=[1, 2, 3], accuracy=[0.25, 0.5, 0.625], spikes=[40.0, 81.5, 1234.0], steps=[1.0, 2.0, 2.5],
+                        energy={"loihi": [(1.0, 2.0), (2.5, 4.0), (30.0, 40.0)]})  # fmt: skip
     save_run(folder, run.model_copy(update={"decision": decision}))
     return folder
 
@@ -170,17 +171,26 @@ def decided(saved: Path, tmp_path: Path) -> Path:
 def test_every_format_tells_the_pictures_numbers(saved: Path, tmp_path: Path):
     report = build_report([decided(saved, tmp_path)])
     page, words = report.render(".html"), report.render(".md")
-    for title in ("Raster", "Rates", "Accuracy against time", "Accuracy against spikes", "Settings tried"):
+    for title in (
+        "Raster",
+        "Rates",
+        "Accuracy against time",
+        "Accuracy against spikes",
+        "Accuracy against energy",
+        "Settings tried",
+    ):
         assert page.count(f"<b>{title}</b>") == 1
     figures = re.findall(r"<figure class=\"k-spiking\">.*?</figure>", page, re.S)
-    assert len(figures) == 5
+    assert len(figures) == 6
     for figure in figures:
-        assert re.search(r'aria-label="[^"]{20,}"', figure) and 'class="badge h-simulated"' in figure
+        assert re.search(r'aria-label="[^"]{20,}"', figure) and re.search(
+            r'class="badge h-(simulated|estimated)"', figure
+        )
         assert len(re.findall(r'<text class="name"', figure)) == 2 and re.search(
             r'<p class="fine told">.{30,}</p>', figure
         )
     assert "after frame 2: 50.00 %, 81.5 spikes" in page
-    assert "| 2 | 50.00 % | 81.5 |" in words and "| ticks 3 (chosen) | 420.5 | 75.00 % | 0.2 |" in words
+    assert "| 2 | 50.00 % | 81.5 | 2.5 to 4 |" in words and "| ticks 3 (chosen) | 420.5 | 75.00 % | 0.2 |" in words
     sentence = re.search(r"Sample 0: ([\d,]+) spikes", words)
     assert sentence is not None
     assert sentence[0] in page
@@ -200,13 +210,17 @@ def test_seals_of_records_without_pictures_stay_good():
     older = {k: v for k, v in run.model_dump(mode="json", by_alias=True).items()
              if k not in ("activity", "decision", "seal")}  # fmt: skip
     assert run.seal == digest(older)
-    assert run.model_copy(update={"decision": Decision(frame=[1], accuracy=[1.0], spikes=[2.0])}).intact is False
+    assert (
+        run.model_copy(update={"decision": Decision(frame=[1], accuracy=[1.0], spikes=[2.0], steps=[1.0])}).intact
+        is False
+    )
 
 
 @pytest.mark.parametrize(
     "broken",
     [
-        lambda: Decision(frame=[1, 2], accuracy=[0.5], spikes=[1.0, 2.0]),
+        lambda: Decision(frame=[1, 2], accuracy=[0.5], spikes=[1.0, 2.0], steps=[1.0, 2.0]),
+        lambda: Decision(frame=[1], accuracy=[0.5], spikes=[1.0], steps=[1.0], energy={"loihi": []}),
         lambda: Population(name="a", size=2, total=2, rates=[1.0], shown=[0], events=[]),
         lambda: Population(name="a", size=2, total=2, rates=[1.0], shown=[0], events=[[1, 2]], sizes=[[1]]),
     ],

@@ -23,14 +23,16 @@ from neurodeploy.validate import validate
 from tests.differential.spiking_cases import random_layer
 from tests.families import CASES
 
-TARGET = hardware.find("brian2-lsm").model_copy(update={"method": "attractor"})
+TARGET = hardware.find("brian2-attractor", hardware.Neuromorphic)
 
 
 def quiet(_: str) -> None:
     """No progress."""
 
 
-def program_of(W: np.ndarray, theta: np.ndarray | None = None, drive: Drive | None = None, flip: float = 1.0) -> Program:
+def program_of(
+    W: np.ndarray, theta: np.ndarray | None = None, drive: Drive | None = None, flip: float = 1.0
+) -> Program:
     """Recall from a static cue, ``flip`` times it."""
     n = len(W)
     b = Builder()

@@ -31,6 +31,7 @@ def test_decisions_by_hand():
         "frame": [1, 2, 3],
         "accuracy": [pytest.approx(1 / 3), 1.0, pytest.approx(2 / 3)],  # sample 1 has decided at its end
         "spikes": [pytest.approx(5 / 3), pytest.approx(12 / 3), pytest.approx(22 / 3)],
+        "steps": [1.0, 2.0, pytest.approx(8 / 3)],
     }
     assert found is not None
     figure = latency.settled(found)
