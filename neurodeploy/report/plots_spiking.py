@@ -69,7 +69,7 @@ def decision(found: Decision, against: str, float_accuracy: float | None, frame_
     name = (f"Time, {'ms' if frame_ms else 'steps'}") if timed else "Mean spikes of a sample until then"
     ys = [100 * a for a in found.accuracy]
     base = [] if float_accuracy is None else [100 * float_accuracy]
-    x = svg.cost_axis(xs)
+    x = _time_axis(0, 1.03 * xs[-1]) if timed else svg.cost_axis(xs)
     y = svg.linear_axis(min(ys + base), max(ys + base), svg.FLOOR, svg.BELOW_NAME, pad=0.1)
     parts = [svg.frame(x, y, name + (", logarithmic" if x.log else ""), "Accuracy, %")]
     if base:
@@ -103,7 +103,8 @@ def accuracy_by_energy(found: Decision, float_accuracy: float | None) -> Markup:
         for curve in curves:
             points = [(x(max(v, x.low)), y(a)) for v, a in zip(curve, ys, strict=True)]
             parts.append(svg.line(points, f"k-spiking d{i % 4}"))
-            parts.append(svg.label(*points[len(points) // 2], chip, taken))
+        middle = len(ys) // 2
+        parts.append(svg.label(x(max(curves[-1][middle], x.low)), y(ys[middle]), chip, taken))
     told = "; ".join(
         f"{chip} {' to '.join(number(float(f'{curve[-1]:.4g}')) for curve in curves)} nJ at the end"
         for chip, curves in ends.items()

@@ -161,6 +161,7 @@ def _membrane_updates(net: SpikingNet, program: Program, x: np.ndarray, frames: 
     (stage,) = program.stages
     ((name, _),) = program.inputs.items()
     fine = program_of(replace(net, ticks=1), program, stage.name, name, next(iter(program.outputs)), {})
+    fine = replace(fine, inputs={name: replace(fine.inputs[name], kind="series")})  # a static cue lasts its frame
     lengths = np.asarray(frames)[:FIRST] * net.ticks
     inputs = np.repeat(x[:FIRST].astype(np.int16), net.ticks, axis=1)
     mem = interpret.run(fine, {name: inputs}, lengths, states=True).states[f"{stage.name}.mem"]

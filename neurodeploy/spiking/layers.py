@@ -83,7 +83,7 @@ def _inside(found: Dynamics, used: list[Layer], output: str, place: str) -> Unit
     """A continuous-time cell: its layer reads a state alone, unit by unit."""
     (base, n_in) = next(iter(found.inputs.items()))
     layer = used[0]
-    (state, *more) = list(layer.z.matrices) or [None]
+    (state, *more) = list(layer.z.matrices) or [""]
     if len(used) > 1 or more or state not in found.next or not _same(layer.z.matrices[state], np.eye(layer.units)):
         return None
     n, form = layer.units, found.next[state]

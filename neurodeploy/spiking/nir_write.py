@@ -84,6 +84,8 @@ def feed(net: SpikingNet, dialect: str, x: np.ndarray) -> np.ndarray:
         first[:, :1] = 1
         c = np.concatenate([c, one, first][: 1 + count], axis=2)
     alpha = np.float32(_alpha(net))
+    if dialect != "nir" and net.input_to == "synapse" and count > 1:
+        c[:, 1:2, -1] = -alpha  # the membrane's start, which must not stay in the synapse
     if not differenced(net, dialect):
         return c
     return c - alpha * np.concatenate([np.zeros_like(c[:, :1]), c[:, :-1]], axis=1)
@@ -116,6 +118,8 @@ def _words(net: SpikingNet, dialect: str) -> str:
     count = channels(net, dialect)
     parts = ["x", "a constant 1", "1 in the first tick, else 0"][: 1 + count]
     words = f"each tick: {', then '.join(parts)}; x holds for the {net.ticks} ticks of a frame"
+    if dialect != "nir" and net.input_to == "synapse" and count > 1:
+        words += f"; the last is {-_alpha(net):.9g} in the second tick"
     if differenced(net, dialect):
         words += f"; of these the difference c(t) - {_alpha(net):.9g} c(t - 1), with c = 0 before the first tick"
     return words
@@ -140,7 +144,8 @@ def _input(net: SpikingNet, dialect: str) -> tuple[np.ndarray, np.ndarray]:
         columns.append(net.bias[:, None])
         bias = np.zeros_like(bias)
     if count > 1:
-        columns.append((net.beta * net.start)[:, None])
+        direct = dialect == "nir" and net.input_to == "synapse"  # then a node of its own leads it past the synapse
+        columns.append((net.beta * net.start)[:, None] * (not direct))
     return np.concatenate(columns, axis=1), bias
 
 
@@ -197,6 +202,11 @@ def _plain(nir: Any, net: SpikingNet) -> tuple[dict[str, Any], list[tuple[str, s
         if i == 0 and net.input_to == "synapse":
             into = last
     edges.append(("current", into))
+    if net.input_to == "synapse" and net.start.any():
+        first = np.zeros_like(weights)
+        first[:, -1] = net.beta * net.start
+        nodes["start"] = nir.Linear(first)
+        edges += [("input", "start"), ("start", "neurons")]
     if len(net.readout):
         keep = _tau(net.keep, n, dt)
         nodes["trace"] = nir.LI(tau=keep, r=keep / dt, v_leak=np.zeros(n))

@@ -15,7 +15,7 @@ from neurodeploy.report import metrics
 from neurodeploy.spiking import liquid_fit
 from tests.differential.spiking_cases import random_data, random_layer, vowels, vowels_esn
 
-TARGET = hardware.find("brian2-lsm")
+TARGET = hardware.find("brian2-lsm", hardware.Neuromorphic)
 QUICK = {"ticks": 4, "gain": 1.4, "membrane": 1.0}
 
 

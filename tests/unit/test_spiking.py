@@ -10,8 +10,8 @@ from neurodeploy.backends.snntorch import SnnTorchBackend, SnnTorchRunner
 from neurodeploy.errors import MissingExtraError, UsageError
 from tests.differential.spiking_cases import random_data, random_layer
 
-LSM = hardware.find("brian2-lsm")
-SIGMA = hardware.find("snntorch-sigma-delta")
+LSM = hardware.find("brian2-lsm", hardware.Neuromorphic)
+SIGMA = hardware.find("snntorch-sigma-delta", hardware.Neuromorphic)
 
 
 @pytest.mark.parametrize("backend,target", [(Brian2Backend, LSM), (SnnTorchBackend, SIGMA)])
@@ -26,7 +26,7 @@ def test_a_missing_simulator_names_the_extra(monkeypatch):
     artifact = SnnTorchBackend().compile(random_layer(0), SIGMA, data=random_data(0, classes=2))
     monkeypatch.setitem(sys.modules, "snntorch", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'neurodeploy\[spiking\]'"):
-        SnnTorchRunner().run(artifact, random_data(1).inputs)
+        SnnTorchRunner().run(artifact, dict(random_data(1).inputs))
 
 
 @pytest.mark.parametrize("backend,target", [(Brian2Backend, LSM), (SnnTorchBackend, SIGMA)])

@@ -47,6 +47,7 @@ CASES = {
     "input to the synapse": {"input_to": "synapse"},
     "no memory in synapses": {"projections_alpha": 0.0},
     "started at half": {"start": 0.5},
+    "started at half, input to the synapse": {"start": 0.5, "input_to": "synapse"},
 }
 
 
