@@ -96,8 +96,8 @@ class Ridge:
         return w, self.level - w @ self.mean
 
 
-def cross_validated(features: np.ndarray, task: Task) -> np.ndarray:
-    """Scores [penalties] on samples that were left out: accuracy, or 1 - NRMSE.
+def cross_validated(features: np.ndarray, task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """Scores [penalties] on samples that were left out (accuracy, or 1 - NRMSE), and their NRMSE [penalties].
 
     Sample s is in fold ``s % FOLDS``: all its rows are left out together. Raises :class:`DataError` for too few.
     """
@@ -112,10 +112,11 @@ def cross_validated(features: np.ndarray, task: Task) -> np.ndarray:
         for i, penalty in enumerate(PENALTIES):
             w, c = ridge.weights(penalty)
             predicted[i, out] = features[out] @ w.T + c
-    if task.classes is not None:
-        return (predicted.argmax(axis=2) == task.classes).mean(axis=1)
     spread = float(np.var(task.targets)) or 1.0
-    return 1.0 - np.sqrt(((predicted - task.targets) ** 2).mean(axis=(1, 2)) / spread)
+    nrmse = np.sqrt(((predicted - task.targets) ** 2).mean(axis=(1, 2)) / spread)
+    if task.classes is None:
+        return 1.0 - nrmse, nrmse
+    return (predicted.argmax(axis=2) == task.classes).mean(axis=1), nrmse
 
 
 def best_penalty(scores: np.ndarray) -> tuple[float, float]:
