@@ -1,9 +1,9 @@
 """Recall of a Hopfield network by load and noise: binary units, all at once or one by one, and spiking neurons.
 
 Random patterns in Hebbian weights without self-coupling, 100 units; 50 cues a seed, each a stored pattern with a share
-of its units flipped. A cue is recalled where at least 95 % of the units end as in its pattern. Seeds 0 to 4, all printed;
-all three get the same cues. p: the exact McNemar test over all 250, of binary units all at once (as the program runs
-them) and one by one (in random order until nothing changes) against the spiking network.
+of its units flipped. A cue is recalled where at least 95 % of the units end as in its pattern. Seeds 0 to 4, all
+printed; all three get the same cues. p: the exact McNemar test over all 250, of binary units all at once (as the
+program runs them) and one by one (in random order until nothing changes) against the spiking network.
 
     python benchmarks/spiking_hopfield.py
 """

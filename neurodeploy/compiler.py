@@ -25,6 +25,7 @@ NUMERICS: Mapping[str, tuple[str, ...]] = {
     "c": ("native", "float"),
     "tflite": ("tflite",),
     "brian2": ("float",),
+    "nir": ("float",),
     "snntorch": ("float",),
     "crossbar": ("float", "native"),
 }
@@ -33,6 +34,7 @@ RUNNER_OF: Mapping[str, str] = {
     "c": "board",
     "tflite": "tflm",
     "brian2": "brian2",
+    "nir": "nir",
     "snntorch": "snntorch",
     "crossbar": "crossbar",
 }

@@ -20,6 +20,7 @@ from neurodeploy.report.agreement import agreement, judged
 from neurodeploy.report.metrics import accuracy, nrmse
 from neurodeploy.report.schema import Accuracy, Agreement, DataSet, Device, DriftScore, NotRun, Run, Score, Timing
 from neurodeploy.report.schema_spiking import Decision
+from neurodeploy.spiking import latency
 
 if TYPE_CHECKING:
     from neurodeploy.compiler import Built
@@ -72,6 +73,10 @@ def validate(built: Built, data: Data, *, on: str | None = None, command: str = 
         agreements = [judged(found, score) for found in agreements]
     record = trace.record
     device = record.get("device")
+    figures = list(record.get("figures", []))
+    decided = latency.decision(program, trace, data.labels)
+    if decided:
+        figures.append(latency.settled(decided))
     run = Run(
         runner=name,
         command=command,
@@ -82,14 +87,14 @@ def validate(built: Built, data: Data, *, on: str | None = None, command: str = 
         versions={"python": sys.version.split()[0], **record.get("versions", {})},
         accuracy=score,
         agreement=agreements,
-        figures=list(record.get("figures", [])),
+        figures=figures,
         not_run=[NotRun(**entry) for entry in record.get("not_run", [])],
         timing=Timing(
             wall_seconds=seconds, samples=data.samples, steps=int(sum(s.sum() for s in trace.steps.values()))
         ),
         warnings=[str(w) for w in record.get("warnings", [])],
         activity=activity.of_sample(built.artifact, program, data.inputs, data.lengths),
-        decision=Decision(**record["decision"]) if record.get("decision") else None,
+        decision=Decision(**decided, energy=latency.energies(decided, figures)) if decided else None,
     )
     return Validation(run, trace, outputs)
 
@@ -110,7 +115,8 @@ def scores_of(
     name, ref = next(iter(program.outputs.items()))
     array = outputs[name]
     if program.is_series(ref) and labels.ndim == 1:
-        ends = np.full(len(array), array.shape[1]) if lengths is None else lengths
+        # What a decoder generates may be shorter than its input.
+        ends = np.full(len(array), array.shape[1]) if lengths is None else np.minimum(lengths, array.shape[1])
         array = array[np.arange(len(array)), np.maximum(ends - 1, 0)]
     return array
 

@@ -73,6 +73,7 @@ BACKENDS: dict[str, str] = {
     "c": "neurodeploy.backends.c:CBackend",
     "tflite": "neurodeploy.backends.tflite:TFLiteBackend",
     "brian2": "neurodeploy.backends.brian2:Brian2Backend",
+    "nir": "neurodeploy.backends.nir:NirBackend",
     "snntorch": "neurodeploy.backends.snntorch:SnnTorchBackend",
     "crossbar": "neurodeploy.backends.crossbar:CrossbarBackend",
 }
@@ -83,6 +84,7 @@ RUNNERS: dict[str, str] = {
     "board": "neurodeploy.deploy.board:BoardRunner",
     "tflm": "neurodeploy.deploy.tflm:TFLMRunner",
     "brian2": "neurodeploy.backends.brian2:Brian2Runner",
+    "nir": "neurodeploy.backends.nir:NirRunner",
     "snntorch": "neurodeploy.backends.snntorch:SnnTorchRunner",
     "reference": "neurodeploy.deploy.reference:ReferenceRunner",
     "crossbar": "neurodeploy.backends.crossbar:CrossbarRunner",

@@ -13,14 +13,17 @@ import numpy as np
 from neurodeploy.artifact import Artifact, Figure, Resources, Trace
 from neurodeploy.backends import Capability, spiking
 from neurodeploy.errors import UsageError
-from neurodeploy.spiking import brian2_script
+from neurodeploy.ir import text
+from neurodeploy.ir.drive import drive
+from neurodeploy.spiking import brian2_program, brian2_script, costs
 from neurodeploy.spiking.brian2_run import Brian2
 from neurodeploy.spiking.brian2_script import SCRIPT
+from neurodeploy.spiking.brian2_step import StepEngine
 
 if TYPE_CHECKING:
     from neurodeploy.data import Data
     from neurodeploy.hardware import Neuromorphic, Target
-    from neurodeploy.ir.graph import Program
+    from neurodeploy.ir.graph import Graph, Program
 
 
 class Brian2Backend:
@@ -44,6 +47,8 @@ class Brian2Backend:
         artifact, made = spiking.build(self.name, source or program, target, data, name, progress, options)
         if made.net is not None:
             artifact.files[SCRIPT] = brian2_script.net_script(made.net, spiking.NET, artifact.name).encode()
+        else:
+            artifact.files.update(brian2_program.program_files(made.program, artifact.name))
         return artifact
 
     def resources(self, artifact: Artifact) -> Resources:
@@ -67,13 +72,52 @@ class Brian2Runner:
         """
         if options or states:
             raise UsageError(f"the runner brian2 has no option '{min(options) if options else 'states'}'.")
+        if SCRIPT not in artifact.files:
+            raise UsageError(f"holds no {SCRIPT}.", place=artifact.name, hint="Compile it again.")
         net = spiking.net_of(artifact)
+        brian2 = Brian2(codegen, artifact.files[SCRIPT])
         if net is None:
-            raise UsageError("the build holds no spiking network.", place=artifact.name, hint="Compile it again.")
-        brian2 = Brian2(codegen, artifact.files.get(SCRIPT))
+            return _run_program(artifact, inputs, lengths, brian2)
         trace, engine = spiking.run_net(artifact, net, inputs, lengths, brian2)
         trace.record = _record(brian2, net.dt_s, spiking.net_figures(artifact, net, trace, engine, brian2.run.engine))
         return trace
+
+
+def _run_program(
+    artifact: Artifact, inputs: Mapping[str, np.ndarray], lengths: np.ndarray | None, brian2: Brian2
+) -> Trace:
+    """Run a step program's script, stage by stage."""
+    program = text.from_files(artifact.files, "program")
+    files = {name: artifact.files[name] for name in (SCRIPT, brian2_program.DATA)}
+    engines: dict[str, StepEngine] = {}
+
+    def executor(stage: str, graph: Graph) -> StepEngine:
+        engines[stage] = StepEngine(program, stage, files, brian2)
+        return engines[stage]
+
+    trace = drive(program, dict(inputs), lengths, executor)
+    events = {f"{stage}.{name}": array for stage, engine in engines.items() for name, array in engine.events.items()}
+    trace.counters["spikes"] = _events_a_step(program, events)
+    figures = costs.record_figures(
+        artifact, program, None, events, trace, costs.target_of(artifact), where=brian2.run.engine
+    )
+    trace.record = _record(brian2, None, figures)
+    return trace
+
+
+def _events_a_step(program: Program, events: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Events of all stages in each step ``[batch, steps]``; a state's are those of its next value, and count once."""
+    total = np.zeros((0, 0), np.int64)
+    for stage in program.stages:
+        again = {state.name for state in stage.graph.states if f"{stage.name}.{state.next}" in events}
+        for name in (n for n in stage.graph.types() if f"{stage.name}.{n}" in events and n not in again):
+            found = np.count_nonzero(events[f"{stage.name}.{name}"], axis=2)
+            steps = max(total.shape[1], found.shape[1])
+            wide = np.zeros((len(found), steps), np.int64)
+            for part in (total, found):
+                wide[: len(part), : part.shape[1]] += part
+            total = wide
+    return total
 
 
 def _record(brian2: Brian2, dt_s: float | None, figures: list[Figure]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json as json_module
 import shlex
 from pathlib import Path
@@ -55,7 +56,14 @@ def main(
     if spikes is not None:
         if not isinstance(described, hardware.Neuromorphic):
             raise UsageError(f"--spikes is for spiking targets; '{described.name}' is none.", hint="Leave it out.")
-        options |= passes.options("--spikes", spikes)
+        given = passes.options("--spikes", spikes)
+        for key in given:
+            if key in inspect.signature(compiler.compile).parameters:
+                raise UsageError(
+                    f"--spikes takes the conversion's own options; '{key}' isn't one.",
+                    hint=f"Give --{key.replace('_', '-')}.",
+                )
+        options |= given
     with progress(f"compiling {model.name} for {described.name}", quiet=json) as say:
         say("importing")
         source = compiler.load(model)

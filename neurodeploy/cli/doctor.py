@@ -34,8 +34,12 @@ _PACKAGES = (
     ("onnxruntime", "onnxruntime", "the numerical check of ONNX imports", "dev"),
     ("tflite_micro", "tflite-micro", "TFLite Micro's own interpreter", "tflite"),
     ("flatbuffers", "flatbuffers", "writing .tflite", "tflite"),
-    ("brian2", "brian2", "spiking simulation: liquid-state machines", "spiking"),
-    ("snntorch", "snntorch", "spiking simulation: sigma-delta", "spiking"),
+    ("brian2", "brian2", "spiking simulation, as a script of its own", "spiking"),
+    ("snntorch", "snntorch", "spiking simulation as a torch module, fine-tuning", "spiking"),
+    ("numba", "numba", "spiking simulation in compiled loops", "spiking"),
+    ("nir", "nir", "reading and writing NIR files", "spiking"),
+    ("norse", "norse", "running NIR files: nir-norse", "nir"),
+    ("spikingjelly", "spikingjelly", "running NIR files: nir-spikingjelly", "nir"),
 )
 _PROGRAMS = (
     # command, what for, how to get it

@@ -14,6 +14,7 @@ from neurodeploy.errors import UsageError
 from neurodeploy.report.figures import METRICS
 from neurodeploy.report.records import save_run
 from neurodeploy.report.schema import Accuracy
+from neurodeploy.spiking import energy
 
 
 def main(
@@ -65,6 +66,8 @@ def _print(run: Any, record: Path) -> None:
     if run.figures:
         rows = [(f.name, number(f.value), f.unit, f.how) for f in run.figures]
         table("", ("figure", "value", "unit", "how"), rows, right=("value",))
+    if said := energy.verdict(run.figures):
+        out.print(said, markup=False)
     for entry in run.not_run:
         out.print(f"not run: {entry.what}: {entry.why}", markup=False)
     for warning in run.warnings:

@@ -24,14 +24,36 @@ def main(action: str, json: bool, name: str = "") -> None:
 
 def _list(json: bool) -> None:
     found = [hardware.find(name) for name in hardware.names()]
+    chips = [hardware.find_chip(name) for name in hardware.names("neuromorphic-chip")]
     if json:
-        print_json([{"name": t.name, "kind": t.kind, "title": t.title, "backend": t.backend} for t in found])
+        rows = [{"name": t.name, "kind": t.kind, "title": t.title, "backend": t.backend} for t in found]
+        print_json([*rows, *({"name": c.name, "kind": c.kind, "title": c.title, "backend": None} for c in chips)])
         return
     table("", ("target", "kind", "backend", "title"), [(t.name, t.kind, t.backend, t.title) for t in found])
+    out.print()
+    rows = [(c.name, _cores(c), _price(c), c.title) for c in chips]
+    table("neuromorphic chips, for estimates", ("chip", "cores", "pJ a synaptic operation", "title"), rows)
+
+
+def _cores(chip: hardware.NeuromorphicChip) -> str:
+    """``128 of 1024 neurons``."""
+    if chip.neuron is None:
+        return "no chip"
+    return "unknown" if chip.core is None else f"{chip.core.count} of {chip.core.neurons} neurons"
+
+
+def _price(chip: hardware.NeuromorphicChip) -> str:
+    """``23.6 to 35.5``."""
+    energy = chip.energy.synaptic_operation
+    if energy is None:
+        return "unknown"
+    low, high = (f"{joule * 1e12:.3g}" for joule in energy.joule)
+    return low if low == high else f"{low} to {high}"
 
 
 def _show(name: str, json: bool) -> None:
-    described = hardware.find(name).model_dump(mode="json", exclude_none=True)
+    chip = name in hardware.names("neuromorphic-chip")
+    described = (hardware.find_chip(name) if chip else hardware.find(name)).model_dump(mode="json", exclude_none=True)
     if json:
         print_json(described)
         return

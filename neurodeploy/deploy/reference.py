@@ -10,12 +10,14 @@ import numpy as np
 from neurodeploy.artifact import Artifact, Trace
 from neurodeploy.backends import spiking
 from neurodeploy.errors import UsageError, require
-from neurodeploy.spiking import reference
+from neurodeploy.ir import text
+from neurodeploy.spiking import costs, reference, step_events
 from neurodeploy.version import release
 
 
 class ReferenceRunner:
-    """Runs a spiking build's network in compiled loops, equal to every simulator spike for spike."""
+    """Runs a spiking build in compiled loops, equal to its simulator spike for spike: a network of neurons, or an
+    n-level program whose products events deliver."""
 
     name = "reference"
 
@@ -23,33 +25,43 @@ class ReferenceRunner:
         self, artifact: Artifact, inputs: dict[str, np.ndarray], lengths: np.ndarray | None = None, *,
         states: bool = False, threads: int = 1, **options: Any,
     ) -> Trace:  # fmt: skip
-        """Run a batch on so many ``threads``; ``trace.counters["spikes"]`` is ``[batch, frames]``.
+        """Run a batch; ``trace.counters["spikes"]`` is ``[batch, frames]``. ``threads``: of a network of neurons.
 
-        Raises :class:`UsageError` for a build without spikes or steps' states, :class:`MissingExtraError` without
-        numba, :class:`DataError` for data that don't fit.
+        Raises :class:`UsageError` for a build without spikes or for states of neurons, :class:`MissingExtraError`
+        without numba, :class:`DataError` for data that don't fit.
         """
         if options:
             raise UsageError(f"the runner reference has no option '{min(options)}'; it has threads.")
         if threads < 1:
             raise UsageError(f"threads is {threads}; needed 1 or more.")
         numba = require("numba", "spiking", reference.WHY)
+        where = f"compiled event-driven loops, {threads} thread{'s' * (threads > 1)}"
         net = spiking.net_of(artifact)
-        if net is None:
-            raise UsageError(
-                f"holds no network of spiking neurons (backend {artifact.backend}).",
-                place=artifact.name,
-                hint="Compile it for a spiking target: neurodeploy targets.",
-            )
-        simulate = functools.partial(reference.simulate, threads=threads)
-        trace, engine = spiking.run_net(artifact, net, inputs, lengths, simulate)
-        where = f"compiled event-driven loops on this machine, {threads} thread{'s' * (threads > 1)}"
+        if net is not None:
+            if states:
+                raise UsageError("the runner reference gives no states of a network of neurons.")
+            simulate = functools.partial(reference.simulate, threads=threads)
+            trace, engine = spiking.run_net(artifact, net, inputs, lengths, simulate)
+            figures = spiking.net_figures(artifact, net, trace, engine, where)
+        else:
+            program = text.from_files(artifact.files, "program")
+            if "sent" not in program.meta.get("spiking", {}):
+                raise UsageError(
+                    f"holds no spiking network (backend {artifact.backend}).",
+                    place=artifact.name,
+                    hint="Compile it for a spiking target: neurodeploy targets.",
+                )
+            trace, changes = step_events.run(program, inputs, lengths, states=states)
+            trace.counters["spikes"] = step_events.spikes(program, changes)
+            target = costs.target_of(artifact)
+            figures = costs.record_figures(artifact, program, None, changes, trace, target, where=where)
         trace.record = {
-            "where": where,
+            "where": f"{where}, on this machine",
             "versions": {"numba": numba.__version__, "numpy": np.__version__},
             "simulator": "reference",
             "version": release(),
-            "dt": net.dt_s,
+            "dt": None if net is None else net.dt_s,
             "seed": None,
-            "figures": spiking.net_figures(artifact, net, trace, engine, where),
+            "figures": figures,
         }
         return trace

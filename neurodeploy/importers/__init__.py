@@ -21,6 +21,7 @@ FILES: Mapping[str, str] = {
     ".pt2": "neurodeploy.importers.torch:load_torch",
     ".nd": "neurodeploy.importers.native:load_native",
     ".npz": "neurodeploy.importers.numpy:load_numpy",
+    ".nir": "neurodeploy.importers.nir:load_nir",
 }
 #: The module and class of an object, or of one that it derives from -> the function that imports it.
 OBJECTS: Mapping[str, str] = {
@@ -37,7 +38,6 @@ ELSEWHERE: Mapping[str, str] = {
     ".h5": "Export it to ONNX (tf2onnx).",
     ".pb": "Export it to ONNX (tf2onnx).",
     ".tflite": "Export the model that it was made of to ONNX.",
-    ".nir": "Export the network to ONNX.",
 }
 
 

@@ -33,6 +33,7 @@ PASSES: Mapping[str, str] = {
     "quantize": "neurodeploy.passes.quantize:Quantize",
     "quantize_tflite": "neurodeploy.passes.quantize_tflite:QuantizeTFLite",
     "tiling": "neurodeploy.passes.tiling:Tiling",
+    "spiking": "neurodeploy.passes.spiking:SigmaDelta",
 }
 
 #: (backend, numerics) -> the names of its passes, in order.
@@ -41,6 +42,7 @@ PIPELINES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("c", "float"): ("simplify", "expand", "simplify"),
     ("tflite", "tflite"): ("simplify", "expand", "simplify", "calibrate", "quantize_tflite"),
     ("brian2", "float"): ("simplify",),
+    ("nir", "float"): ("simplify",),
     ("snntorch", "float"): ("simplify",),
     ("crossbar", "float"): ("simplify", "expand", "simplify"),
     ("crossbar", "native"): ("simplify", "expand", "simplify", "calibrate", "quantize", "simplify"),

@@ -70,15 +70,16 @@ def _of_net(
     width = net.ticks if frames >= FEW else max(1, net.ticks * frames // 32)
     rows = {name: raster[:, start:stop] for name, start, stop in net.populations}
     return Activity(
-        sample=sample, unit="spikes", frames=frames, ticks=net.ticks, tick_s=net.dt_s, bin_ticks=width, ticks_shown=shown,
+        sample=sample, unit="spikes", frames=frames, ticks=net.ticks, tick_s=net.dt_s,
+        bin_ticks=width, ticks_shown=shown,
         how="simulated", where=_NUMPY,
         populations=_populations(rows, width, shown, graded=False),
     )  # fmt: skip
 
 
 def _populations(rows: Mapping[str, np.ndarray], width: int, shown: int, *, graded: bool) -> list[Population]:
-    """From events ``[ticks, neurons]`` by name; rates are of whole bins of ``width`` ticks, and the rows drawn are spread
-    evenly over each population."""
+    """From events ``[ticks, neurons]`` by name; rates are of whole bins of ``width`` ticks, and the rows drawn are
+    spread evenly over each population."""
     total = sum(array.shape[1] for array in rows.values())
     made = []
     for name, array in rows.items():

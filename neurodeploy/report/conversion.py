@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from neurodeploy.artifact import Artifact
 
 #: What a trial counts, judges and errs by, in the spellings of the conversions; its other keys are its setting.
-EVENTS, ERRORS = ("spikes", "events"), ("nrmse", "rmse")
+EVENTS, ERRORS = ("spikes", "events"), ("nrmse", "rmse", "state_error")
 #: Files with arrays to draw.
 TUNING, SPECTRUM = "tuning.npz", "liquid.npz"
 FLOAT, ACCURACY = "float_accuracy", "accuracy"
+RESULTS = frozenset({*EVENTS, *ERRORS, FLOAT, ACCURACY, "score", "loss", "loss_error", "curve_error", "neurons"})
 
 
 def of_build(artifact: Artifact) -> Spiking | None:
@@ -59,9 +60,9 @@ def _tuning(arrays: Mapping[str, np.ndarray]) -> Tuning:
 
 
 def _spectrum(arrays: Mapping[str, np.ndarray]) -> Spectrum | None:
-    """Eigenvalues under ``spectrum_reservoir`` and ``spectrum_liquid``, complex, where they are."""
-    names = ("spectrum_reservoir", "spectrum_liquid")
-    if not all(name in arrays for name in names):
+    """Eigenvalues under ``reservoir_eigenvalues`` and ``liquid_eigenvalues``, complex, where they are."""
+    names = ("reservoir_eigenvalues", "liquid_eigenvalues")
+    if not all(name in arrays and arrays[name].size for name in names):
         return None
     pairs = [[(float(f"{v.real:.5g}"), float(f"{v.imag:.5g}")) for v in arrays[name].ravel()] for name in names]
     return Spectrum(reservoir=pairs[0], liquid=pairs[1])
@@ -72,28 +73,48 @@ def _rounded(values: np.ndarray) -> list[float]:
 
 
 def _tried(layout: Mapping[str, Any]) -> Tried | None:
-    """The settings tried, from ``layout["tried"]``: a list of flat objects."""
-    found = layout.get("tried")
-    if not isinstance(found, Sequence) or isinstance(found, str) or not found:
+    """The settings tried, from ``tried`` of the layout or of its ``fit``: a list of flat objects."""
+    holder = next((h for h in (layout, layout.get("fit")) if isinstance(h, Mapping) and h.get("tried")), None)
+    found = holder.get("tried") if holder else None
+    if holder is None or not isinstance(found, list):
         return None
     if not all(isinstance(entry, Mapping) for entry in found):
         raise TypeError("layout.tried: needed a list of objects")
-    told = {*EVENTS, *ERRORS, FLOAT, ACCURACY}
-    trials = []
-    for entry in found:
-        setting = {key: value for key, value in entry.items() if key not in told}
-        trials.append(
-            Trial(
-                setting=", ".join(f"{key} {_text(value)}" for key, value in setting.items()),
-                events=_first(entry, EVENTS), accuracy=entry.get(ACCURACY), error=_first(entry, ERRORS),
-                chosen=bool(setting) and all(layout.get(key) == value for key, value in setting.items()),
-            )
-        )  # fmt: skip
+    scale = _score_scale(holder)
+    results = RESULTS | ({"ticks"} if "ticks_a_frame" in found[0] else set())  # there ticks of a sample, a result
+    settings = [key for key in found[0] if key not in results]
+    varied = [key for key in settings if len(found) == 1 or len({str(entry.get(key)) for entry in found}) > 1]
+    compared = [key for key in varied if key != "penalty"]
+    of_chosen = holder["chosen"] if isinstance(holder.get("chosen"), Mapping) else holder
+    trials = [
+        Trial(
+            setting=", ".join(f"{key} {_text(entry.get(key))}" for key in varied) or "as given",
+            events=_first(entry, EVENTS), accuracy=_accuracy(entry, scale), error=_first(entry, ERRORS),
+            chosen=all(of_chosen.get(key) == entry.get(key) for key in compared),
+        )
+        for entry in found
+    ]  # fmt: skip
+    floats = [e[FLOAT] for e in [*found, layout] if e.get(FLOAT) is not None]
+    if not floats and scale and layout.get("float_score") is not None:
+        floats = [layout["float_score"] * scale]
+    error = next((key for key in ERRORS if any(key in e for e in found)), None)
     return Tried(
-        trials=trials,
-        float_accuracy=next((e[FLOAT] for e in [*found, layout] if e.get(FLOAT) is not None), None),
-        error=next((key.upper() for key in ERRORS if any(key in e for e in found)), None),
-    )
+        trials=trials, float_accuracy=floats[0] if floats else None,
+        error=error and (error.upper() if error.endswith("mse") else error.replace("_", " ")),
+    )  # fmt: skip
+
+
+def _score_scale(holder: Mapping[str, Any]) -> float | None:
+    """What makes a trial's score an accuracy from 0 to 1; None where scores are no accuracies."""
+    if str(holder.get("score")).startswith("accuracy, %"):
+        return 0.01
+    return 1.0 if holder.get("metric") == ACCURACY else None
+
+
+def _accuracy(entry: Mapping[str, Any], scale: float | None) -> float | None:
+    if entry.get(ACCURACY) is not None:
+        return entry[ACCURACY]
+    return entry["score"] * scale if scale and entry.get("score") is not None else None
 
 
 def _first(entry: Mapping[str, Any], keys: Sequence[str]) -> float | None:

@@ -180,10 +180,10 @@ def synaptic_operations(connections: Sequence[tuple[np.ndarray, np.ndarray]]) ->
 
 
 def membrane_updates(before: np.ndarray, after: np.ndarray) -> float:
-    """Membrane updates per sample: elements of the first step, and later ones that firing changed.
+    """Membrane updates per sample: elements of the first step, and later ones that a step changed.
 
-    ``before``, ``after``: potentials ``[batch, steps, neurons]`` just before and just after firing and reset.
-    NeuroBench: ``MembraneUpdates``.
+    ``before``, ``after``: potentials ``[batch, steps, neurons]`` before a step and after it, its input, leak and reset
+    included. NeuroBench: ``MembraneUpdates``.
     """
     before, after = np.asarray(before), np.asarray(after)
     _same_shape("membrane_updates", before, after)

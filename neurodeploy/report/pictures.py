@@ -87,6 +87,12 @@ def _decision(run: Run, activity: Activity | None) -> Iterator[Picture]:
     yield Picture("Accuracy against time", "simulated", about, plots.decision(found, "time", base, frame_ms))
     about = f"The same answers against the spikes spent until then, a sample on average, {where}."
     yield Picture("Accuracy against spikes", "simulated", about, plots.decision(found, "spikes", base, frame_ms))
+    if found.energy:
+        about = (
+            "The same answers against the energy until then, by published figures: two lines a chip where sources give "
+            "a range. Neuron updates grow with the steps, the rest with the spikes."
+        )
+        yield Picture("Accuracy against energy", "estimated", about, plots.accuracy_by_energy(found, base))
 
 
 def _energy(build: Build) -> Iterator[Picture]:

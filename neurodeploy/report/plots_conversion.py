@@ -8,7 +8,8 @@ from neurodeploy.report import svg
 from neurodeploy.report.schema_spiking import Spectrum, Tried, Tuning
 from neurodeploy.report.words import number
 
-CURVES = 24
+#: Most curves drawn, and most settings named.
+CURVES, FEW = 24, 8
 
 
 def settings(tried: Tried) -> Markup | None:
@@ -25,6 +26,8 @@ def settings(tried: Tried) -> Markup | None:
     ys = [value for *_, value in shown]
     x = svg.cost_axis([events for _, events, _ in shown])
     y = svg.linear_axis(min(ys + base), max(ys + base), svg.FLOOR, svg.BELOW_NAME, pad=0.12)
+    if not by_accuracy:
+        y = _from(0.0, max(ys) or 1.0)
     name = "Accuracy, %" if by_accuracy else f"Error ({tried.error or 'as stated'})"
     parts = [svg.frame(x, y, "Events of a sample" + (", logarithmic" if x.log else ""), name)]
     taken: list[svg.Box] = []
@@ -37,6 +40,8 @@ def settings(tried: Tried) -> Markup | None:
         tip = f"{trial.setting}: {result}, {number(round(events, 1))} events{' (chosen)' if trial.chosen else ''}."
         parts.append(svg.point(px, py, "spiking", tip, trial.chosen))
     for (trial, *_), place in zip(shown, places, strict=True):
+        if len(shown) > FEW and not trial.chosen:
+            continue  # of many settings only the chosen one is named; the others say their names themselves
         parts.append(svg.label(*place, trial.setting, taken))
     return svg.svg(f"{name} of {len(shown)} settings against their events.", "".join(parts))
 

@@ -69,7 +69,7 @@ def decision(found: Decision, against: str, float_accuracy: float | None, frame_
     name = (f"Time, {'ms' if frame_ms else 'steps'}") if timed else "Mean spikes of a sample until then"
     ys = [100 * a for a in found.accuracy]
     base = [] if float_accuracy is None else [100 * float_accuracy]
-    x = svg.cost_axis(xs)
+    x = _time_axis(0, 1.03 * xs[-1]) if timed else svg.cost_axis(xs)
     y = svg.linear_axis(min(ys + base), max(ys + base), svg.FLOOR, svg.BELOW_NAME, pad=0.1)
     parts = [svg.frame(x, y, name + (", logarithmic" if x.log else ""), "Accuracy, %")]
     if base:
@@ -83,6 +83,33 @@ def decision(found: Decision, against: str, float_accuracy: float | None, frame_
         )
     words = f"Accuracy against {against}: {ys[0]:.2f} % after frame {found.frame[0]}, {ys[-1]:.2f} % after the last."
     return svg.svg(words, "".join(parts))
+
+
+def accuracy_by_energy(found: Decision, float_accuracy: float | None) -> Markup:
+    """Accuracy of an answer after each frame against the energy until then: two lines a chip, its low and its high."""
+    ys = [100 * a for a in found.accuracy]
+    base = [] if float_accuracy is None else [100 * float_accuracy]
+    ends = {
+        chip: [[pair[i] for pair in pairs] for i in ((0,) if all(a == b for a, b in pairs) else (0, 1))]
+        for chip, pairs in found.energy.items()
+    }
+    x = svg.cost_axis([v for curves in ends.values() for curve in curves for v in curve if v > 0])
+    y = svg.linear_axis(min(ys + base), max(ys + base), svg.FLOOR, svg.BELOW_NAME, pad=0.1)
+    name = "Energy of a sample until then, nJ" + (", logarithmic" if x.log else "")
+    parts, taken = [svg.frame(x, y, name, "Accuracy, %")], []
+    if base:
+        parts.append(svg.baseline("float", y(base[0]), taken))
+    for i, (chip, curves) in enumerate(ends.items()):
+        for curve in curves:
+            points = [(x(max(v, x.low)), y(a)) for v, a in zip(curve, ys, strict=True)]
+            parts.append(svg.line(points, f"k-spiking d{i % 4}"))
+        middle = len(ys) // 2
+        parts.append(svg.label(x(max(curves[-1][middle], x.low)), y(ys[middle]), chip, taken))
+    told = "; ".join(
+        f"{chip} {' to '.join(number(float(f'{curve[-1]:.4g}')) for curve in curves)} nJ at the end"
+        for chip, curves in ends.items()
+    )
+    return svg.svg(f"Accuracy against energy: {told}.", "".join(parts))
 
 
 def _clock(activity: Activity) -> tuple[float, str]:

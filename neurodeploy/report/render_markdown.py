@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from neurodeploy.report import pictures, view, words
 from neurodeploy.report.figures import HOW, KINDS, METRICS
 from neurodeploy.report.schema import Build, ReportData
-from neurodeploy.report.schema_spiking import Tried
+from neurodeploy.report.schema_spiking import Decision, Tried
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 
@@ -140,10 +140,7 @@ def _spikes(builds: list[Build]) -> list[str]:
             if run.activity:
                 told.append(text(pictures.sentence(run.activity)))
             if run.decision:
-                d = run.decision
-                rows = [[str(f), f"{100 * a:.2f} %", words.number(round(s, 1))]
-                        for f, a, s in zip(d.frame, d.accuracy, d.spikes, strict=True)]  # fmt: skip
-                told.append(grid(["Answer after step", "Accuracy", "Mean spikes until then"], rows, right=2))
+                told.append(_decision(run.decision))
         if said := pictures.verdict(build):
             told.append(text(said))
         if build.spiking and build.spiking.tried:
@@ -151,6 +148,17 @@ def _spikes(builds: list[Build]) -> list[str]:
         if told:
             parts += [f"### {text(build.name)}", *told]
     return ["## Spikes", *parts] if parts else []
+
+
+def _decision(found: Decision) -> str:
+    rows = []
+    for i, (frame, accuracy, spikes) in enumerate(zip(found.frame, found.accuracy, found.spikes, strict=True)):
+        ends = [dict.fromkeys(pairs[i]) for pairs in found.energy.values()]
+        nano = [" to ".join(words.number(float(f"{v:.4g}")) for v in pair) for pair in ends]
+        rows.append([str(frame), f"{100 * accuracy:.2f} %", words.number(round(spikes, 1)), *nano])
+    chips = [f"nJ on {text(chip)}" for chip in found.energy]
+    head = ["Answer after step", "Accuracy", "Mean spikes until then", *chips]
+    return grid(head, rows, right=len(head) - 1)
 
 
 def _tried(tried: Tried) -> list[str]:

@@ -11,10 +11,11 @@ from neurodeploy.report.record import Record
 
 
 class Population(Record):
-    """Neurons under one name: ``total`` events of all of them; ``rates`` are mean events a neuron in each bin of the activity's ``bin_ticks``.
+    """Neurons under one name: ``total`` events of all of them.
 
-    ``shown``: the neurons that ``events`` tells of, counted from the population's first; ``events``: for each of them
-    the ticks of its events; ``sizes``: theirs where events are graded.
+    ``rates``: mean events a neuron in each bin of the activity's ``bin_ticks``. ``shown``: the neurons that ``events``
+    tells of, counted from the population's first; ``events``: for each of them the ticks of its events; ``sizes``:
+    theirs where events are graded.
     """
 
     name: str
@@ -51,16 +52,20 @@ class Activity(Record):
 
 
 class Decision(Record):
-    """Accuracy and mean spikes so far of an answer taken after each frame, over all samples of the run's data."""
+    """Accuracy of an answer taken after each frame, over all samples of the run's data; mean spikes and steps until
+    then; and nJ, from (low, high) of each chip."""
 
     frame: list[int] = Field(min_length=1)
     accuracy: list[float]
     spikes: list[float]
+    steps: list[float]
+    energy: dict[str, list[tuple[float, float]]] = {}
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if not len(self.frame) == len(self.accuracy) == len(self.spikes):
-            raise ValueError("decision: one accuracy and one number of spikes a frame")
+        told = (self.accuracy, self.spikes, self.steps, *self.energy.values())
+        if any(len(column) != len(self.frame) for column in told):
+            raise ValueError("decision: one accuracy, number of spikes, of steps, and energy a frame")
         return self
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import State, Value
 from neurodeploy.spiking import brian2_ops as ops
-from neurodeploy.spiking.brian2_plan import Feed, Population, Projection
+from neurodeploy.spiking.brian2_plan import FINAL, START, Feed, Population, Projection
 from neurodeploy.spiking.brian2_segments import Piece
 
 if TYPE_CHECKING:
@@ -39,6 +39,12 @@ class _Writer:
         for population in self.plan.populations:
             self._population(population)
         self._projections()
+        for name in dict.fromkeys(v.args[1] for v in self.p.products if not self.p.is_current(v)):
+            pieces = [(self.segments.source(piece), *piece[1:]) for piece in self.segments.of(name)]
+            self.plan.senders[name] = [
+                (self.p.name(self.sender(source)), start, stop, self.sender(source) != source)
+                for source, start, stop in pieces
+            ]
 
     # -- what is sent --------------------------------------------------------------------------------------------------
 
@@ -56,6 +62,8 @@ class _Writer:
             for piece in self.p.operand(value):
                 sender = self.sender(piece)
                 found[sender] = None
+                if self.p.all_sent or value.args[1] in self.p.sent:
+                    self.plan.counted.add(self.p.name(sender))
                 if sender != piece:
                     self.initial[sender] = self._init(self.p.states[piece[0]], piece)
         return list(found)
@@ -69,7 +77,7 @@ class _Writer:
 
     def _population(self, home: Population) -> None:
         scalars = self._scalars(home)
-        pieces = [*scalars, *(piece for piece in home.pieces if piece not in scalars)]
+        pieces = [*scalars, *(p for p in home.pieces if p not in scalars and not self.p.unread(p[0]))]
         order = {value.name: at for at, value in enumerate(self.graph.values)}
         pieces.sort(key=lambda piece: (order.get(piece[0], -1), piece))
         last = max([self.p.level(piece) for piece in pieces], default=0)
@@ -78,9 +86,10 @@ class _Writer:
         for piece in pieces:
             name, level = self.p.name(piece), self.p.level(piece)
             if piece[0] in self.p.states:
-                start = self._number(home, f"{name}_start", self._init(self.p.states[piece[0]], piece))
                 home.variables.append(name)
-                resets.append(_reset(name, start))
+                resets.append(_reset(name, self._start(home, piece)))
+                if piece[0] in self.p.finals and self.p.home[piece] is home:
+                    self.plan.records.append((f"{piece[0]}{FINAL}", home, name, *piece[1:]))
             elif self._is_sum(piece):
                 home.variables.append(name)
                 resets.append(_reset(name, self._number(home, f"{name}_start", self._sum_at_start(piece))))
@@ -101,6 +110,16 @@ class _Writer:
         if len(resets) > 1:
             code[0] = [*resets, *code[0]]
         home.code = {level: lines for level, lines in code.items() if lines}
+
+    def _start(self, home: Population, piece: Piece) -> str:
+        """A state's value at the start of a sample."""
+        name = f"{self.p.name(piece)}_start"
+        if piece[0] not in self.p.from_data:
+            return self._number(home, name, self._init(self.p.states[piece[0]], piece))
+        word = self.p.names(f"feed {name}", f"{name}_of_sample")
+        if all(feed.name != word for feed in self.plan.feeds):
+            self.plan.feeds.append(Feed(word, f"{piece[0]}{START}", *piece[1:]))
+        return f"{word}(t, {'i % lanes' if self.p.is_scalar(piece) else 'i'})"
 
     def _scalars(self, home: Population) -> list[Piece]:
         """The numbers that the population's neurons compute each for itself."""
@@ -167,12 +186,12 @@ class _Writer:
                 continue
             state, name = self.p.states[piece[0]], self.p.name(piece)
             source = self.segments.source((state.next, *piece[1:]))
-            new = self._operand(home, source, f"{name}_next")
+            new = self._operand(home, source)
             if source[0] in self.p.states:
                 early.append(f"{name}_new = {new}")
                 new = f"{name}_new"
             if state.when:
-                when = self._operand(home, self.segments.source((state.when, 0, 1)), "")
+                when = self._operand(home, self.segments.source((state.when, 0, 1)))
                 new = f"{name} + ({new} - {name}) * {when}"
             late.append(f"{name} = {new}")
         return early + late
@@ -219,12 +238,12 @@ class _Writer:
                 if value.tensor.dtype == "i32" and np.abs(factor).max() <= 1:
                     return f"floor({args[0]} * {args[1]} + 0.5)"  # can't leave 32 bits
             else:
-                args.append(self._operand(home, source, f"{self.p.name(piece)}_{arg}"))
+                args.append(self._operand(home, source))
         return ops.RULES[value.op](value, args, types)
 
-    def _operand(self, home: Population, source: Piece, name: str) -> str:
+    def _operand(self, home: Population, source: Piece) -> str:
         if self.p.constant(source[0]):
-            return self._number(home, name, self._array(source).astype(np.float64))
+            return self._number(home, self.p.label(source), self._array(source).astype(np.float64))
         return self.p.name(source)
 
     def _array(self, piece: Piece) -> np.ndarray:
@@ -245,7 +264,7 @@ class _Writer:
             text = repr(float(array.flat[0]))
             text = text.removesuffix(".0")
             return f"({text})" if text.startswith("-") else text
-        word = self.p.names(f"constant {home.name} {name}", name)
+        word = self.p.names(f"constant {name}", name)
         home.constants[word] = array.astype(np.float64)
         return word
 
@@ -284,7 +303,9 @@ class _Writer:
                 for piece in self.segments.of(value.name):
                     target = self.p.home[piece]
                     if (sender, target.name) not in found:
-                        name = self.p.names(f"synapses {sender} {target.name}", f"{self.p.name(sender)}_to_{target.name}")
+                        name = self.p.names(
+                            f"synapses {sender} {target.name}", f"{self.p.name(sender)}_to_{target.name}"
+                        )
                         source = self.p.home[sender]
                         found[sender, target.name] = Projection(name, source, self.p.name(sender), target)
                     sums = found[sender, target.name].sums

@@ -5,15 +5,16 @@ from __future__ import annotations
 import keyword
 import re
 
-#: What Brian2, NumPy's and C++'s code or the script itself calls so.
-TAKEN = frozenset(
-    """i j t dt N xi second lanes feeds neurons traces spikes frame frames tick clock space objects b2 connect name records space phases
-    variable start stop int abs clip floor ceil exp log sqrt tanh sin cos tan sign rand randn poisson lastspike
-    not_refractory and or not True False inf nan e pi double float bool char short long signed unsigned const static
-    struct class template namespace new delete this auto register void return if else for while do switch case default
-    break continue goto typedef union enum extern volatile operator private public protected virtual friend inline try
-    catch throw using typename export asm fresh running w delay source target pre post events code update""".split()
-)
+#: What Brian2's, NumPy's and C++'s code or the scripts themselves call so.
+WORDS = """
+i j t dt N xi second lanes feeds neurons spikes clock space objects b2 connect name records phases variable state
+network start stop mem trace J beta rest keep ceiling int abs clip floor ceil exp log sqrt tanh sin cos tan sign rand
+randn poisson lastspike not_refractory and or not True False inf nan e pi double float bool char short long signed
+unsigned const static struct class template namespace new delete this auto register void return if else for while do
+switch case default break continue goto typedef union enum extern volatile operator private public protected virtual
+friend inline try catch throw using typename export asm fresh running w delay source target pre post events code update
+"""
+TAKEN = frozenset(WORDS.split())
 
 
 class Names:
@@ -26,7 +27,13 @@ class Names:
     def new(self, name: str) -> str:
         """An identifier that no other name has; letters and digits of the name, underscores for the rest."""
         word = re.sub(r"_+", "_", re.sub(r"\W", "_", name, flags=re.ASCII)).strip("_")
-        if not word or not word[0].isalpha() or word in TAKEN or keyword.iskeyword(word) or word.endswith(("_pre", "_post")):
+        if (
+            not word
+            or not word[0].isalpha()
+            or word in TAKEN
+            or keyword.iskeyword(word)
+            or word.endswith(("_pre", "_post"))
+        ):
             word = f"v_{word}_v" if word.endswith(("_pre", "_post")) else f"v_{word}".rstrip("_")
         base, count = word, 1
         while word.lower() in self._used or word in TAKEN:

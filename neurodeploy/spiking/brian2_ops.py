@@ -37,6 +37,19 @@ def _requantize(value: Value, args: Sequence[str], types: Sequence[TensorType]) 
     return _clip(f"floor({args[0]} * {args[1]} + 0.5)", value.tensor.dtype)
 
 
+def _extreme(sign: str) -> Expression:
+    """The smaller (``<``) or the larger (``>``) of two."""
+
+    def write(value: Value, args: Sequence[str], types: Sequence[TensorType]) -> str:
+        low, high = int_range("i32")
+        for a, b in (args, args[::-1]):
+            if b.strip("(-)").isdigit():
+                return f"clip({a}, {low}, {b})" if sign == "<" else f"clip({a}, {b}, {high})"
+        return f"{args[1]} + ({args[0]} - {args[1]}) * int({args[0]} {sign} {args[1]})"
+
+    return write
+
+
 #: op -> its expression; arguments are names or numbers.
 RULES: Mapping[str, Expression] = {
     "add": lambda v, a, t: f"{a[0]} + {a[1]}",
@@ -45,8 +58,8 @@ RULES: Mapping[str, Expression] = {
     "neg": lambda v, a, t: f"-{a[0]}",
     "abs": lambda v, a, t: f"abs({a[0]})",
     "relu": lambda v, a, t: f"{a[0]} * int({a[0]} > 0)",
-    "min": lambda v, a, t: f"{a[1]} + ({a[0]} - {a[1]}) * int({a[0]} < {a[1]})",
-    "max": lambda v, a, t: f"{a[1]} + ({a[0]} - {a[1]}) * int({a[0]} > {a[1]})",
+    "min": _extreme("<"),
+    "max": _extreme(">"),
     "eq": lambda v, a, t: f"int({a[0]} == {a[1]})",
     "ne": lambda v, a, t: f"int({a[0]} != {a[1]})",
     "lt": lambda v, a, t: f"int({a[0]} < {a[1]})",

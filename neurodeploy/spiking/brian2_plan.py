@@ -63,7 +63,12 @@ class Projection:
 
 @dataclass
 class Plan:
-    """A stage: see the module. ``records``: (output, population, variable, first element, one past the last)."""
+    """A stage: see the module.
+
+    ``records``: (output, population, variable, first element, one past the last). ``counted``: the variables whose
+    events are recorded. ``senders``: value that is to be sent -> the variables that send it (variable, first element,
+    one past the last, whether it sends a step ahead).
+    """
 
     stage: Stage
     populations: list[Population] = field(default_factory=list)
@@ -71,6 +76,8 @@ class Plan:
     feeds: list[Feed] = field(default_factory=list)
     tables: dict[str, np.ndarray] = field(default_factory=dict)
     records: list[tuple[str, Population, str, int, int]] = field(default_factory=list)
+    counted: set[str] = field(default_factory=set)
+    senders: dict[str, list[tuple[str, int, int, bool]]] = field(default_factory=dict)
 
     @property
     def levels(self) -> int:
@@ -78,32 +85,36 @@ class Plan:
         return 1 + max((level for p in self.populations for level in p.code), default=0)
 
 
-def plan(stage: Stage, sent: Collection[str], place: str) -> Plan:
-    """Plan a stage. Raises :class:`UnsupportedError` naming the drive, op or value that Brian2 can't run."""
+#: Ends of names: an input that a state starts from, an output that is a state when its stage has ended.
+START, FINAL = "@start", "@final"
+
+
+def plan(stage: Stage, sent: Collection[str], place: str, finals: Collection[str] = ()) -> Plan:
+    """Plan a stage; ``finals``: states that are wanted when it has ended.
+
+    Raises :class:`UnsupportedError` naming the drive, op or value that Brian2 can't run.
+    """
     if stage.drive.kind not in DRIVES:
         raise UnsupportedError(
             f"the drive is '{stage.drive.kind}'; the script runs whole sequences, forward or reverse.",
             place=place,
             hint="Run it with snnTorch (target snntorch-sigma-delta) or with the runner reference.",
         )
-    if stage.state_from:
-        raise UnsupportedError(
-            f"state %{min(stage.state_from)} starts from data; the script's states start alike in every sample.",
-            place=place,
-            hint="Run it with snnTorch (target snntorch-sigma-delta) or with the runner reference.",
-        )
     types = stage.graph.types()
     for value in stage.graph.values:
         ops.check(value, [types[arg] for arg in value.args], place)  # type: ignore[misc]
-    return Planner(stage, frozenset(sent), place).made
+    return Planner(stage, frozenset(sent), place, finals).made
 
 
 class Planner:
     """Works out a stage's levels and populations; what their code is written from."""
 
-    def __init__(self, stage: Stage, sent: frozenset[str], place: str) -> None:
+    def __init__(self, stage: Stage, sent: frozenset[str], place: str, finals: Collection[str]) -> None:
         self.graph: Graph = stage.graph
+        self.from_data, self.finals = frozenset(stage.state_from), tuple(finals)
         self.sent, self.place = sent, place
+        #: Where nothing is said of what is sent, everything that weights multiply is.
+        self.all_sent = not sent
         self.segments = Segments(self.graph, place)
         self.values = self.segments.values
         self.states: dict[str, State] = {state.name: state for state in self.graph.states}
@@ -142,7 +153,8 @@ class Planner:
 
     def _may_go_ahead(self, state: State) -> bool:
         pieces = [self.segments.source(piece) for piece in self.segments.of(state.next)]
-        return state.when is None and all(name in self.values for name, _, _ in pieces)
+        waits = state.when is not None or state.name in self.from_data
+        return not waits and all(name in self.values for name, _, _ in pieces)
 
     # -- levels --------------------------------------------------------------------------------------------------------
 
@@ -153,7 +165,9 @@ class Planner:
             arrives = min(self.level(self.segments.source(p)) for p in self.segments.of(self.states[name].next))
             for value in self.products:
                 if any(source[0] == name for source in self.operand(value)):
-                    readers = [piece for v in self.graph.values if value.name in v.args for piece in self.sources(v.name)]
+                    readers = [
+                        piece for v in self.graph.values if value.name in v.args for piece in self.sources(v.name)
+                    ]
                     if value.name in self.graph.outputs.values():
                         readers += self.sources(value.name)
                     if any(self.level(reader) > arrives for reader in readers):
@@ -205,8 +219,19 @@ class Planner:
 
     def name(self, piece: Piece) -> str:
         """The variable of a piece."""
+        return self.names(str(piece), self.label(piece))
+
+    def label(self, piece: Piece) -> str:
+        """What a piece's variable is named after."""
         pieces = self.segments.of(piece[0])
-        return self.names(str(piece), piece[0] if len(pieces) == 1 else f"{piece[0]}_p{pieces.index(piece)}")
+        return piece[0] if len(pieces) == 1 else f"{piece[0]}_p{pieces.index(piece)}"
+
+    def unread(self, name: str) -> bool:
+        """Whether a state is only there to be sent, and its next value is: then it needs no variable."""
+        read = {*self.graph.outputs.values(), *self.finals}
+        read |= {arg for v in self.graph.values if v.op != "matmul" for arg in v.args}
+        read |= {n for s in self.graph.states for n in (s.next, s.when) if n}
+        return name in self.ahead and name not in read
 
     # -- populations ---------------------------------------------------------------------------------------------------
 
@@ -239,7 +264,11 @@ class Planner:
                 source = self.segments.source((state.next, *piece[1:]))
                 if not self.is_scalar(piece) and not self.constant(source[0]):
                     join(piece, source)
-        for name in (*self.graph.outputs.values(), *(v.args[1] for v in self.products if not self.is_current(v))):
+        for name in (
+            *self.graph.outputs.values(),
+            *self.finals,
+            *(v.args[1] for v in self.products if not self.is_current(v)),
+        ):
             for piece in self.sources(name):
                 if not self.constant(piece[0]):
                     root(piece)
@@ -248,7 +277,7 @@ class Planner:
             groups.setdefault(root(piece), []).append(piece)
         outputs = {piece: out for out, name in self.graph.outputs.items() for piece in self.sources(name)}
         for pieces in groups.values():
-            states = [name for name, _, _ in pieces if name in self.states]
+            states = [name for name, _, _ in pieces if name in self.states and not self.unread(name)]
             inputs = [name for name, _, _ in pieces if name in self.graph.inputs]
             given = [outputs[piece] for piece in pieces if piece in outputs]
             label = "_".join(dict.fromkeys(states)) or next(iter([*inputs, *given]), pieces[0][0])

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Program, Ref
 from neurodeploy.ir.types import TensorType, int_range
 from neurodeploy.spiking.brian2_names import Names
-from neurodeploy.spiking.brian2_plan import Feed, Plan, Projection, plan
+from neurodeploy.spiking.brian2_plan import FINAL, START, Feed, Plan, Projection, plan
 from neurodeploy.spiking.brian2_script import SCRIPT, lanes_for, plain, render
 
 DATA = "network.npz"
@@ -25,22 +24,17 @@ def program_files(program: Program, title: str = "A step program") -> dict[str, 
     ``program.meta["spiking"]["sent"]``: stage -> the values whose changes are sent; what weights multiply is sent
     anyway, unless it is an input. Raises :class:`UnsupportedError` naming what Brian2 can't run.
     """
-    sent = program.meta.get("spiking", {}).get("sent", {})
     arrays: dict[str, np.ndarray] = {}
     stages, names = [], Names()
     neurons = synapses = 0
     for stage in program.stages:
-        for inner, ref in stage.inputs_from.items():
-            _check_ref(ref, f"{program.name}/{stage.name}: input '{inner}'")
-        made = plan(stage, sent.get(stage.name, ()), f"{program.name}/{stage.name}")
+        made = plan_of(program, stage.name)
         stages.append(_stage(made, names.new(stage.name), arrays))
         neurons += sum(p.size for p in made.populations)
-        synapses += sum(np.count_nonzero(w) for p in made.projections for _, w in p.sums)
+        synapses += sum(int(np.count_nonzero(w)) for p in made.projections for _, w in p.sums)
     types, refs = program.output_types(), program.outputs
-    for name, ref in refs.items():
-        _check_ref(ref, f"{program.name}: output '{name}'")
     inputs = {n: (i.kind, _scale(i.type), *int_range(i.type.dtype)) for n, i in program.inputs.items()}
-    outputs = {n: (ref.stage, ref.name, ref.at, _scale(types[n])) for n, ref in refs.items()}
+    outputs = {n: (*_origin(ref), _scale(types[n])) for n, ref in refs.items()}
     script = render(
         "brian2_program.py.j2",
         title=plain(title),
@@ -69,13 +63,22 @@ def _words(name: str, series: bool, type_: TensorType) -> str:
     return f"{name} [{', '.join(axes)}]"
 
 
-def _check_ref(ref: Ref, place: str) -> None:
-    if ref.at == "final":
-        raise UnsupportedError(
-            f"takes a state when its stage has ended ({ref}); the script gives outputs.",
-            place=place,
-            hint="Run it with snnTorch (target snntorch-sigma-delta) or with the runner reference.",
-        )
+def sent_of(program: Program, stage: str) -> tuple[str, ...]:
+    """The values of a stage whose changes are to be sent; empty where the program doesn't say."""
+    return tuple(program.meta.get("spiking", {}).get("sent", {}).get(stage, ()))
+
+
+def plan_of(program: Program, name: str) -> Plan:
+    """The plan of a stage. Raises :class:`UnsupportedError` naming what Brian2 can't run."""
+    refs = [*program.outputs.values()]
+    for stage in program.stages:
+        refs += [*stage.inputs_from.values(), *stage.state_from.values()]
+    finals = dict.fromkeys(ref.name for ref in refs if ref.stage == name and ref.at == "final")
+    return plan(program.stage(name), sent_of(program, name), f"{program.name}/{name}", tuple(finals))
+
+
+def _origin(ref: Ref) -> tuple[str | None, str, str]:
+    return ref.stage, f"{ref.name}{FINAL}" if ref.at == "final" else ref.name, "last" if ref.at == "final" else ref.at
 
 
 def _stage(made: Plan, name: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -91,16 +94,16 @@ def _stage(made: Plan, name: str, arrays: dict[str, np.ndarray]) -> dict[str, An
     arrays.update((tables[table], array) for table, array in made.tables.items())
     feed_from = {}
     for feed in made.feeds:
-        key = None if feed.weights is None else f"{stage}.{feed.name}"
-        if key is not None:
+        key = None
+        if feed.weights is not None:
+            key = f"{stage}.{feed.name}"
             arrays[key] = feed.weights
         feed_from[feed.name] = (feed.input, feed.start, feed.stop, key)
-    outputs: dict[str, tuple[int, list[tuple[str, int, int]]]] = {
-        output: (int(np.prod(t.shape)), []) for output, t in made.stage.graph.output_types().items()
-    }
+    outputs: dict[str, tuple[int, list[tuple[str, int, int]]]] = {}
     recorded: dict[str, list[str]] = {}
     for output, home, variable, start, stop in made.records:
-        outputs[output][1].append((variable, start, stop))
+        size, parts = outputs.get(output, (0, []))
+        outputs[output] = max(size, stop), [*parts, (variable, start, stop)]
         known = recorded.setdefault(home.name, [])
         if variable not in known:
             known.append(variable)
@@ -112,11 +115,12 @@ def _stage(made: Plan, name: str, arrays: dict[str, np.ndarray]) -> dict[str, An
         "tables": tables,
         "steps": steps,
         "records": [{"population": home, "variables": variables} for home, variables in recorded.items()],
-        "events": [{**step, "order": step["order"] + 1} for step in steps if step["kind"] == "event"],
+        "events": [{**step, "order": step["order"] + 1} for step in steps if step.get("counted")],
         "feeds": {"phases": 1, **{feed.name: _feed_size(feed) for feed in made.feeds}},
         "feed_from": feed_from,
         "drive": made.stage.drive.kind,
-        "inputs": {inner: (ref.stage, ref.name, ref.at) for inner, ref in made.stage.inputs_from.items()},
+        "inputs": {inner: _origin(ref) for inner, ref in made.stage.inputs_from.items()}
+        | {f"{state}{START}": _origin(ref) for state, ref in made.stage.state_from.items()},
         "outputs": outputs,
     }
 
@@ -137,7 +141,8 @@ def _steps(made: Plan, arrays: dict[str, np.ndarray]) -> list[dict[str, Any]]:
                 order += 1
         for p in made.populations:
             for sent in [sent for sent, at in p.sends.items() if at == level]:
-                found.append({"kind": "event", "order": order, "population": p.name, "sent": sent})
+                found.append({"kind": "event", "order": order, "population": p.name, "sent": sent,
+                              "counted": sent in made.counted})  # fmt: skip
                 order += 2  # the monitor's is between
         for projection in made.projections:
             if projection.source.sends[projection.sent] == level:

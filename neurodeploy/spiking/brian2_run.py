@@ -6,6 +6,7 @@ was compiled before runs without Brian2 being imported at all.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,8 @@ BUILT = "built"
 #: Hashes of all files of a finished build.
 SEAL = "seal.json"
 NET_FILE = "net.npz"
+#: How folders of unfinished builds begin; one that is a day old was left by a process that was killed.
+BUILDING, ABANDONED_S = ".building-", 86400.0
 
 
 @dataclass
@@ -78,8 +81,13 @@ class Brian2:
             raster_of[found["spike_sample"], found["spike_tick"], found["spike_neuron"]] = True
         return Activity(found["traces"], found["counts"], raster_of)
 
-    def run_script(self, files: Mapping[str, bytes], given: Mapping[str, np.ndarray], frames: int) -> dict[str, np.ndarray]:
-        """What a script writes for inputs of which no sample needs more than ``frames``; ``self.run`` says how."""
+    def run_script(
+        self, files: Mapping[str, bytes], given: Mapping[str, np.ndarray], frames: int, more: Sequence[str] = ()
+    ) -> dict[str, np.ndarray]:
+        """What a script writes for inputs of which no sample needs more than ``frames``; ``more``: its arguments.
+
+        ``self.run`` says how it went. Raises as a call does.
+        """
         version = brian2_version()
         compiler = None if self.codegen == "numpy" else find_compiler()
         if self.codegen == "cpp" and compiler is None:
@@ -92,7 +100,7 @@ class Brian2:
         with tempfile.TemporaryDirectory(prefix="neurodeploy-") as scratch:
             folder = Path(scratch)
             np.savez(folder / "input.npz", **given)  # type: ignore[arg-type]
-            arguments = [str(folder / "input.npz"), str(folder / "output.npz")]
+            arguments = [str(folder / "input.npz"), str(folder / "output.npz"), *more]
             if compiler is None:
                 _write(files, folder)
                 script, how = folder / SCRIPT, ["--codegen", "numpy"]
@@ -122,7 +130,8 @@ class Brian2:
         began = time.perf_counter()
         try:
             root.mkdir(parents=True, exist_ok=True)
-            scratch = Path(tempfile.mkdtemp(prefix=".building-", dir=root))
+            _forget_abandoned(root)
+            scratch = Path(tempfile.mkdtemp(prefix=BUILDING, dir=root))
         except OSError as error:
             raise UsageError(
                 f"can't be written ({error.strerror or error}).",
@@ -170,6 +179,8 @@ def find_compiler() -> Compiler | None:
 def brian2_version() -> str:
     """The version that is installed, without importing it. Raises :class:`MissingExtraError` if none is."""
     try:
+        if "brian2" in sys.modules:
+            return require("brian2", "spiking", "the target's simulator").__version__
         return importlib.metadata.version("brian2")
     except importlib.metadata.PackageNotFoundError:
         return require("brian2", "spiking", "the target's simulator").__version__
@@ -205,6 +216,13 @@ def _python(script: Path, arguments: list[str], what: str, compiler: Compiler | 
 def _write(files: Mapping[str, bytes], folder: Path) -> None:
     for name, data in files.items():
         (folder / name).write_bytes(data)
+
+
+def _forget_abandoned(root: Path) -> None:
+    for folder in root.glob(f"{BUILDING}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > ABANDONED_S:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _keep_little(folder: Path) -> None:

@@ -5,12 +5,11 @@ It reads the network's arrays from :meth:`SpikingNet.to_bytes`'s file beside it.
 
 from __future__ import annotations
 
-import keyword
-import re
 from typing import Any
 
 import numpy as np
 
+from neurodeploy.spiking.brian2_names import Names
 from neurodeploy.spiking.net import SpikingNet
 
 SCRIPT = "network.py"
@@ -21,9 +20,10 @@ MOST_LANES = 64
 
 def net_script(net: SpikingNet, data: str, title: str = "A spiking network") -> str:
     """The script of a network whose arrays the file ``data`` beside it holds."""
-    names = _identifiers([p.name for p in net.projections])
+    given = Names()
+    names = [given.new(p.name) for p in net.projections]
     projections = [
-        {"name": name, "title": p.name, "key": f"p{i}", "delay": p.delay, "order": 5 + i,
+        {"name": name, "title": plain(p.name), "key": f"p{i}", "delay": p.delay, "order": 5 + i,
          "synapses": int(np.count_nonzero(p.weights)), "endpoints": ""}
         for i, (name, p) in enumerate(zip(names, net.projections, strict=True))
     ]  # fmt: skip
@@ -75,29 +75,9 @@ def gap_of(net: SpikingNet) -> int:
     return -(-(longest - 1) // net.ticks)
 
 
-def _identifiers(names: list[str]) -> list[str]:
-    """Different identifiers that look like the names."""
-    found: list[str] = []
-    for name in names:
-        word = re.sub(r"\W", "_", name, flags=re.ASCII).strip("_") or "synapses"
-        if word[0].isdigit() or keyword.iskeyword(word) or word in TAKEN:
-            word = f"synapses_{word}"
-        while word in found:
-            word += "_too"
-        found.append(word)
-    return found
-
-
-#: Names of the script's own variables, objects and functions of Brian2 that a projection can't have.
-TAKEN = frozenset(
-    "neurons traces spikes frame tick clock dt space lanes frames currents phases objects b2 connect variable name "
-    "mem trace J running fresh beta threshold rest keep floor ceiling i j t w N".split()
-)
-
-
 def plain(text: str) -> str:
     """Text that can stand in a docstring."""
-    return text.replace('"', "'").replace("\\", "/")
+    return " ".join(text.replace('"', "'").replace("\\", "/").split())
 
 
 def render(template: str, **values: Any) -> str:

@@ -27,6 +27,8 @@ METHODS: Mapping[str, str] = {
     "liquid-state-machine": "neurodeploy.spiking.liquid:convert",
     "attractor": "neurodeploy.spiking.hopfield:convert",
 }
+#: An option of every target of the backend snntorch: epochs of training after the conversion.
+FINE_TUNE = "fine_tune"
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,16 @@ def convert(
     progress: Progress,
     options: Mapping[str, Any],
 ) -> Conversion:
-    """Run a method. Raises :class:`UsageError` for an option that it hasn't, and what the method raises."""
+    """Run a method, and fine-tune what it gave where that is asked for (:mod:`neurodeploy.spiking.fine_tune`).
+
+    Raises :class:`UsageError` for an option that there isn't, and what both raise.
+    """
     module, _, name = METHODS[method].partition(":")
     function = getattr(importlib.import_module(module), name)
     parameters = inspect.signature(function).parameters.values()
     known = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    if target.backend == "snntorch":
+        known.append(FINE_TUNE)
     for key in options:
         if key not in known:
             raise UsageError(
@@ -66,4 +73,10 @@ def convert(
                 place=target.name,
                 hint=nearest(key, known),
             )
-    return function(source, target, data, progress, **options)
+    epochs = options.get(FINE_TUNE)
+    made = function(source, target, data, progress, **{key: v for key, v in options.items() if key != FINE_TUNE})
+    if epochs is None:
+        return made
+    from neurodeploy.spiking.fine_tune import tune
+
+    return tune(made, data, epochs, progress=progress)

@@ -3,8 +3,8 @@
 A *synaptic operation* is one event through one non-zero weight. It is an accumulate (AC) where all events of the
 connection are -1, 0 or 1, else a multiply-accumulate (MAC); *Dense* counts every weight in every step (NeuroBench 2.3,
 ``SynapticOperations``; its own counter passes over recurrent layers). *MembraneUpdates* are all neurons in the first
-tick and, later, those whose membrane firing changed. A *neuron update* is any neuron in any tick: a chip without an
-event-driven membrane computes all of them. All counts are means of an inference.
+tick and, later, those whose membrane a tick changed. A *neuron update* is any neuron in any tick, changed or not. All
+counts are means of an inference.
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ import numpy as np
 from neurodeploy import hardware
 from neurodeploy.artifact import Artifact, Figure, Trace
 from neurodeploy.errors import TargetError
-from neurodeploy.ir import text
+from neurodeploy.ir import interpret, text
 from neurodeploy.ir.cost import macs_of
 from neurodeploy.ir.graph import Graph, Program
 from neurodeploy.report.metrics import footprint, synaptic_operations
 from neurodeploy.spiking.energy import PER_INFERENCE, Work, energies, work_of
-from neurodeploy.spiking.net import Activity, SpikingNet, simulate
+from neurodeploy.spiking.net import Activity, SpikingNet
+from neurodeploy.spiking.net_program import program_of
 
+#: Samples that are simulated again, tick by tick, to see which membranes change.
+FIRST = 16
+MEMBRANES = f"of the first {FIRST} samples"
 #: Steps that each sample executed, by stage: a trace's ``steps``.
 Steps = Mapping[str, np.ndarray]
 
@@ -45,7 +49,7 @@ class Events:
     acs: float
     macs: float
     dense: float
-    membrane_updates: float
+    membrane_updates: float | None
     updates: float
     network_macs: float
     unit_acs: float | None = None
@@ -65,11 +69,12 @@ class Events:
             _figure("SynapticOperations.Effective_ACs", self.acs, operations, source),
             _figure("SynapticOperations.Effective_MACs", self.macs, operations, source),
             _figure("SynapticOperations.Dense", self.dense, operations, source),
-            _figure("MembraneUpdates", self.membrane_updates, updates, source),
             _figure("NeuronUpdates", self.updates, updates, source),
             _figure("NeuronOperations", total, operations, f"{self.neurons.words}, in the neurons; {source}"),
             _figure("ActivationSparsity", sparsity, "", source, 4),
         ]
+        if self.membrane_updates is not None:
+            found.append(_figure("MembraneUpdates", self.membrane_updates, updates, f"{MEMBRANES}; {source}"))
         if self.zero_weights is not None:
             share = round(self.zero_weights, 4)
             found.append(Figure("ConnectionSparsity", share, "", "compiled", "weights of 0 over all weights"))
@@ -116,8 +121,8 @@ def of_net(
     """Counts of a network of neurons: recurrent spikes (ACs), input currents and readout (MACs).
 
     A spike counts through all its synapses, also in a sample's last ticks, when it arrives after the end. Input
-    currents are computed once a frame; without ``x`` every input counts as non-zero, and so do the first tick's spikes
-    as membrane updates of their own. The readout counts the frames whose scores are an output.
+    currents are computed once a frame; without ``x`` every input counts as non-zero, and membrane updates, for which
+    the first samples are simulated again, aren't counted. The readout counts the frames whose scores are an output.
     """
     (stage,) = program.stages
     batch = max(1, len(activity.counts))
@@ -132,9 +137,6 @@ def of_net(
     inputs = np.ones((*active.shape, net.W_in.shape[1])) if x is None else x
     inputs = inputs * active[..., None]
     macs = sum(float(_active(v) @ np.count_nonzero(w, axis=0)) for v, w in ((inputs, net.W_in), (read, net.readout)))
-    first = 0.0
-    if x is not None and active.shape[1]:
-        first = float(simulate(replace(net, ticks=1), x[:, :1], active[:, :1]).counts.sum()) / batch
     weights = [*recurrent, net.W_in, net.readout]
     size = sum(w.size for w in weights)
     dense_macs, dense_work = _float_network(source or program, steps)
@@ -144,7 +146,7 @@ def of_net(
         macs=macs / batch,
         dense=frames * (net.ticks * sum(w.size for w in recurrent) + net.W_in.size)
         + float(reads.sum()) / batch * net.readout.size,
-        membrane_updates=(net.neurons if frames else 0) + spikes - first,
+        membrane_updates=None if x is None else _membrane_updates(net, program, x, steps[stage.name]),
         updates=frames * net.ticks * net.neurons,
         neurons=_work_of_net(net, frames * net.ticks, spikes),
         network_macs=dense_macs,
@@ -152,6 +154,19 @@ def of_net(
         footprint_bytes=sum(w.size * weight_bits(w) for w in weights) / 8 + _state_bytes(net),
         zero_weights=1 - sum(int(np.count_nonzero(w)) for w in weights) / size if size else 0.0,
     )
+
+
+def _membrane_updates(net: SpikingNet, program: Program, x: np.ndarray, frames: np.ndarray) -> float:
+    """Counted in the golden program of a network whose frames are single ticks, which is the same network."""
+    (stage,) = program.stages
+    ((name, _),) = program.inputs.items()
+    fine = program_of(replace(net, ticks=1), program, stage.name, name, next(iter(program.outputs)), {})
+    fine = replace(fine, inputs={name: replace(fine.inputs[name], kind="series")})  # a static cue lasts its frame
+    lengths = np.asarray(frames)[:FIRST] * net.ticks
+    inputs = np.repeat(x[:FIRST].astype(np.int16), net.ticks, axis=1)
+    mem = interpret.run(fine, {name: inputs}, lengths, states=True).states[f"{stage.name}.mem"]
+    changed = (mem[:, 1:] != mem[:, :-1]) & _mask(lengths, inputs.shape[1])[:, 1:, None]
+    return float(np.count_nonzero(lengths) * net.neurons + changed.sum()) / max(1, len(lengths))
 
 
 def _work_of_net(net: SpikingNet, ticks: float, spikes: float) -> Work:
@@ -178,7 +193,8 @@ def of_program(
     ``events``: the changes ``[batch, steps, n]`` of each sent value (whole numbers; what lies past a sample's steps
     doesn't count), under the value's name, or ``stage.value`` where two stages share one. What multiplies a sent value
     by weights is a connection; every other product counts as MACs of an input, all else as the neurons' own arithmetic.
-    A state whose new value is sent too is the same event one step later: it isn't counted twice.
+    A state whose new value is sent too is the same event one step later: it isn't counted twice. A sent value's
+    membrane is its level, which an event changes.
     """
     sent = program.meta["spiking"]["sent"]
     macs, work = _float_network(source or program, steps)
@@ -224,7 +240,7 @@ def _add_stage(so_far: Events, graph: Graph, changes: Mapping[str, np.ndarray], 
         dense=so_far.dense + dense, unit_acs=(so_far.unit_acs or 0.0) + unit,
         event_ops=(so_far.event_ops or 0.0) + plain, updates=so_far.updates + steps * width,
         neurons=so_far.neurons + steps * work_of(graph),
-        membrane_updates=so_far.membrane_updates + (width if steps else 0) + spikes - first,
+        membrane_updates=(so_far.membrane_updates or 0.0) + (width if steps else 0) + spikes - first,
     )  # fmt: skip
 
 

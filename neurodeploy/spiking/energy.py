@@ -130,7 +130,9 @@ def _left_out(events: Events, chip: NeuromorphicChip) -> str:
     lacks = ["input currents and readout", "static power"]
     if chip.energy.neuron_update is None:
         lacks.insert(0, f"{events.updates:.0f} neuron updates")
-    return f"without {', '.join(lacks)}"
+    fixed = events.event_ops is not None and chip.neuron is not None and "programmable" not in chip.neuron.models
+    alone = "; its neurons can't compute a sigma-delta step: its events alone are priced" if fixed else ""
+    return f"without {', '.join(lacks)}{alone}"
 
 
 def _dense(events: Events, process: NeuromorphicChip) -> Figure:

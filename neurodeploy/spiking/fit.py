@@ -30,10 +30,10 @@ Indices = np.ndarray
 class Fit:
     """What a chip would need for a network.
 
-    ``cores`` needed, or None where the chip's are unknown, of ``available``; ``limit``: what filled most of them;
-    ``neurons`` placed, of which ``copies`` stand for neurons whose synapses would have two signs and ``relays`` collect
-    what no core's axons can; ``largest_fan_in``: sources of one neuron. ``lacks``: what the chip can't do at all;
-    ``losses``: what it would have to round or to approximate.
+    ``cores`` needed, or None where there is no placement or the chip's are unknown, of ``available``; ``limit``: what
+    filled most of them; ``neurons`` placed, of which ``copies`` stand for neurons whose synapses would have two signs
+    and ``relays`` collect what no core's axons can; ``largest_fan_in``: sources of one neuron. ``lacks``: what the chip
+    can't do at all; ``losses``: what it would have to round or to approximate.
     """
 
     chip: str
@@ -50,30 +50,36 @@ class Fit:
     @property
     def fits(self) -> bool | None:
         """Whether it runs there, rounded or not; None where the chip's limits are unknown."""
-        if self.lacks or self.available is None or self.cores is None:
-            return False if self.lacks else None
-        return self.cores <= self.available
+        if self.lacks:
+            return False
+        return None if self.available is None or self.cores is None else self.cores <= self.available
 
     @property
     def words(self) -> str:
         """``3 of 128 cores``, ``needs 214 cores, loihi has 128`` or why that isn't known."""
-        if self.cores is None or self.available is None:
+        if self.available is None:
             return f"no published limits of {self.chip}'s cores"
+        if self.cores is None:
+            return f"no placement was found on {self.chip}'s {self.available} cores"
         if self.cores > self.available:
             return f"needs {self.cores} cores, {self.chip} has {self.available}"
         return f"{self.cores} of {self.available} cores"
 
     def figure(self) -> Figure:
-        """The cores as a figure; what limits them, what the chip can't do and what it rounds stand in its source."""
+        """The cores as a figure, unknown where the chip can't run the network; what limits them, what the chip can't do
+        and what it would round stand in its source."""
         name = f"cores.{self.chip}"
-        but = "".join(f"; {text}" for text in (*self.lacks, *self.losses))
+        losses = "".join(f"; {text}" for text in self.losses)
+        if self.lacks:
+            why = f"can't run there: {'; '.join(self.lacks)} (by size: {self.words}){losses}"
+            return Figure.unknown(name, "cores", why)
         if self.cores is None:
-            return Figure.unknown(name, "cores", self.words + but)
+            return Figure.unknown(name, "cores", self.words + losses)
         made = f"{self.neurons} neurons"
         made += f", {self.copies} of them copies for a second sign" if self.copies else ""
         made += f", {self.relays} of them relays" if self.relays else ""
         full = f", most cores full of {self.limit}" if self.limit else ""
-        return Figure(name, self.cores, "cores", "estimated", f"{self.words}: {made}, placed in order{full}{but}")
+        return Figure(name, self.cores, "cores", "estimated", f"{self.words}: {made}, placed in order{full}{losses}")
 
     def warning(self) -> str | None:
         """That the network is too large, where it is."""

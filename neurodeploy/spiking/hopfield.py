@@ -55,7 +55,9 @@ ENDS = 2.0**-16
 TICKS = (50, 100, 200)
 #: Of what is this close to the best (RMSE over units of -1 and 1), the fewest ticks are taken.
 TOLERANCE = 0.05
+#: Cues of the data that are looked at.
 CUES = 64
+HINT = "Use another spiking target, or a board."
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,9 @@ def find(program: Program) -> Hopfield:
     place = f"{program.name}/{stage.name}"
     matrices = [stage.graph.params.get(name) for name in cell.args[1:]]
     if any(param is None for param in matrices):
-        raise UnsupportedError("its weights and thresholds must be constants.", place=f"{place}: %{cell.name}")
+        raise UnsupportedError(
+            "its weights and thresholds must be constants.", place=f"{place}: %{cell.name}", hint=HINT
+        )
     W, theta = (np.asarray(param.data, np.float64) for param in matrices if param is not None)
     n = len(theta)
     cues = [name for name, given in program.inputs.items() if given.kind == "static" and given.type.shape == (n,)]
@@ -98,11 +102,14 @@ def find(program: Program) -> Hopfield:
         raise UnsupportedError(
             "needed one static input, the cue, from which the state starts, and the last state as the first output.",
             place=place,
+            hint=HINT,
         )
     found = Hopfield(W, theta, stage.name, cues[0], output)
     if not _behaves(program, stage, cell, found):
         raise UnsupportedError(
-            "doesn't compute s' = sign(W s - theta) from the cue until s is stable.", place=f"{place}: %{cell.name}"
+            "doesn't compute s' = sign(W s - theta) from the cue until s is stable.",
+            place=f"{place}: %{cell.name}",
+            hint=HINT,
         )
     return found
 
@@ -127,7 +134,7 @@ def _cell(program: Program) -> tuple[Stage, Value]:
             f"an attractor network is made of one cell 'hopfield' driven 'until' it is stable; found {len(cells)} of "
             f"them in {len(program.stages)} stages, driven '{program.stages[0].drive.kind}'.",
             place=program.name,
-            hint="Use another spiking target, or a board.",
+            hint=HINT,
         )
     return cells[0]
 
@@ -168,7 +175,9 @@ def convert(
     found = find(source)
     if target.neuron is not None and not (target.neuron.limits and target.neuron.reset == "subtract"):
         raise UnsupportedError(
-            "its neurons have no lower limit or no soft reset; an attractor network needs both.", place=target.name
+            "its neurons have no lower limit or no soft reset; an attractor network needs both.",
+            place=target.name,
+            hint=HINT,
         )
     if ticks is not None and not 2 * PERIOD <= ticks <= 10_000:
         raise UsageError(f"ticks is {ticks}; needed {2 * PERIOD} to 10000.", place=target.name)

@@ -85,8 +85,9 @@ def convert(
     """A liquid of a reservoir with one layer, fitted on ``data`` (inputs and labels, or the network's own outputs).
 
     ``neurons``: two a unit, or one and one more that always fires where the activation has two signs. ``ticks``,
-    ``gain``, ``membrane``, ``traces`` (state, count, both): chosen by cross-validation where not given. ``excitatory``: Dale's law, the share of neurons that excite. ``excitatory_tau``,
-    ``inhibitory_tau``: time constants in frames (the reservoir's where not given). ``delay`` in ticks: half a frame
+    ``gain``, ``membrane``, ``traces`` (state, count, both): chosen by cross-validation where not given.
+    ``excitatory``: Dale's law, the share of neurons that excite. ``excitatory_tau``, ``inhibitory_tau``: time constants
+    in frames (the reservoir's where not given). ``delay`` in ticks: half a frame
     where not given, as a frame of the reservoir takes the state before it. Raises :class:`UnsupportedError` for other
     networks, :class:`UsageError` for options out of range, :class:`DataError` for data that don't fit.
     """

@@ -5,7 +5,7 @@ the least squares fit of the same input currents to the same filtered rates r, a
 
     min over V, c   mean |V r + c - W r|^2 + NOISE mean var(r) |V|^2      V[:, excitatory] >= 0, V[:, inhibitory] <= 0
 
-The penalty keeps weights small, which would carry the spikes' noise. The problem is convex: coordinate descent.
+The penalty keeps weights small, which would carry the spikes' noise. It is convex; coordinate descent solves it.
 """
 
 from __future__ import annotations

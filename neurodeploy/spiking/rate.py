@@ -15,11 +15,11 @@ import numpy as np
 
 from neurodeploy.artifact import Figure
 from neurodeploy.errors import UnsupportedError, UsageError
-from neurodeploy.spiking import network, rate_net, rate_search, tuning
+from neurodeploy.spiking import layers, rate_net, rate_search, tuning
 from neurodeploy.spiking.convert import Conversion
 from neurodeploy.spiking.net_program import program_of
 from neurodeploy.spiking.rate_search import Made, Task
-from neurodeploy.spiking.units import Units, of_layer
+from neurodeploy.spiking.units import Units
 
 if TYPE_CHECKING:
     from neurodeploy.data import Data
@@ -43,26 +43,35 @@ def convert(
 ) -> Conversion:  # fmt: skip
     """The cheapest network of neurons that loses at most ``max_loss`` on ``data``.
 
-    Loss is in points of accuracy where data has labels, else in % of the outputs' variance. ``ticks`` a step,
-    ``spikes`` a step at the end of a unit's range (activations that don't level off), ``pieces`` neurons a sign,
-    ``margin`` of the membrane's limits or ``beta`` without limits, ``delay`` (matched, none), ``scaling`` (unit, layer)
-    fix a knob that is chosen otherwise. ``readout``: network (its own weights), refit, or auto. Give samples that the
+    Loss is in points of accuracy where data has labels, else in % of the outputs' variance. Give samples that the
     network wasn't trained on where there are any: on those it knows, its margins are wider than on others.
 
-    Raises :class:`UnsupportedError` for networks that rates can't follow, :class:`UsageError` for wrong knobs.
+    The others fix a knob that is chosen otherwise: ``ticks`` a step; ``spikes`` a step at the end of a unit's range,
+    for activations that don't level off; ``pieces`` neurons a sign (1 to 3); ``margin`` of the membrane's limits, or
+    ``beta`` without limits; ``delay`` (matched, early, none); ``scaling`` (unit, layer, kim). ``readout``: network (its
+    own weights), refit, or auto (whichever is cheaper).
+
+    Raises :class:`UnsupportedError` for networks that rates can't follow, :class:`UsageError` for wrong knobs,
+    :class:`DataError` for data that don't fit.
     """
     if data is None:
         raise UsageError("spikes are fitted to data.", place=source.name, hint="Give them (--data FILE.npz).")
     fixed = {"ticks": ticks, "spikes": spikes, "pieces": pieces, "margin": margin, "beta": beta, "delay": delay,
              "scaling": scaling}  # fmt: skip
     _check(fixed, readout, max_loss, target)
-    units = find(source)
+    units = layers.find(source)
     name = next(iter(source.outputs))
     task = rate_search.task_of(units, data.inputs[units.input], data.lengths, data.labels,
                                source.is_series(source.outputs[name]))  # fmt: skip
     task = rate_search.first(task, rate_search.SAMPLES)
     z = task.z[task.active]
     sides = [tuning.sides(f, z[:, a:b], f"{units.place}: {layer}") for layer, a, b, f in units.layers]
+    if scaling == "kim" and any(side.sign < 0 for own in sides for side in own):
+        raise UnsupportedError(
+            "its activation has two signs; Kim et al.'s scaling has one neuron a unit, whose rate has one.",
+            place=units.place,
+            hint="Use scaling unit.",
+        )
     settings = rate_search.grid(target, [side for own in sides for side in own], fixed)
     readouts = rate_search.READOUTS if readout == "auto" else (readout,)
     dt_s = target.clock.dt_s if target.clock else DT_S
@@ -71,7 +80,7 @@ def convert(
     layout = {
         "method": "rate",
         "units": units.size,
-        "neurons": made.code.neurons,
+        "neurons": made.net.neurons,
         "knobs": asdict(chosen.knobs),
         "delays": [p.delay for p in made.net.projections],
         "chosen": chosen.record(),
@@ -84,12 +93,6 @@ def convert(
     program = program_of(made.net, source, units.stage, units.input, units.output, {"spiking": {"method": "rate"}})
     return Conversion(program, made.net, layout, tuple(warnings(units, sides, made, task, max_loss)),
                       figures(made, task), {TUNING: made.curves.to_bytes(made.code)})  # fmt: skip
-
-
-def find(source: Program) -> Units:
-    """The units of a program. Raises :class:`UnsupportedError` for what rates can't follow."""
-    found = network.find(source, "rate")
-    return of_layer(found, f"{source.name}/{found.stage}")
 
 
 def _check(fixed: dict[str, Any], readout: str, max_loss: float, target: Neuromorphic) -> None:
@@ -113,7 +116,7 @@ def _check(fixed: dict[str, Any], readout: str, max_loss: float, target: Neuromo
             raise wrong(key, f"'{fixed[key]}'", " or ".join(known))
     if readout not in (*rate_search.READOUTS, "auto"):
         raise wrong("readout", f"'{readout}'", " or ".join((*rate_search.READOUTS, "auto")))
-    if not max_loss >= 0:
+    if not isinstance(max_loss, int | float) or not max_loss >= 0:
         raise wrong("max_loss", max_loss, "0 or more")
 
 
@@ -122,10 +125,14 @@ def warnings(
 ) -> list[str]:
     """What a user must know of the chosen network, with its figure."""
     found, t, code = [], made.tried, made.code
-    if t.loss + t.loss_error > max_loss + 1e-9:
+    if t.surely > max_loss + 1e-9:
         found.append(f"no setting loses surely at most {max_loss:g} on the calibration data; the best loses "
                      f"{t.loss:.2f} with a standard error of {t.loss_error:.2f}")  # fmt: skip
-    counts = made.activity.counts[task.active]
+    distinct = len(np.unique(units.leak))
+    if not units.inside and distinct > rate_net.CLASSES:
+        found.append(f"{distinct} different leaks share {rate_net.CLASSES} time constants of synapses: the states of "
+                     "units err by what theirs differ")  # fmt: skip
+    counts = made.activity.counts[task.active][:, : code.neurons]
     if not counts.any():
         found.append("the network is silent: no neuron spikes on the calibration data")
     # A unit is silent if none of its neurons ever spikes though its activation is worth half a spike somewhere.

@@ -14,12 +14,14 @@ lag ``ticks / leak``, the synapse ``delay + alpha / (1 - alpha)``. So ::
 
     delay = ticks / leak - alpha / (1 - alpha)        (half a frame for small leaks, one frame for leak = 1)
 
-makes the first moments equal: the error of what remains is second order in how far the state moves in a frame.
+makes the first moments equal: the error of what remains is second order in how far the state moves in a frame. It is
+no whole number: with ``delay`` "matched", units take the two whole delays around it in turn, so that their mean is
+right; with "early" all take the lower one, so that no frame's spikes miss the next frame.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -30,15 +32,18 @@ from neurodeploy.spiking.units import Units
 
 #: Largest leak that the readout's filter follows: with leak 1 it would hold the last tick alone.
 TRACE_LEAK = 0.9
-DELAYS = ("matched", "none")
-SCALINGS = ("unit", "layer")
+#: Most time constants that synapses of one network have.
+CLASSES = 8
+DELAYS = ("matched", "early", "none")
+SCALINGS = ("unit", "layer", "kim")
 
 
 @dataclass(frozen=True)
 class Knobs:
     """What sets accuracy and cost: ``ticks`` a frame; ``spikes`` a frame at the end of a unit's range where f doesn't
     level off; ``pieces``, neurons for each sign of z; ``margin``, how many spikes beyond one a membrane remembers
-    (None: no limits), ``beta``, what it keeps a tick; ``delay``: ``"matched"`` or ``"none"``; ``scaling``."""
+    (None: no limits), ``beta``, what it keeps a tick; ``delay``: ``"matched"``, ``"early"`` or ``"none"``;
+    ``scaling``."""
 
     ticks: int
     spikes: float
@@ -49,8 +54,9 @@ class Knobs:
     scaling: str = "unit"
 
     def integrator(self, target: Neuromorphic) -> Integrator:
-        """The target's neuron with these knobs."""
-        return Integrator(self.ticks, reset_of(target), self.beta, self.margin)
+        """The target's neuron with these knobs (scaling "kim": reset to zero, as there)."""
+        reset = "zero" if self.scaling == "kim" else reset_of(target)
+        return Integrator(self.ticks, reset, self.beta, self.margin)
 
 
 def reset_of(target: Neuromorphic) -> str:
@@ -69,44 +75,76 @@ def matched_delay(leak: float, ticks: int) -> float:
     return ticks / leak - alpha / (1.0 - alpha)
 
 
+def delays(unit: np.ndarray, leak: float, ticks: int, kind: str) -> np.ndarray:
+    """Ticks of delay [n] for the spikes of neurons of these units, at least 1."""
+    if kind == "none":
+        return np.ones(len(unit), int)
+    wanted = matched_delay(leak, ticks)
+    whole = int(np.floor(wanted + 1e-6))
+    part = 0.0 if kind == "early" else max(wanted - whole, 0.0)
+    late = np.floor((unit + 1) * part + 1e-9) > np.floor(unit * part + 1e-9)
+    return np.maximum(whole + late, 1)
+
+
 def keep_of(units: Units, ticks: int) -> np.ndarray:
     """What a unit's readout trace keeps a tick."""
     return alpha_of(np.minimum(units.leak, TRACE_LEAK), ticks)
 
 
-def worth(units: Units, code: Code, ticks: int) -> np.ndarray:
-    """What one spike adds to its unit's state [n]: traces times this sum to the state."""
-    return code.decoder * ticks * (1.0 - keep_of(units, ticks)[code.unit])
+@dataclass(frozen=True)
+class Built:
+    """A network of neurons, not read out yet, and ``reader`` [neurons, units]: ``traces @ reader`` are the states."""
+
+    net: SpikingNet
+    reader: np.ndarray
 
 
 def build(
     units: Units, code: Code, knobs: Knobs, target: Neuromorphic, largest_input: float, dt_s: float
-) -> SpikingNet:
-    """The network of neurons, read out through the network's own weights."""
+) -> Built:  # fmt: skip
+    """The network of neurons for cells whose state is behind f."""
     ticks, integrator = knobs.ticks, knobs.integrator(target)
     alpha = alpha_of(units.leak, ticks)
     pull = code.gain * code.sign / ticks  # membrane, a tick, for 1 of z
-    spike = code.decoder * (1.0 - alpha[code.unit]) * ticks
+    spike = code.decoder * (1.0 - alpha[code.unit]) * ticks  # of a state, for one spike
     weights = pull[:, None] * units.U[np.ix_(code.unit, code.unit)] * spike
     limit = target.neuron.max_delay_ticks if target.neuron else 1
+    leak_of, classes = grouped(units.leak)
     projections = []
-    for group, leak in enumerate(np.unique(units.leak)):
-        sources = units.leak[code.unit] == leak
-        delay = round(matched_delay(float(leak), ticks)) if knobs.delay == "matched" else 1
-        projections.append(Projection(f"tau{group}", weights * sources, float(alpha_of(leak, ticks)),
-                                      int(np.clip(delay, 1, limit))))  # fmt: skip
-    names = [name for name, *_ in units.layers]
-    sizes = [int(((code.unit >= a) & (code.unit < b)).sum()) for _, a, b, _ in units.layers]
+    for group, leak in enumerate(classes):
+        mine = leak_of[code.unit] == group
+        lags = np.minimum(delays(code.unit, float(leak), ticks, knobs.delay), limit)
+        for lag in np.unique(lags[mine]):
+            projections.append(Projection(f"tau{group}_delay{lag}", weights * (mine & (lags == lag)),
+                                          float(alpha_of(leak, ticks)), int(lag)))  # fmt: skip
+    keep = keep_of(units, ticks)[code.unit]
     net = make(
         ticks=ticks, dt_s=dt_s, beta=integrator.beta, threshold=1.0, start=integrator.start, reset=integrator.reset,
         floor=integrator.floor, ceiling=integrator.ceiling, W_in=pull[:, None] * units.W[code.unit],
-        bias=pull * units.bias[code.unit] - code.gain * code.offset / ticks + integrator.bias,
-        largest_input=largest_input, projections=projections, keep=keep_of(units, ticks)[code.unit],
-        populations=list(zip(names, sizes, strict=True)),
+        bias=pull * (units.bias - units.theta)[code.unit] - code.gain * code.offset / ticks + integrator.bias,
+        largest_input=largest_input, projections=projections, keep=keep, populations=populations(units, code),
     )  # fmt: skip
-    return read_out(net, units, code, units.V, units.c)
+    reader = np.zeros((code.neurons, units.size))
+    reader[np.arange(code.neurons), code.unit] = code.decoder * ticks * (1.0 - keep)
+    return Built(net, reader)
 
 
-def read_out(net: SpikingNet, units: Units, code: Code, V: np.ndarray, c: np.ndarray) -> SpikingNet:
+def grouped(leak: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which class of time constants each unit's synapses have [n], and the classes' leaks: all where they are few,
+    else :data:`CLASSES` of them, equally many units in each, at their geometric mean."""
+    values, which = np.unique(leak, return_inverse=True)
+    if len(values) <= CLASSES:
+        return which, values
+    which = np.empty(len(leak), int)
+    which[np.argsort(leak, kind="stable")] = np.arange(len(leak)) * CLASSES // len(leak)
+    return which, np.array([np.exp(np.log(leak[which == k]).mean()) for k in range(CLASSES)])
+
+
+def populations(units: Units, code: Code) -> list[tuple[str, int]]:
+    """Layers with their numbers of neurons."""
+    return [(name, int(((code.unit >= a) & (code.unit < b)).sum())) for name, a, b, _ in units.layers]
+
+
+def read_out(built: Built, V: np.ndarray, c: np.ndarray) -> SpikingNet:
     """The network with readout ``V`` [outputs, units] and ``c`` of states."""
-    return with_readout(replace(net), V[:, code.unit] * worth(units, code, net.ticks), c)
+    return with_readout(built.net, V @ built.reader.T, c)

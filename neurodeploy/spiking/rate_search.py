@@ -1,8 +1,8 @@
 """The choice of a rate conversion's knobs: settings are tried on the calibration data, the cheapest good one is taken.
 
 A setting's **loss** is, with whole-number labels, the accuracy lost against the float network, in points; else the
-share of the outputs' variance that it gets wrong, in %. The cheapest setting, by spikes a sample, whose loss and one
-standard error of it together are at most ``max_loss`` is taken: of many settings tried, the cheapest that seems good
+share of the outputs' variance that it gets wrong, in %. The cheapest setting, by spikes a sample, whose loss and two
+standard errors of it together are at most ``max_loss`` is taken: of many settings tried, the cheapest that seems good
 enough would often be one that was lucky. Of n samples, b right only in floats and c right only in spikes, the loss is
 ``(b - c) / n`` and its standard error ``sqrt(b + c) / n``. Nothing is random.
 
@@ -14,30 +14,35 @@ accuracy is stated, by five-fold cross-validation over samples.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from neurodeploy.errors import DataError
+from neurodeploy import errors
+from neurodeploy.errors import DataError, UsageError
 from neurodeploy.hardware import Neuromorphic
 from neurodeploy.ir.fixed import quantize
-from neurodeploy.spiking import rate_net, tuning
+from neurodeploy.spiking import rate_inside, rate_net, tuning
 from neurodeploy.spiking.net import Activity, SpikingNet, simulate
 from neurodeploy.spiking.net_program import input_type
-from neurodeploy.spiking.rate_net import Knobs
+from neurodeploy.spiking.rate_net import Built, Knobs
 from neurodeploy.spiking.tuning import Code, Curves
 from neurodeploy.spiking.units import Units
 
 TICKS = (1, 2, 3, 4, 6, 8, 12, 16)
 SPIKES = (1, 2, 3, 4, 6, 8, 12, 16)
 PIECES = (1, 2)
-MARGINS = (0.1, 0.25, 0.5)
+MARGINS = (0.1, 0.25)
 BETAS = (0.8, 0.9, 0.95)
 READOUTS = ("network", "refit")
 #: Samples that settings are tried on: the first of the data.
 SAMPLES = 512
+#: Settings are tried up to this many times the spikes of the one that is good enough.
+BEYOND = 2.0
+#: Standard errors that are added to a loss.
+SURE = 2.0
 FOLDS = 5
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
@@ -87,6 +92,11 @@ class Tried:
     loss: float
     loss_error: float
 
+    @property
+    def surely(self) -> float:
+        """The loss with its standard errors on top."""
+        return self.loss + SURE * self.loss_error
+
     def record(self) -> dict[str, Any]:
         """As JSON."""
         record = {**asdict(self), **asdict(self.knobs), "spikes_a_frame": self.knobs.spikes,
@@ -135,30 +145,39 @@ def first(task: Task, samples: int) -> Task:
                 task.read[:samples], task.wanted[rows], labels)  # fmt: skip
 
 
-def grid(target: Neuromorphic, sides: Sequence[tuning.Side], fixed: dict[str, Any]) -> list[Knobs]:
-    """The settings to try, each knob as ``fixed`` says where it does."""
+def grid(target: Neuromorphic, sides: Sequence[tuning.Side], fixed: Mapping[str, Any]) -> list[Knobs]:
+    """The settings to try, each knob as ``fixed`` says where it does. Scaling "kim" is Kim et al.'s conversion, for
+    comparison: one neuron a unit, one scale, reset to zero, a leaky membrane without limits, no delay."""
     levels = all(side.levels for side in sides)
     limits = bool(target.neuron and target.neuron.limits)
-    choices = {
+    choices: dict[str, tuple[Any, ...]] = {
         "ticks": TICKS, "pieces": PIECES if any(s.levels for s in sides) else (1,),
         "margin": MARGINS if limits else (None,), "beta": (1.0,) if limits else BETAS,
-        "delay": ("matched",), "scaling": ("unit",),
+        "delay": ("early", "matched"), "scaling": ("unit",),
     }  # fmt: skip
+    if fixed.get("scaling") == "kim":
+        choices |= {"pieces": (1,), "margin": (None,), "beta": (None,), "delay": ("none",)}
     choices = {key: (fixed[key],) if fixed.get(key) is not None else options for key, options in choices.items()}
     made = []
     for values in itertools.product(*choices.values()):
         named = dict(zip(choices, values, strict=True))
+        ticks = named["ticks"]
+        if named["beta"] is None:
+            named["beta"] = float(np.exp(-1.0 / ticks))
         if fixed.get("spikes") is not None:
             spikes = [fixed["spikes"]]
+        elif named["scaling"] == "kim":
+            spikes = [0.5 * ticks, ticks, 2 * ticks, 4 * ticks]
         else:
-            spikes = [named["ticks"]] if levels else [m for m in SPIKES if m in (named["ticks"], named["ticks"] / 2)]
-        made += [Knobs(spikes=float(m), **named) for m in spikes]
+            spikes = [ticks] if levels else [m for m in SPIKES if m in (ticks, ticks / 2)]
+        if ticks > 1 or named["delay"] != "early" or len(choices["delay"]) == 1:  # with one tick they are the same
+            made += [Knobs(spikes=float(m), **named) for m in spikes]
     return made
 
 
 def make(
     units: Units, sides: Sequence[Sequence[tuning.Side]], knobs: Knobs, target: Neuromorphic, task: Task, dt_s: float
-) -> tuple[SpikingNet, Code, Curves]:
+) -> tuple[Built, Code, Curves]:
     """The network of a setting: placed, measured, decoded, built."""
     points, weight = tuning.grid_of(task.z[task.active])
     codes, integrator = [], knobs.integrator(target)
@@ -168,8 +187,11 @@ def make(
         codes.append(tuning.shifted(code, a))
     code = tuning.joined(codes)
     rates = tuning.measure(code, integrator, points)
-    code, curves = tuning.decode(code, rates, points, weight, units.f)
+    code, curves = tuning.decode(code, rates, points, weight, units.f, common=knobs.scaling == "kim")
     largest = float(np.abs(task.x[task.active]).max())
+    if units.inside:
+        relay = rate_inside.relays(task.states[task.active], knobs, target)
+        return rate_inside.build(units, code, relay, knobs, target, largest, dt_s), code, curves
     return rate_net.build(units, code, knobs, target, largest, dt_s), code, curves
 
 
@@ -178,31 +200,23 @@ def run(
     readouts: Sequence[str],
 ) -> list[Made]:  # fmt: skip
     """A setting with each readout, tried."""
-    net, code, curves = make(units, sides, knobs, target, task, dt_s)
-    activity = simulate(net, quantize(task.x.astype(np.float32), input_type(net)).astype(np.int64), task.active)
-    states = decoded(units, code, net, activity.traces)
+    built, code, curves = make(units, sides, knobs, target, task, dt_s)
+    x = quantize(task.x.astype(np.float32), input_type(built.net)).astype(np.int64)
+    activity = fastest()(built.net, x, task.active)
+    states = activity.traces @ built.reader
     power = float((task.states[task.active] ** 2).mean()) or 1.0
     error = float(np.sqrt(((states - task.states)[task.active] ** 2).mean() / power))
     steps = float(task.active.sum(axis=1).mean())
     made = []
     for readout in readouts:
-        if readout == "network":
-            penalty, outputs = None, units.scores(states[task.read])
-        else:
+        penalty, outputs, V, c = None, units.scores(states[task.read]), units.V, units.c
+        if readout == "refit":
             penalty, outputs, V, c = refit(units, states[task.read], task)
-            net = rate_net.read_out(net, units, code, V, c)
         loss, loss_error = task.loss(outputs)
-        tried = Tried(knobs, readout, penalty, code.neurons, activity.spikes, steps * knobs.ticks, error,
+        tried = Tried(knobs, readout, penalty, built.net.neurons, activity.spikes, steps * knobs.ticks, error,
                       float(np.sqrt((curves.error**2).mean())), task.score - loss, loss, loss_error)  # fmt: skip
-        made.append(Made(net, code, curves, activity, tried))
+        made.append(Made(rate_net.read_out(built, V, c), code, curves, activity, tried))
     return made
-
-
-def decoded(units: Units, code: Code, net: SpikingNet, traces: np.ndarray) -> np.ndarray:
-    """States [..., units] that traces [..., neurons] stand for."""
-    matrix = np.zeros((code.neurons, units.size))
-    matrix[np.arange(code.neurons), code.unit] = rate_net.worth(units, code, net.ticks)
-    return traces @ matrix
 
 
 def refit(units: Units, states: np.ndarray, task: Task) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
@@ -239,23 +253,46 @@ def search(
     units: Units, sides: Sequence[Sequence[tuning.Side]], target: Neuromorphic, task: Task, dt_s: float,
     settings: Sequence[Knobs], readouts: Sequence[str], max_loss: float, progress: Callable[[str], None],
 ) -> tuple[Made, list[Tried]]:  # fmt: skip
-    """The cheapest setting that loses at most ``max_loss``, or the one that loses least; and all that were tried."""
+    """The cheapest setting that surely loses at most ``max_loss``, or the one that loses least; and all that were
+    tried, which ends at :data:`BEYOND` times the cost of the first that is good enough."""
     best: Made | None = None
     tried: list[Tried] = []
 
     def rank(made: Made) -> tuple[bool, float, float, float]:
         t = made.tried
-        good = t.loss + t.loss_error <= max_loss + 1e-9
-        return (not good, t.spikes if good else t.loss + t.loss_error, t.ticks, t.loss)
+        good = t.surely <= max_loss + 1e-9
+        return (not good, t.spikes if good else t.surely, t.ticks, t.loss)
 
-    for knobs in settings:
+    for knobs in sorted(settings, key=lambda k: (cost(k), k.ticks)):
+        if best is not None and not rank(best)[0] and cost(knobs) > BEYOND * cost(best.tried.knobs):
+            break
         found = run(units, sides, knobs, target, task, dt_s, readouts)
         for made in found:
             tried.append(made.tried)
             if best is None or rank(made) < rank(best):
                 best = made
         t = found[0].tried
-        progress(f"{knobs.ticks} ticks, {knobs.spikes:g} spikes, {knobs.pieces} a side: {t.spikes:.0f} spikes, "
-                 f"state error {t.state_error:.3f}, loss {', '.join(f'{m.tried.loss:.2f}' for m in found)}")  # fmt: skip
-    assert best is not None
+        losses = ", ".join(f"{made.tried.loss:.2f}" for made in found)
+        progress(
+            f"{knobs.ticks} ticks, {knobs.spikes:g} spikes, {knobs.pieces} a side, margin {knobs.margin}, delay "
+            f"{knobs.delay}: {t.spikes:.0f} spikes a sample, state error {t.state_error:.3f}, loss {losses}"
+        )
+    if best is None:
+        raise UsageError("these knobs leave no setting to try.", place=target.name)
     return best, tried
+
+
+def cost(knobs: Knobs) -> float:
+    """Most spikes a frame that a unit's neurons fire, to order settings by."""
+    return knobs.spikes * knobs.pieces
+
+
+def fastest() -> Callable[[SpikingNet, np.ndarray, np.ndarray], Activity]:
+    """The compiled simulator where numba is installed, else NumPy's: both give the same bits."""
+    try:
+        errors.require("numba", "spiking", "a search in compiled loops")
+    except errors.MissingExtraError:
+        return simulate
+    from neurodeploy.spiking import reference
+
+    return reference.simulate

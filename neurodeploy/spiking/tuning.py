@@ -46,8 +46,8 @@ Function = Callable[[np.ndarray], np.ndarray]
 @dataclass(frozen=True)
 class Side:
     """The part of an activation that neurons of one sign carry: it starts at ``zero`` (of sign z), rises to ``top`` in
-    absolute value within ``reach`` (of sign z, over all units), and levels off there or doesn't (``levels``). ``fixed``:
-    it starts just there, because f changes its sign or stays at 0 before."""
+    absolute value within ``reach`` (of sign z, over all units), and levels off there or doesn't (``levels``).
+    ``fixed``: it starts just there, because f changes its sign or stays at 0 before."""
 
     sign: int
     zero: float
@@ -129,7 +129,8 @@ def sides(f: Function, z: np.ndarray, place: str) -> tuple[Side, ...]:
     Raises :class:`UnsupportedError` for one that falls or jumps somewhere: no sum of a few rates follows it.
     """
     low, high = np.percentile(z, [100 - RANGE, RANGE])
-    grid = np.linspace(min(low, -1e-3), max(high, 1e-3), 4001)
+    little = max(1e-3, 0.02 * max(abs(low), abs(high)))  # both signs are looked at, whatever the data do
+    grid = np.linspace(min(low, -little), max(high, little), 4001)
     values = f(grid)
     span = float(np.ptp(values))
     steps = np.diff(values)
@@ -173,7 +174,7 @@ def place(
 
     ``pieces`` neurons a side. Where f levels off, a piece is at full rate, one spike a tick, from its upper corner on;
     elsewhere gains give ``spikes`` a frame at the end of the unit's range (``scaling`` "unit") or of all units' range
-    ("layer"). A side that a unit never visits gets no neurons.
+    ("layer", "kim"). A side that a unit never visits gets no neurons.
     """
     rows: list[tuple[int, int, float, float, float]] = []
     for unit, side in itertools.product(range(z.shape[1]), found):
@@ -187,7 +188,7 @@ def place(
             gains = ticks / np.diff(corners)
         else:
             corners, decoders = _open(side, x, w, wanted, reach, pieces)
-            span = (side.reach if scaling == "layer" else reach) - corners[0]
+            span = (side.reach if scaling in ("layer", "kim") else reach) - corners[0]
             gains = np.full(len(corners), spikes / span)
         rows += [(unit, side.sign, gain, corner, side.sign * decoder / gain)
                  for gain, corner, decoder in zip(gains, corners, decoders, strict=False)]  # fmt: skip
@@ -274,16 +275,31 @@ def measure(code: Code, integrator: Integrator, z: np.ndarray) -> np.ndarray:
     return counts[:, 1:].mean(axis=1)
 
 
-def decode(code: Code, rates: np.ndarray, z: np.ndarray, weight: np.ndarray, f: Function) -> tuple[Code, Curves]:
-    """The code with decoders by least squares on measured rates, and its curves."""
+def decode(
+    code: Code, rates: np.ndarray, z: np.ndarray, weight: np.ndarray, f: Function, *, common: bool = False
+) -> tuple[Code, Curves]:
+    """The code with decoders by least squares on measured rates, and its curves. ``common``: one decoder for all."""
     wanted = f(z)
     decoder, decoded = np.zeros(code.neurons), np.zeros_like(z)
+    if common:
+        column, share = rates.T.reshape(1, -1, 1), weight.T[code.unit].ravel()
+        factors, _ = _least_squares(column, share, wanted.T[code.unit].ravel())
+        decoder[:] = factors[0, 0]
+        np.add.at(decoded.T, code.unit, rates.T * factors[0, 0])
+        return _finished(code, rates, z, weight, wanted, decoder, decoded)
     for unit in range(z.shape[1]):
         mine = np.nonzero(code.unit == unit)[0]
         if len(mine):
             factors, _ = _least_squares(rates[None, :, mine], weight[:, unit], wanted[:, unit])
             decoder[mine] = factors[0]
             decoded[:, unit] = rates[:, mine] @ factors[0]
+    return _finished(code, rates, z, weight, wanted, decoder, decoded)
+
+
+def _finished(
+    code: Code, rates: np.ndarray, z: np.ndarray, weight: np.ndarray, wanted: np.ndarray, decoder: np.ndarray,
+    decoded: np.ndarray,
+) -> tuple[Code, Curves]:  # fmt: skip
     error = np.sqrt(((decoded - wanted) ** 2 * weight).sum(axis=0))
     return replace(code, decoder=decoder), Curves(z, weight, rates, wanted, decoded, error)
 

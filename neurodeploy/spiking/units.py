@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neurodeploy.spiking.network import Network
 from neurodeploy.spiking.tuning import Function
 
 
@@ -70,13 +69,3 @@ class Units:
     def scores(self, states: np.ndarray) -> np.ndarray:
         """Outputs [..., outputs] of states."""
         return states @ self.V.T + self.c
-
-
-def of_layer(found: Network, place: str) -> Units:
-    """The units of a single leaky or Elman layer."""
-    n = found.units
-    return Units(
-        W=found.W, U=found.U, fresh=np.zeros((n, n), bool), bias=found.bias, leak=found.leak, theta=np.zeros(n),
-        V=found.V, c=found.c, inside=False, layers=((found.state, 0, n, found.f),), stage=found.stage,
-        input=found.input, output=found.output, place=place,
-    )  # fmt: skip

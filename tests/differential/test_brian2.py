@@ -10,13 +10,12 @@ from neurodeploy.artifact import Artifact
 from neurodeploy.backends import spiking
 from neurodeploy.backends.brian2 import Brian2Backend, Brian2Runner
 from neurodeploy.data import Data
-from neurodeploy.hardware import Neuromorphic
 from neurodeploy.ir import interpret, text
 from neurodeploy.report import metrics
 from neurodeploy.spiking import liquid_fit
 from tests.differential.spiking_cases import random_data, random_layer, vowels, vowels_esn
 
-TARGET = hardware.find("brian2-lsm", Neuromorphic)
+TARGET = hardware.find("brian2-lsm", hardware.Neuromorphic)
 QUICK = {"ticks": 4, "gain": 1.4, "membrane": 1.0}
 
 

@@ -29,17 +29,23 @@ from tests.families.case import Case
 SUPPORT = Path(__file__).parents[2] / "docs" / "support.md"
 #: Fewest families that each target runs; a target that loses some fails even if the table were written anew.
 FEWEST = {
-    "host": 32, "mps2-an385": 32, "mps2-an386": 32, "mps2-an500": 32, "mps2-an505": 32, "mps3-an547": 32,
-    "netduinoplus2": 32, "lm3s6965evb": 32, "microbit": 32, "rv32-virt": 32, "sifive-e": 31,
-    "tflm": 23, "ideal-128": 32, "pcm-128": 32, "brian2-lsm": 2, "snntorch-sigma-delta": 4,
+    "host": 33, "mps2-an385": 33, "mps2-an386": 33, "mps2-an500": 33, "mps2-an505": 33, "mps3-an547": 33,
+    "netduinoplus2": 33, "lm3s6965evb": 33, "microbit": 33, "rv32-virt": 33, "sifive-e": 32,
+    "tflm": 24, "ideal-128": 33, "pcm-128": 33,
+    "brian2-sigma-delta": 20, "snntorch-sigma-delta": 31, "brian2-lsm": 3, "brian2-attractor": 1, "brian2-lif": 10,
+    "snntorch-lif": 10, "nir": 10, "nir-norse": 7, "nir-spikingjelly": 7, "nir-snntorch": 0,
 }  # fmt: skip
-EXTRAS = {"tflm": "tflite_micro", "brian2-lsm": "brian2", "snntorch-sigma-delta": "snntorch"}
+EXTRAS = {"tflm": "tflite_micro", "nir": "nir", "nir-norse": "norse", "nir-spikingjelly": "spikingjelly"} | {
+    name: name.partition("-")[0] for name in FEWEST if name.startswith(("brian2", "snntorch"))
+}
 HEAD = """# What runs where
 
 Every recurrent family, small and with random weights, compiled for every target and compared with the golden model, in
 every run of the tests. *exact*: every bit of every output of every step. *float, close*: float32, within 1e-4 (on a
-board or the host where the family has no integer form). *statistical*: analog noise, judged by accuracy. *-*: refused,
-for the reason below the table. *too big*: more than the board has room for.
+board or the host where the family has no integer form). *statistical*: analog noise, or a simulator's own rounding,
+judged by accuracy. *-*: refused, for the reason below the tables. *too big*: more than the board has room for. Spiking
+columns say that the simulator runs what the conversion made; how well that follows the network is in
+[spiking](spiking.md).
 
 """
 
@@ -48,7 +54,7 @@ def test_every_target_and_a_floor_for_each() -> None:
     described = [hardware.find(name) for name in hardware.names()]
     runs = [d for d in described if not isinstance(d, hardware.Board) or d.resident or d.core.isa == "host"]
     assert set(FEWEST) == {d.name for d in runs}  # the others are targets for libraries and fit checks
-    assert len(CASES) == 32
+    assert len(CASES) == 33
 
 
 @pytest.mark.parametrize("target", list(FEWEST))
@@ -90,13 +96,18 @@ def _cell(case: Case, target: str, board: link.Board | None) -> str:
     tiled = {name: np.tile(array, (times, *(1,) * (array.ndim - 1))) for name, array in case.inputs.items()}
     lengths = None if case.lengths is None else np.tile(case.lengths, times)
     samples = replace(data.arrange(tiled, case.program), lengths=lengths)
-    labelled = replace(samples, labels=np.arange(samples.samples) % 3)
+    width = next(iter(case.program.output_types().values())).shape
+    labelled = replace(samples, labels=np.arange(samples.samples) % min([3, *width]))
     float_only = described.backend == "c" and not case.integer
     tool = "gcc" if board and "gcc" in c_toolchain.toolchains(target) else None
+    # Rates with fixed ticks: the search for the cheapest has tests of its own.
+    more: dict[str, Any] = {"ticks": 4} if getattr(described, "method", None) == "rate" else {}
     built = neurodeploy.compile(
-        case.program, described, labelled, numerics="float" if float_only else None, toolchain=tool, costs=False
+        case.program, described, labelled, numerics="float" if float_only else None, toolchain=tool, costs=False, **more
     )
     options: dict[str, Any] = {"board": board} if board else {}
+    if described.backend == "brian2":
+        options["codegen"] = "numpy"  # one C++ build a family would take minutes
     run = validate(built, samples, **options).run
     golden = run.agreement[0]
     assert all(a.holds is not False for a in run.agreement), f"{case.name} on {target}: {first_difference(run)}"
@@ -110,28 +121,41 @@ def _plain(text: str) -> str:
     return re.sub(r"\s+", " ", text).replace("|", "/")
 
 
-def _rows() -> tuple[list[str], dict[str, list[str]], list[str]]:
-    """The table's targets, its rows, and the lines of reasons."""
-    lines = SUPPORT.read_text().splitlines() if SUPPORT.exists() else []
-    table = [[c.strip() for c in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    split = next((i for i, row in enumerate(table) if row[0] == "refused"), len(table))
-    head = table[0][1:] if table else []
-    reasons = [line for line in lines if line.startswith("|")][split + 2 :]
-    return head, {row[0]: row[1:] for row in table[2:split]}, reasons
+def _tables() -> tuple[dict[str, dict[str, str]], list[str]]:
+    """Target -> family -> what the page says, and the lines of reasons."""
+    columns: dict[str, dict[str, str]] = {}
+    head: list[str] = []
+    reasons: list[str] = []
+    for line in SUPPORT.read_text().splitlines() if SUPPORT.exists() else []:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if not line.startswith("|") or set(line) <= set("|-"):
+            continue
+        if cells[0] in ("family", "refused"):
+            head = cells
+        elif head[0] == "refused":
+            reasons.append(line)
+        else:
+            for target, word in zip(head[1:], cells[1:], strict=True):
+                columns.setdefault(target, {})[cells[0]] = word
+    return columns, reasons
 
 
 def _column(target: str) -> dict[str, str]:
-    head, rows, _ = _rows()
-    return {name: cells[head.index(target)] for name, cells in rows.items()} if target in head else {}
+    return _tables()[0].get(target, {})
 
 
 def _write(target: str, found: dict[str, str], reasons: dict[str, str]) -> None:
-    head, rows, old = _rows()
-    columns = {t: {name: cells[head.index(t)] for name, cells in rows.items()} for t in head} | {target: found}
-    order = [t for t in FEWEST if t in columns]
-    lines = [f"| family | {' | '.join(order)} |", "|" + "---|" * (len(order) + 1)]
-    lines += [f"| {name} | {' | '.join(columns[t].get(name, '') for t in order)} |" for name in CASES]
+    columns, old = _tables()
+    columns[target] = found
+    lines = []
+    for title, wanted in (("Boards, TFLite Micro, crossbars", False), ("Spiking", True)):
+        order = [t for t in FEWEST if t in columns and t.startswith(("brian2", "snntorch", "nir")) == wanted]
+        lines += [f"## {title}", "", f"| family | {' | '.join(order)} |", "|" + "---|" * (len(order) + 1)]
+        lines += [f"| {name} | {' | '.join(columns[t].get(name, '') for t in order)} |" for name in CASES]
+        lines.append("")
     kept = [line for line in old if f"| {target} |" not in line]
     kept += [f"| {name} | {target} | {reason} |" for name, reason in reasons.items()]
-    kept.sort(key=lambda line: list(CASES).index(line.strip("|").split("|")[0].strip()))
-    SUPPORT.write_text(HEAD + "\n".join([*lines, "", "| refused | by target | why |", "|---|---|---|", *kept, ""]))
+    kept.sort(key=lambda line: (list(CASES).index(line.strip("|").split("|")[0].strip()),
+                                list(FEWEST).index(line.strip("|").split("|")[1].strip())))  # fmt: skip
+    lines += ["## Refused", "", "| refused | by target | why |", "|---|---|---|", *kept, ""]
+    SUPPORT.write_text(HEAD + "\n".join(lines))

@@ -28,6 +28,7 @@ def cases() -> Iterator[Case]:
     yield _ctrnn("ctrnn_euler", "euler", 0.05)
     yield _ctrnn("ctrnn_exponential", "exponential", 0.05)
     yield _ctrnn("mtrnn", "euler", np.repeat([0.03, 0.2], H // 2))
+    yield _spiking()
     yield _second_order()
     yield _multilayer()
 
@@ -215,6 +216,24 @@ def _ctrnn(name: str, method: str, tau: Any, dt: float = 0.01) -> Case:
         return y, y
 
     return _close(b, name, w, new, step)
+
+
+def _spiking() -> Case:
+    """Leaky integrate-and-fire neurons that hear each other a step later."""
+    w, b = Weights(13), Builder()
+    x, v, s = b.input("x", (X,)), b.state("v", (H,)), b.state("s", (H,))
+    current = b.param("W", w("W", H, X)) @ x + b.param("U", w("U", H, H)) @ s + b.param("b", w("b", H, scale=0.3))
+    new, spikes = b.call("lif", current, v, decay=0.9, threshold=1.0)
+    b.next(v, new)
+    b.next(s, spikes)
+
+    def step(x: np.ndarray, carry: Any) -> tuple[Any, Any]:
+        v, s = carry or (np.zeros(H), np.zeros(H))
+        u = 0.9 * v + w.W @ x + w.U @ s + w.b
+        s = (u >= 1.0).astype(float)
+        return s, (u - s, s)
+
+    return _close(b, "spiking", w, spikes, step)
 
 
 def _second_order() -> Case:

@@ -10,7 +10,7 @@ from neurodeploy.spiking.net import Projection, SpikingNet, make
 def random_net(seed: int) -> SpikingNet:
     """A network that draws its every feature: sizes, projections, delays, resets, limits, where inputs enter, keep."""
     rng = np.random.default_rng(seed)
-    n, inputs = int(rng.integers(1, 40)), int(rng.integers(1, 5))
+    n, inputs = int(rng.integers(1, 40) if rng.random() < 0.7 else rng.integers(60, 140)), int(rng.integers(1, 5))
     projections = [
         Projection(
             f"p{i}",

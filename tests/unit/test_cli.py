@@ -79,6 +79,13 @@ def test_little_ram_and_options_that_a_backend_has_not(call: Call, tmp_path: Pat
         assert status == 2 and said in err, (target, err)
 
 
+def test_the_command_s_own_options_are_no_conversion_s(call: Call, tmp_path: Path) -> None:
+    common = (MODEL, "-t", "snntorch-sigma-delta", "-d", TRAIN, "-o", tmp_path / "b")
+    status, _, err = call("compile", *common, "--spikes", "max_loss=1")
+    assert status != 0 and "'max_loss' isn't one" in err and "Give --max-loss" in err
+    assert not (tmp_path / "b").exists()
+
+
 def test_version(call: Call) -> None:
     assert call("--version")[1].startswith("neurodeploy ")
 

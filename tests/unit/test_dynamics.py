@@ -15,7 +15,7 @@ from tests.families.case import one_stage, series
 
 FOUND = [
     "elman_tanh", "elman_relu", "fully_recurrent", "jordan", "indrnn", "echo_state", "echo_state_slow", "ctrnn_euler",
-    "ctrnn_exponential", "mtrnn", "multilayer_perceptron",
+    "ctrnn_exponential", "mtrnn", "spiking", "multilayer_perceptron",
 ]  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from neurodeploy.spiking.liquid_dale import dale
 from neurodeploy.spiking.liquid_net import Constants, Synapses
 from neurodeploy.spiking.liquid_readout import FOLDS, Ridge, Task, best_penalty, cross_validated, task_of
 from tests.differential.spiking_cases import layer, random_data, random_layer
-from tests.unit.test_spiking import _gru
+from tests.families import CASES as FAMILIES
 
 LSM = hardware.find("brian2-lsm", hardware.Neuromorphic)
 QUICK = {"ticks": 4, "gain": 1.0, "membrane": 1.0}
@@ -296,7 +296,7 @@ def _abs_net() -> Program:
 
 
 REFUSED = {
-    "gru": (_gru, r"\(mul\): it multiplies two changing values"),
+    "gru": (lambda: FAMILIES["gru_reset_after"].program, r"\(mul\): it multiplies two changing values"),
     "falls": (lambda: _abs_net(), r"%a \(abs\): the activation doesn't grow with its input"),
     "init": (lambda: random_layer(0, state_init=np.ones(6)), "it starts elsewhere than at zero"),
     "leaks": (lambda: random_layer(0, leak=np.linspace(0.1, 0.6, 6)), "6 different leaks; needed at most 4"),

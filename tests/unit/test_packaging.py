@@ -24,7 +24,13 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DISTRIBUTION = {"google": "protobuf", "elftools": "pyelftools", "serial": "pyserial", "sklearn": "scikit-learn"}
 # What a user may have in place of one of our extras; never installed by us.
 # Modules of compiled loops or of a framework's classes, imported inside functions only -> what they import at once.
-WITH_AN_EXTRA = {"reference_kernel": {"numba"}, "snntorch_module": {"snntorch", "torch"}}
+WITH_AN_EXTRA = {
+    "reference_kernel": {"numba"},
+    "step_kernel": {"numba"},
+    "snntorch_module": {"snntorch", "torch"},
+    "snntorch_step_module": {"snntorch", "torch"},
+    "snntorch_ops": {"torch"},
+}
 USERS_OWN = {"tflite-runtime", "tensorflow", "keras"}
 
 

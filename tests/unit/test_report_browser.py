@@ -12,6 +12,7 @@ import pytest
 
 from neurodeploy.report import build_report
 from tests.golden.report import sample
+from tests.unit.test_report_spiking import drawn_build
 
 pytestmark = pytest.mark.browser
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -45,7 +46,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     )
     many = [*builds, *(b.model_copy(update={"name": f"{b.name}-2"}) for b in builds[:3]), evil]
     bare = [build.model_copy(update={"runs": [], "accuracies": [], "figures": []}) for build in builds[:1]]
-    sets = {"eight": builds, "twelve": many, "one": builds[:1], "bare": bare}
+    drawn = drawn_build()
+    sets = {"eight": builds, "twelve": many, "one": builds[:1], "bare": bare, "spiking": [builds[0], drawn]}
     return {name: build_report(chosen).write(folder / f"{name}.html") for name, chosen in sets.items()}
 
 
@@ -62,7 +64,7 @@ def opened(browser: Any, path: Path, width: int, **emulate: str) -> tuple[Any, l
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("name", ["eight", "twelve", "one", "bare"])
+@pytest.mark.parametrize("name", ["eight", "twelve", "one", "bare", "spiking"])
 def test_the_page_is_quiet_and_fits(browser: Any, pages: dict[str, Path], name: str, width: int) -> None:
     page, trouble = opened(browser, pages[name], width)
     page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
@@ -124,6 +126,10 @@ def test_text_stands_out_from_its_ground(browser: Any, pages: dict[str, Path], s
 
 
 def test_figures_and_tables_have_names(browser: Any, pages: dict[str, Path]) -> None:
+    page, _ = opened(browser, pages["spiking"], 1280)
+    assert page.locator("section[aria-labelledby=spikes] figure").count() == 11
+    assert page.locator("svg:not([aria-label])").count() == 0
+    page.close()
     page, _ = opened(browser, pages["eight"], 1280)
     assert page.locator("svg").count() > 10
     assert page.locator("svg:not([aria-label])").count() == 0

@@ -110,7 +110,8 @@ def test_outgoing_connections_of_a_core():
     assert summary(fit(net(ring), chip(neurons=4, outgoing=2))) == (4, "outgoing connections", 0, True)
     # All to all, smaller cores only have more of them.
     never = fit(net(DENSE), chip(neurons=5, outgoing=4))
-    assert never.cores is None and never.fits is False
+    assert never.cores is None and never.fits is False and never.figure().value is None
+    assert never.words == "no placement was found on made-up's 4 cores"
     assert never.lacks == ("no placement was found in which a core has at most 4 outgoing connections",)
 
 
@@ -152,6 +153,8 @@ def test_what_a_chip_cannot_do(changes: dict, lack: str):
     found = fit(net(DENSE, **changes), chip(synapse={"max_delay_ticks": 2}))
     assert lack in found.lacks
     assert found.fits is False and found.cores == 1
+    figure = found.figure()
+    assert figure.value is None and lack in figure.source and "by size: 1 of 4 cores" in figure.source
     with pytest.raises(TargetError, match="made-up: "):
         found.require()
 

@@ -18,19 +18,22 @@ from neurodeploy.ir.graph import Drive, Program, ProgramInput, Ref, Stage
 from neurodeploy.ir.types import TensorType
 from neurodeploy.spiking import hopfield
 from neurodeploy.spiking.hopfield import PERIOD, Hopfield
+from neurodeploy.spiking.net import simulate
 from neurodeploy.spiking.net_program import input_type
 from neurodeploy.validate import validate
 from tests.differential.spiking_cases import random_layer
 from tests.families import CASES
 
-TARGET = hardware.find("brian2-lsm").model_copy(update={"method": "attractor"})
+TARGET = hardware.find("brian2-attractor", hardware.Neuromorphic)
 
 
 def quiet(_: str) -> None:
     """No progress."""
 
 
-def program_of(W: np.ndarray, theta: np.ndarray | None = None, drive: Drive | None = None, flip: float = 1.0) -> Program:
+def program_of(
+    W: np.ndarray, theta: np.ndarray | None = None, drive: Drive | None = None, flip: float = 1.0
+) -> Program:
     """Recall from a static cue, ``flip`` times it."""
     n = len(W)
     b = Builder()
@@ -187,3 +190,16 @@ def test_data_and_limits_are_needed():
     plain = TARGET.model_copy(update={"neuron": Neuron(reset="subtract", source="made up")})
     with pytest.raises(UnsupportedError, match="no lower limit or no soft reset"):
         hopfield.convert(program_of(UNIT), plain, Data({"probe": CUES.astype(np.float32)}), quiet)
+
+
+def test_a_run_states_its_costs():
+    patterns, W = stored(20, 2, 0)
+    cues, _ = noisy(patterns, 0.1, 4, 1)
+    artifact, made = spiking.build("brian2", program_of(W), TARGET, Data({"probe": cues}), None, quiet, {"ticks": 24})
+    assert made.net is not None
+    trace, engine = spiking.run_net(artifact, made.net, {"probe": cues}, None, simulate)
+    figures = {f.name: f.value for f in spiking.net_figures(artifact, made.net, trace, engine, "NumPy")}
+    activity = hopfield.run(made.net, cues)
+    assert figures["spikes"] == round(activity.spikes, 1) and figures["NeuronUpdates"] == 24 * 80
+    fan_out = sum(np.count_nonzero(p.weights, axis=0) for p in made.net.projections)
+    assert figures["SynapticOperations.Effective_ACs"] == round(float((activity.counts @ fan_out).mean()), 1)

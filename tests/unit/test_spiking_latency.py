@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from neurodeploy.artifact import Trace
+from neurodeploy import hardware
+from neurodeploy.artifact import Figure, Trace
 from neurodeploy.ir.build import Builder
 from neurodeploy.ir.graph import Drive, Program, ProgramInput, Ref, Stage
 from neurodeploy.spiking import latency
@@ -31,6 +32,7 @@ def test_decisions_by_hand():
         "frame": [1, 2, 3],
         "accuracy": [pytest.approx(1 / 3), 1.0, pytest.approx(2 / 3)],  # sample 1 has decided at its end
         "spikes": [pytest.approx(5 / 3), pytest.approx(12 / 3), pytest.approx(22 / 3)],
+        "steps": [1.0, 2.0, pytest.approx(8 / 3)],
     }
     assert found is not None
     figure = latency.settled(found)
@@ -61,3 +63,23 @@ def test_labels_and_drives_that_have_no_decision():
     assert latency.decision(program(), TRACE, None) is None
     assert latency.decision(program(), TRACE, LABELS.astype(float)) is None
     assert latency.decision(program("reverse"), TRACE, LABELS) is None
+
+
+def test_energy_until_a_frame_takes_updates_by_steps_and_the_rest_by_spikes():
+    update = hardware.find_chip("loihi").energy.neuron_update
+    assert update is not None
+    clocked = [1000 * joule * 1e9 for joule in update.joule]
+    unit = "nJ/inference"
+    figures = [
+        Figure("energy.loihi.low", 100 + clocked[0], unit, "estimated", ""),
+        Figure("energy.loihi.high", 300 + clocked[1], unit, "estimated", ""),
+        Figure("energy.dense", 7.0, unit, "estimated", ""), Figure("energy.cmos-45nm", 9.0, unit, "estimated", ""),
+        Figure.unknown("energy.loihi-2", unit, "nothing published"),
+        Figure("NeuronUpdates", 1000, "updates/inference", "simulated", ""),
+    ]  # fmt: skip
+    run = {"frame": [1, 2], "accuracy": [0.5, 0.5], "spikes": [10.0, 40.0], "steps": [1.0, 2.0]}
+    found = latency.energies(run, figures)
+    assert set(found) == {"loihi"}
+    assert found["loihi"][0] == pytest.approx((25 + clocked[0] / 2, 75 + clocked[1] / 2))
+    assert found["loihi"][1] == pytest.approx((100 + clocked[0], 300 + clocked[1]))
+    assert latency.energies({**run, "spikes": [0.0, 0.0]}, figures) == {}

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from neurodeploy.artifact import Artifact
-from neurodeploy.compiler import Built
+from neurodeploy.compiler import Built, compile
 from neurodeploy.data import Data
 from neurodeploy.errors import UsageError
 from neurodeploy.ir import text
 from neurodeploy.spiking.net import make, simulate, with_readout
 from neurodeploy.spiking.net_program import program_of
-from tests.differential.spiking_cases import random_layer
+from tests.differential.spiking_cases import random_data, random_layer
 from tests.unit.spiking_nets import random_inputs, random_net
 
 pytest.importorskip("numba")
@@ -68,5 +68,15 @@ def test_the_runner_refuses_what_it_cannot_run() -> None:
     with pytest.raises(UsageError, match="threads is 0; needed 1 or more"):
         made.run(np.zeros((1, 1, 3)), on="reference", threads=0)
     del made.artifact.files["net.npz"]
-    with pytest.raises(UsageError, match="holds no network of spiking neurons"):
+    with pytest.raises(UsageError, match="holds no spiking network"):
         made.run(np.zeros((1, 1, 3)), on="reference")
+
+
+def test_the_runner_runs_sigma_delta_programs_and_counts_their_events() -> None:
+    source, data = random_layer(0), random_data(0)
+    made = compile(source, "snntorch-sigma-delta", data, levels=8)
+    result = made.validate(data, on="reference")
+    (agreement,) = result.run.agreement
+    assert agreement.bit_exact == agreement.compared == int(np.sum(data.lengths if data.lengths is not None else 0))
+    figures = {figure.name: figure.value for figure in result.run.figures}
+    assert figures["spikes"] == round(float(result.trace.counters["spikes"].sum(axis=1).mean()), 1) > 0
