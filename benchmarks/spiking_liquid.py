@@ -1,13 +1,20 @@
-"""Liquid-state machines of 200 neurons: accuracy and spikes beside the echo state networks that they are made of.
+"""Echo state networks and their liquid-state machines of 200 neurons: accuracy, spikes, and what the fit chose.
 
-Reservoirs of 100 tanh units become 200 neurons, one for each sign. JapaneseVowels: the networks of
-``examples/train_esn.py``. Digits (scikit-learn), read row by row, 8 steps of 8 pixels: 1,437 training and 360 test
-samples, drawn stratified with random_state 0; also in the file's order, where other people wrote the last 500. Leak,
-input scale and ridge of the digits' reservoirs are chosen by five-fold cross-validation of the *echo state network* on
-the training samples; the liquid's own constants by :mod:`neurodeploy.spiking.liquid_fit` on the same. The float column
-has a readout with a penalty chosen likewise. p: exact McNemar test over the test samples.
+Reservoirs of leaky tanh units, one weight in ten, spectral radius 0.9, random by seed; leak and input scale chosen by
+cross-validation on the training set (JapaneseVowels: by ``examples/train_esn.py``). The baseline is their float
+readout, fitted exactly as the liquid's is: ridge regression, penalty by ten-fold cross-validation. Two liquids of 200
+neurons are made of reservoirs of their own:
 
-    python -m benchmarks.spiking_liquid [--seeds 5]
+- ``pairs``: 100 units, a neuron for the positive and one for the negative part of each;
+- ``single``: 199 units, a neuron each, and one neuron that always fires.
+
+Tasks: ``vowels``, JapaneseVowels as shipped (270 training and 370 test samples of 7 to 29 steps), and ``digits``,
+scikit-learn's 1,797 digits read row by row (8 steps of 8 pixels in 0..1): 1,437 for training and 360 for the test,
+drawn with the same share of each class by ``train_test_split(test_size=360, stratify=y, random_state=0)``; for
+``writers`` in the order of the file, in which other people wrote the last 500, the test set. Everything is chosen and
+fitted on training samples. p: exact McNemar test of the liquid against its own reservoir, all seeds together.
+
+    python -m benchmarks.spiking_liquid [--seeds 5] [--tasks vowels] [--variants]
 """
 
 from __future__ import annotations
@@ -15,135 +22,219 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
-import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-import neurodeploy
-from benchmarks.precision import EXAMPLES
-from benchmarks.spiking_networks import DIGITS_TEST, ROOT
-from neurodeploy.cli.output import table
+from benchmarks.spiking_networks import DIGITS_TEST
+from neurodeploy import hardware
 from neurodeploy.data import Data
 from neurodeploy.ir.build import Builder
-from neurodeploy.ir.fixed import quantize
 from neurodeploy.ir.graph import Program, ProgramInput, Ref, Stage
 from neurodeploy.report.metrics import mcnemar
-from neurodeploy.spiking.net import SpikingNet
-from neurodeploy.spiking.net_program import input_type
-from neurodeploy.spiking.reference import simulate
+from neurodeploy.spiking import convert, liquid_fit, reservoir
+from neurodeploy.spiking.liquid_readout import Ridge, best_penalty, cross_validated, task_of
 
-UNITS = 100
-LEAKS, SCALES = (0.3, 0.5, 0.8), (0.3, 0.6, 1.0)
-PENALTIES = 10.0 ** np.arange(-4, 2.1, 0.5)
-FOLDS = 5
+EXAMPLES = Path(__file__).parents[1] / "examples"
+LEAKS, SCALES = (0.1, 0.2, 0.4, 0.7), (0.1, 0.3, 0.6)
+TASKS = ("vowels", "digits", "writers")
+SIZES = {"pairs": 100, "single": 199}
+#: What is changed one at a time on the pairs, with ``--variants``.
+VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "4 ticks": {"ticks": 4},
+    "16 ticks": {"ticks": 16},
+    "trace of the state": {"traces": "state"},
+    "counts": {"traces": "count"},
+    "no delay": {"delay": 1},
+    "inhibition over 5 frames": {"inhibitory_tau": 5.0},
+    "Dale's law, 80 % excite": {"excitatory": 0.8},
+    "Dale's law, 50 % excite": {"excitatory": 0.5},
+}
 
 
-def split(task: str) -> tuple[Data, Data]:
+@dataclass(frozen=True)
+class Result:
+    """Which test samples were right, float and liquid; mean spikes a test sample; what the fit chose."""
+
+    plain: np.ndarray
+    right: np.ndarray
+    spikes: float
+    fit: Mapping[str, Any]
+    figures: Mapping[str, float]
+
+
+def load(task: str) -> tuple[Data, Data]:
     """Training and test samples."""
     if task == "vowels":
-        parts = [np.load(EXAMPLES / "data" / f"japanese_vowels_{part}.npz") for part in ("train", "test")]
-        train, test = (Data({"x": p["x"]}, p["lengths"], p["y"].astype(np.int64)) for p in parts)
-        return train, test
+        parts = []
+        for split in ("train", "test"):
+            with np.load(EXAMPLES / "data" / f"japanese_vowels_{split}.npz") as f:
+                parts.append(Data({"x": f["x"]}, f["lengths"], f["y"]))
+        return parts[0], parts[1]
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    found = load_digits()
-    x, y = (found.images / 16).astype(np.float32), found.target.astype(np.int64)
-    if task == "digits, other writers":
-        parts = x[:DIGITS_TEST], x[DIGITS_TEST:], y[:DIGITS_TEST], y[DIGITS_TEST:]
-    else:
-        parts = train_test_split(x, y, test_size=360, stratify=y, random_state=0)
-    a, b, y_a, y_b = parts
-    return Data({"x": a}, np.full(len(a), 8), y_a), Data({"x": b}, np.full(len(b), 8), y_b)
+    pixels, y = (np.asarray(a) for a in load_digits(return_X_y=True))
+    rows = np.arange(len(y))
+    train, test = np.split(rows, [DIGITS_TEST])
+    if task == "digits":
+        train, test = train_test_split(rows, test_size=360, stratify=y, random_state=0)
+    x = (pixels / 16).astype(np.float32).reshape(-1, 8, 8)
+    a, b = (Data({"x": x[rows]}, np.full(len(rows), 8), y[rows]) for rows in (train, test))
+    return a, b
 
 
-def last_states(reservoir: object, data: Data) -> np.ndarray:
-    """States after each sample's last step, and a 1."""
-    return reservoir.last_states(data.inputs["x"], data.lengths)  # type: ignore[attr-defined]
+def untrained(data: Data, units: int, leak: float, scale: float, seed: int) -> Program:
+    """A random reservoir for the inputs of ``data``, whose mean and spread are folded into its weights."""
+    rng = np.random.default_rng(seed)
+    x = data.inputs["x"][running(data)]
+    spread = x.std(axis=0)
+    spread = np.where(spread > 0.1 * spread.max(), spread, 0.1 * spread.max())
+    U = rng.normal(size=(units, units)) * (rng.random((units, units)) < 0.1)
+    U *= 0.9 / np.abs(np.linalg.eigvals(U)).max()
+    W = rng.uniform(-scale, scale, (units, x.shape[1])) / spread
+    bias = rng.uniform(-0.2, 0.2, units) - W @ x.mean(axis=0)
+    classes = int(np.max(np.asarray(data.labels))) + 1
+    return _program(W, U, bias, leak, np.zeros((classes, units)), np.zeros(classes))
 
 
-def readout(states: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray:
-    """Ridge regression onto one-hot labels, the bias free."""
-    square = penalty * np.diag(np.r_[np.ones(states.shape[1] - 1), 0.0])
-    return np.linalg.solve(states.T @ states + square, states.T @ np.eye(y.max() + 1)[y])
-
-
-def cross_validated(states: np.ndarray, y: np.ndarray, penalty: float) -> float:
-    """Accuracy on the folds left out."""
-    fold = np.arange(len(y)) % FOLDS
-    right = [((states[fold == k] @ readout(states[fold != k], y[fold != k], penalty)).argmax(1) == y[fold == k]).sum()
-             for k in range(FOLDS)]  # fmt: skip
-    return float(np.sum(right) / len(y))
-
-
-def network(task: str, seed: int, train: Data) -> Program:
-    """The echo state network of a task and seed, as a program."""
-    sys.path.insert(0, str(ROOT / "examples"))
-    import train_esn
-
-    if task == "vowels":
-        chosen, _, _ = train_esn.train(seed, UNITS)
-    else:
-        mean = np.full(8, train.inputs["x"].mean())
-        std = np.full(8, train.inputs["x"].std())
-        made = [train_esn.Reservoir.random(UNITS, leak, scale, mean, std, seed)
-                for leak, scale in itertools.product(LEAKS, SCALES)]  # fmt: skip
-        chosen = max(made, key=lambda r: max(
-            cross_validated(last_states(r, train), train.labels, p) for p in (0.01, 0.1, 1.0)))  # fmt: skip
-    states = last_states(chosen, train)
-    best = max(PENALTIES, key=lambda p: (cross_validated(states, train.labels, p), p))
-    weights = readout(states, train.labels, best)
+def _program(
+    W: np.ndarray, U: np.ndarray, bias: np.ndarray, leak: float, V: np.ndarray, c: np.ndarray
+) -> Program:  # fmt: skip
     b = Builder()
-    x, h = b.input("x", (chosen.W_in.shape[1],)), b.state("h", (UNITS,))
-    parts = [b.param(n, a) for n, a in (("W", chosen.W_in), ("U", chosen.W), ("bias", chosen.bias))]
-    (new,) = b.call("leaky", x, h, *parts, b.const(float(chosen.leak)))
+    x, h = b.input("x", (W.shape[1],)), b.state("h", (len(bias),))
+    weights = [b.param(n, np.asarray(a, np.float32)) for n, a in
+               (("W", W), ("U", U), ("bias", bias), ("leak", leak), ("V", V), ("c", c))]  # fmt: skip
+    (new,) = b.call("leaky", x, h, *weights[:4], activation="tanh")
     b.next(h, new)
-    (y,) = b.call("affine", b.param("V", weights[:-1].T), new, b.param("c", weights[-1]))
+    (y,) = b.call("affine", weights[4], new, weights[5])
     b.output("y", y)
-    stage = Stage("reservoir", b.graph(), inputs_from={"x": Ref("x")})
-    inputs = {"x": ProgramInput(stage.graph.inputs["x"])}
-    return Program(f"esn_{seed}", inputs, (stage,), {"y": Ref("y", "reservoir", "last")})
+    stage = Stage("rnn", b.graph(), inputs_from={"x": Ref("x")})
+    return Program("esn", {"x": ProgramInput(stage.graph.inputs["x"])}, (stage,), {"y": Ref("y", "rnn", "last")})
 
 
-def row(task: str, seed: int, train: Data, test: Data) -> tuple[list[str], float, float, float]:
-    """One line of the table, and accuracies float and spiking in %, spikes."""
-    from neurodeploy.ir import interpret
+def running(data: Data) -> np.ndarray:
+    """Which frames run, ``[batch, frames]``."""
+    assert data.lengths is not None
+    return np.arange(data.inputs["x"].shape[1]) < data.lengths[:, None]
 
-    program = network(task, seed, train)
-    plain = interpret.run(program, dict(test.inputs), test.lengths).outputs["y"].argmax(axis=1) == test.labels
-    start = time.perf_counter()
-    built = neurodeploy.compile(program, "brian2-lsm", train)
-    took = time.perf_counter() - start
-    net = SpikingNet.from_bytes(built.artifact.files["net.npz"])
-    active = np.arange(test.inputs["x"].shape[1]) < np.asarray(test.lengths)[:, None]
-    activity = simulate(net, quantize(test.inputs["x"], input_type(net)), active)
-    scores = net.scores(activity.traces)[np.arange(len(active)), np.asarray(test.lengths) - 1]
-    right = scores.argmax(axis=1) == test.labels
-    fit = built.artifact.manifest["layout"]["fit"]
-    chosen = ", ".join(f"{k} {fit[k]:.3g}" for k in ("ticks", "gain", "membrane", "penalty")) + f", {fit['traces']}"
-    words = [str(seed), f"{100 * plain.mean():.2f}", f"{100 * right.mean():.2f}", f"{mcnemar(plain, right):.2f}",
-             f"{activity.spikes:,.0f}", str(net.neurons), chosen, f"{took:.0f}"]  # fmt: skip
-    return words, 100 * float(plain.mean()), 100 * float(right.mean()), activity.spikes
+
+def last_states(program: Program, data: Data) -> np.ndarray:
+    """The reservoir's states after each sample's last step."""
+    seen = reservoir.observe(reservoir.find(program), data.inputs["x"].astype(np.float64), running(data))
+    return seen.h[np.cumsum(np.asarray(data.lengths)) - 1]
+
+
+def trained(task: str, train: Data, units: int, seed: int) -> tuple[Program, str]:
+    """A task's reservoir with its readout, and what was chosen in words."""
+    program, words = example(units, seed) if task == "vowels" else searched(train, units, seed)
+    assert train.labels is not None
+    classes = int(train.labels.max()) + 1
+    readout = task_of(train.labels, np.zeros(0), running(train), classes, False)
+    states = last_states(program, train)
+    penalty, _ = best_penalty(cross_validated(states, readout)[0])
+    V, c = Ridge.of(states, readout.targets).weights(penalty)
+    r = reservoir.find(program)
+    return _program(r.W, r.U, r.bias, float(r.leak[0]), V, c), words
+
+
+def example(units: int, seed: int) -> tuple[Program, str]:
+    """The reservoir that ``examples/train_esn.py`` trains on JapaneseVowels."""
+    sys.path.insert(0, str(EXAMPLES))
+    try:
+        from train_esn import train  # type: ignore[import-not-found]
+    finally:
+        sys.path.pop(0)
+    found, readout, _ = train(seed, units)
+    program = _program(found.W_in, found.W, found.bias, found.leak, readout[:-1].T, readout[-1])
+    return program, f"leak {found.leak:g}"
+
+
+def searched(train: Data, units: int, seed: int) -> tuple[Program, str]:
+    """The random reservoir whose leak and input scale do best in cross-validation."""
+    assert train.labels is not None
+    classes = int(train.labels.max()) + 1
+    task = task_of(train.labels, np.zeros(0), running(train), classes, False)
+    found = []
+    for leak, scale in itertools.product(LEAKS, SCALES):
+        program = untrained(train, units, leak, scale, seed)
+        states = last_states(program, train)
+        found.append((cross_validated(states, task)[0].max(), leak, scale, program))
+    _, leak, scale, program = max(found, key=lambda entry: entry[0])
+    return program, f"leak {leak:g}, input {scale:g}"
+
+
+def measure(program: Program, train: Data, test: Data, options: Mapping[str, Any]) -> Result:
+    """Convert a trained reservoir on training data; both on the test set."""
+    assert test.labels is not None and test.lengths is not None
+    target = hardware.find("brian2-lsm", hardware.Neuromorphic)
+    made = convert.convert("liquid-state-machine", program, target, train, lambda _: None, options)
+    assert made.net is not None
+    params = program.stages[0].graph.params
+    plain = last_states(program, test) @ params["V"].data.T + params["c"].data
+    activity = liquid_fit.run(made.net, test.inputs["x"], running(test))
+    scores = made.net.scores(activity.traces)[np.arange(len(test.labels)), test.lengths - 1]
+    return Result(
+        plain.argmax(axis=1) == test.labels, scores.argmax(axis=1) == test.labels, activity.spikes,
+        made.layout["fit"], {figure.name: float(figure.value or 0) for figure in made.figures},
+    )  # fmt: skip
+
+
+def table(task: str, code: str, seeds: int) -> None:
+    """One row a seed, and the mean."""
+    train, test = load(task)
+    print(f"\n{task}, {code} ({SIZES[code]} tanh units, 200 neurons), test accuracy in %\n")
+    columns = "seed, reservoir, float, liquid, spikes, ticks, gain, membrane, readout sees, penalty, state error %"
+    print(f"| {columns.replace(', ', ' | ')} |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    results = []
+    for seed in range(seeds):
+        program, words = trained(task, train, SIZES[code], seed)
+        found = measure(program, train, test, {"neurons": 200})
+        results.append(found)
+        fit = found.fit
+        print(f"| {seed} | {words} | {100 * found.plain.mean():.2f} | {100 * found.right.mean():.2f} "
+              f"| {found.spikes:,.0f} | {fit['ticks']} | {fit['gain']:g} | {fit['membrane']:g} | {fit['traces']} "
+              f"| {fit['penalty']:.1e} | {found.figures['state error']:.0f} |", flush=True)  # fmt: skip
+    print(_mean("mean", results))
+
+
+def _mean(name: str, results: list[Result]) -> str:
+    plain, right = np.concatenate([r.plain for r in results]), np.concatenate([r.right for r in results])
+    spikes = np.mean([r.spikes for r in results])
+    return (f"| {name} | | {100 * plain.mean():.2f} | {100 * right.mean():.2f} | {spikes:,.0f} "
+            f"| p = {mcnemar(right, plain):.2g} |")  # fmt: skip
+
+
+def variants(task: str, seeds: int) -> None:
+    """What each option costs: means over the seeds."""
+    train, test = load(task)
+    print(f"\n{task}, pairs, one thing changed: means over {seeds} seeds, accuracy of each seed\n")
+    print("| | | float | liquid | spikes | p | each seed | currents lost to Dale's law, % |")
+    print("|---|---|---|---|---|---|---|---|")
+    programs = [trained(task, train, SIZES["pairs"], seed)[0] for seed in range(seeds)]
+    for name, options in VARIANTS.items():
+        results = [measure(program, train, test, options) for program in programs]
+        each = " ".join(f"{100 * r.right.mean():.2f}" for r in results)
+        lost = [r.figures["Dale's law"] for r in results if "Dale's law" in r.figures]
+        print(f"{_mean(name, results)} {each} | {f'{np.mean(lost):.0f}' if lost else ''} |", flush=True)
 
 
 def main() -> None:
-    """Print the tables."""
-    parser = argparse.ArgumentParser(description="Liquid-state machines beside echo state networks.")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--tasks", nargs="*", default=["vowels", "digits", "digits, other writers"])
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--codes", nargs="*", choices=tuple(SIZES), default=list(SIZES))
+    parser.add_argument("--variants", action="store_true")
     args = parser.parse_args()
-    head = ("seed", "float, %", "liquid, %", "p", "spikes an inference", "neurons", "chosen", "compile, s")
     for task in args.tasks:
-        train, test = split(task)
-        lines, figures = [], []
-        for seed in range(args.seeds):
-            words, *found = row(task, seed, train, test)
-            lines.append(words)
-            figures.append(found)
-            print(task, *words, flush=True)
-        mean = np.mean(figures, axis=0)
-        lines.append(["mean", f"{mean[0]:.2f}", f"{mean[1]:.2f}", "", f"{mean[2]:,.0f}", "", "", ""])
-        table(f"{task} ({len(test.labels)} test samples; simulated)", head, lines)
+        for code in args.codes:
+            table(task, code, args.seeds)
+        if args.variants:
+            variants(task, args.seeds)
 
 
 if __name__ == "__main__":

@@ -84,9 +84,10 @@ def convert(
 ) -> Conversion:  # fmt: skip
     """A liquid of a reservoir with one layer, fitted on ``data`` (inputs and labels, or the network's own outputs).
 
-    ``neurons``: one or two a unit. ``ticks``, ``gain``, ``membrane``, ``traces`` (state, count, both): chosen by
-    cross-validation where not given. ``excitatory``: Dale's law, the share of neurons that excite. ``excitatory_tau``,
-    ``inhibitory_tau``: time constants in frames (the reservoir's where not given). ``delay`` in ticks: half a frame
+    ``neurons``: two a unit, or one and one more that always fires where the activation has two signs. ``ticks``,
+    ``gain``, ``membrane``, ``traces`` (state, count, both): chosen by cross-validation where not given.
+    ``excitatory``: Dale's law, the share of neurons that excite. ``excitatory_tau``, ``inhibitory_tau``: time constants
+    in frames (the reservoir's where not given). ``delay`` in ticks: half a frame
     where not given, as a frame of the reservoir takes the state before it. Raises :class:`UnsupportedError` for other
     networks, :class:`UsageError` for options out of range, :class:`DataError` for data that don't fit.
     """
@@ -115,7 +116,7 @@ def convert(
     activity = liquid_fit.run(liquid.net, material.x, active)
     counting = liquid_fit.slow(trial.traces, liquid.unit)
     rows = liquid_fit.features(activity, counting, task.where)
-    penalty, score = best_penalty(cross_validated(rows, task))
+    penalty, score = best_penalty(cross_validated(rows, task)[0])
     weights, bias = Ridge.of(rows, task.targets).weights(penalty)
     net = replace(liquid.net, keep=np.where(counting, np.float32(1), liquid.net.keep))
     net = with_readout(net, weights, bias)
@@ -160,7 +161,7 @@ def _check(**options: Any) -> None:
 def _code(found: Reservoir, neurons: int | None, place: str) -> str:
     """Pairs or single neurons, by their number. Raises :class:`UsageError`."""
     codes = liquid_net.codes_of(found)
-    sizes = {found.units * (2 if code == "pairs" else 1): code for code in codes}
+    sizes = {liquid_net.size_of(found, code): code for code in codes}
     if neurons is None:
         return codes[0]
     if neurons not in sizes:

@@ -102,6 +102,21 @@ def codes_of(reservoir: Reservoir) -> tuple[str, ...]:
     return CODES if signed else ("single",)
 
 
+def two_signs(reservoir: Reservoir) -> bool:
+    """Whether the activation is negative anywhere."""
+    return bool((reservoir.layer.f(np.full((1, reservoir.units), -8.0)) < -1e-6).any())
+
+
+def always_on(reservoir: Reservoir, code: str) -> bool:
+    """Whether a liquid has one more neuron, which fires every tick: single neurons of a state below zero at rest."""
+    return code == "single" and two_signs(reservoir) and len(np.unique(reservoir.leak)) == 1
+
+
+def size_of(reservoir: Reservoir, code: str) -> int:
+    """Neurons of a liquid."""
+    return 2 * reservoir.units if code == "pairs" else reservoir.units + always_on(reservoir, code)
+
+
 def code_of(reservoir: Reservoir, observed: Observed, code: str, constants: Constants) -> Code:
     """The code fitted to the units' activations on training data."""
     n, a = reservoir.units, observed.a
@@ -110,6 +125,7 @@ def code_of(reservoir: Reservoir, observed: Observed, code: str, constants: Cons
         low = -high
     else:
         low, high = np.quantile(a, OUTSIDE, axis=0), np.quantile(a, 1 - OUTSIDE, axis=0)
+        low = low if two_signs(reservoir) else np.zeros(n)
     if constants.rates == "common":
         low, high = np.full(n, low.min()), np.full(n, high.max())
     high = np.maximum(high, low + 1e-3 * max(1e-6, float(np.ptp(a))))
@@ -157,7 +173,7 @@ def wiring_of(reservoir: Reservoir, code: Code) -> Wiring:
     n = len(code.unit)
     bias = code.drive * reservoir.bias[code.unit] + code.offset
     names = [("positive", n // 2), ("negative", n // 2)] if n > reservoir.units else [("units", n)]
-    if not np.any(level) or len(np.unique(reservoir.leak)) > 1:
+    if not always_on(reservoir, "pairs" if n > reservoir.units else "single"):
         return Wiring(np.arange(n), weights, bias + level, tuple(names))
     wide = np.zeros((n + 1, n + 1))
     wide[:n, :n], wide[:n, n] = weights, level
