@@ -19,7 +19,7 @@ import numpy as np
 
 from neurodeploy.errors import ModelError, UnsupportedError, UsageError, nearest, require
 from neurodeploy.importers.check import unchecked
-from neurodeploy.importers.nir_nodes import RULES, STATEFUL, Node, Reading
+from neurodeploy.importers.nir_nodes import RULES, SPIKING, STATEFUL, Node, Reading
 from neurodeploy.ir.build import Builder, Sym
 from neurodeploy.ir.graph import Program, ProgramInput, Ref, Stage
 from neurodeploy.ir.types import TensorType
@@ -164,7 +164,7 @@ class _Importer:
         return b.state(f"{_word(source)}_before", (size,)), source
 
     def _order(self, inputs: list[str]) -> list[str]:
-        """Nodes in an order of evaluation: a circle is cut in front of a neuron that something outside leads to."""
+        """Nodes in an order of evaluation: a circle is cut behind a neuron that fires, or else in front of a state."""
         before: dict[str, set[str]] = {n: set() for n in self.nodes}
         for source, target in self.edges:
             before[target].add(source)
@@ -175,8 +175,12 @@ class _Importer:
                 done += ready
                 continue
             waiting = [n for n in self.nodes if n not in done]
-            cut = [n for n in waiting if self.nodes[n].kind in STATEFUL]
-            cut = [n for n in cut if before[n] & set(done)] or cut
+            # What only waits for spikes of its own circle gets them a tick later; else a state is cut free.
+            cut = [n for n in waiting if all(self.nodes[m].kind in SPIKING for m in before[n] - set(done))]
+            cut = [n for n in cut if before[n] - set(done) <= self._after(n)]
+            if not cut:
+                cut = [n for n in waiting if self.nodes[n].kind in STATEFUL]
+                cut = [n for n in cut if before[n] & set(done)] or cut
             if not cut:
                 raise UnsupportedError(
                     f"a circle of {', '.join(waiting)} has no neuron on it.", place=self.reading.place,
@@ -184,6 +188,16 @@ class _Importer:
                 )  # fmt: skip
             done.append(cut[0])
         return done
+
+    def _after(self, name: str) -> set[str]:
+        """All nodes that a node leads to."""
+        seen, todo = set[str](), [name]
+        while todo:
+            node = todo.pop()
+            found = {t for s, t in self.edges if s == node} - seen
+            seen |= found
+            todo += found
+        return seen
 
 
 def _word(name: str) -> str:

@@ -252,5 +252,7 @@ RULES: Mapping[str, Rule] = {
     "AvgPool2d": _pool,
     **dict.fromkeys(("I", "LI", "CubaLI", "IF", "LIF", "CubaLIF"), _neuron),
 }
+#: Nodes that fire.
+SPIKING = ("IF", "LIF", "CubaLIF", "Threshold")
 #: Nodes in front of which a circle may be cut.
 STATEFUL = ("IF", "LIF", "CubaLIF", "I", "LI", "CubaLI", "Delay")

@@ -96,12 +96,13 @@ def find(program: Program) -> Reservoir:
         raise UnsupportedError(
             "it starts elsewhere than at zero; a liquid starts at rest.", place=f"{place}: state %{state}", hint=ADVICE
         )
-    (ref,) = {(r.stage, r.name) for r in program.outputs.values()} if len(program.outputs) == 1 else {(None, "")}
-    if ref[0] is None:
+    read = {(r.stage, r.name) for r in program.outputs.values()}
+    if len(read) != 1 or any(r.at == "final" for r in program.outputs.values()):
         raise UnsupportedError(
-            f"it has outputs {', '.join(program.outputs)}; needed one, which the readout is fitted to.",
-            place=program.name, hint=ADVICE,
+            f"it has outputs {', '.join(program.outputs)}; needed one value of its step, which the readout is fitted "
+            "to.", place=program.name, hint=ADVICE,
         )  # fmt: skip
+    (ref,) = read
     source = program.stages[0].inputs_from[inputs[0]].name
     return Reservoir(
         layer.z.of(inputs[0], form.inputs[inputs[0]]), layer.z.of(state, n), layer.z.offset, leak, layer,

@@ -23,13 +23,13 @@ from neurodeploy.spiking.liquid_readout import FOLDS, Ridge, Task, best_penalty,
 from tests.differential.spiking_cases import layer, random_data, random_layer
 from tests.families import CASES as FAMILIES
 
-LSM = hardware.find("brian2-lsm", hardware.Neuromorphic)
+LSM = hardware.find("brian2-lsm")
 QUICK = {"ticks": 4, "gain": 1.0, "membrane": 1.0}
 
 
 def converted(program: Program, data: Data | None = None, options: Mapping[str, Any] = QUICK) -> Conversion:
     data = random_data(1, samples=60, classes=2) if data is None else data
-    return convert.convert("liquid-state-machine", program, LSM, data, lambda _: None, options)
+    return convert.convert("liquid-state-machine", program, LSM, data, lambda _: None, options)  # type: ignore[arg-type]
 
 
 def liquid_of(program: Program, x: np.ndarray, constants: Constants, synapses: Synapses, kind: str = "pairs"):
@@ -167,7 +167,8 @@ def test_ridge_regression_solves_its_equations():
     spread = features.std(axis=0)
     residual = features @ w.T + c - targets
     np.testing.assert_allclose(residual.mean(axis=0), 0, atol=1e-12)
-    gradient = (features / np.where(spread > 0, spread, 1)).T @ residual / 40 + 0.5 * (w * spread).T
+    common = np.sqrt((spread**2).mean())
+    gradient = (features / common).T @ residual / 40 + 0.5 * (w * common).T
     np.testing.assert_allclose(gradient[:4], 0, atol=1e-12)
 
 
@@ -181,7 +182,7 @@ def test_cross_validation_leaves_whole_samples_out():
     task = Task(where, np.eye(2)[classes], classes)
     w, c = Ridge.of(features, task.targets).weights(1e-6)
     assert ((features @ w.T + c).argmax(axis=1) == classes).mean() == 1
-    assert cross_validated(features, task)[0].max() < 0.75
+    assert cross_validated(features, task).max() < 0.1
 
 
 def test_cross_validation_equals_refitting_by_hand():
@@ -193,13 +194,13 @@ def test_cross_validation_equals_refitting_by_hand():
     predicted = np.zeros_like(targets)
     for k in range(FOLDS):
         out = np.arange(30) % FOLDS == k
-        mean, spread = features[~out].mean(axis=0), features[~out].std(axis=0)
+        mean, spread = features[~out].mean(axis=0), np.sqrt((features[~out].std(axis=0) ** 2).mean())
         a = (features[~out] - mean) / spread
         centre = targets[~out].mean(axis=0)
         w = np.linalg.solve(a.T @ a + len(a) * penalty * np.eye(4), a.T @ (targets[~out] - centre))
         predicted[out] = (features[out] - mean) / spread @ w + centre
     wanted = 1 - np.sqrt(((predicted - targets) ** 2).mean() / targets.var())
-    assert cross_validated(features, task)[0][14] == pytest.approx(wanted, rel=1e-9)
+    assert cross_validated(features, task)[14] == pytest.approx(wanted, rel=1e-9)
 
 
 def test_of_penalties_that_do_as_well_the_largest_is_taken():
@@ -238,7 +239,7 @@ def test_the_fewest_spikes_of_what_scores_as_well():
     made = converted(random_layer(4, units=10), random_data(5, samples=40, classes=2), {"ticks": 2})
     fit = made.layout["fit"]
     assert len(fit["tried"]) == 12
-    good = [t for t in fit["tried"] if t["error"] <= 1.02 * min(t["error"] for t in fit["tried"])]
+    good = [t for t in fit["tried"] if t["score"] >= max(t["score"] for t in fit["tried"]) - 0.005]
     least = min(good, key=lambda t: t["spikes"])
     assert (fit["gain"], fit["membrane"], fit["ticks"]) == (least["gain"], least["membrane"], 2)
     assert fit["spikes"] == pytest.approx(least["spikes"])

@@ -11,7 +11,7 @@ import pytest
 from neurodeploy import data, hardware
 from neurodeploy.errors import UnsupportedError, UsageError
 from neurodeploy.ir import interpret
-from neurodeploy.spiking import layers, rate, rate_net, tuning
+from neurodeploy.spiking import layers, rate, rate_net, rate_search, tuning
 from neurodeploy.spiking.net import simulate
 from neurodeploy.spiking.tuning import Integrator
 from tests.differential.spiking_cases import random_data, random_layer
@@ -42,11 +42,22 @@ def test_units_compute_what_the_network_does(name):
     assert np.abs(units.scores(states) - golden).max() < 1e-5
 
 
-@pytest.mark.parametrize("name", sorted(set(CASES) - set(FOUND)))
+#: Its units are found, but its activation is a jump.
+JUMPS = "spiking"
+
+
+@pytest.mark.parametrize("name", sorted(set(CASES) - {*FOUND, JUMPS}))
 def test_others_are_refused_by_name_with_a_remedy(name):
     with pytest.raises(UnsupportedError) as caught:
         layers.find(CASES[name].program)
     assert caught.value.place and caught.value.place.startswith(name) and caught.value.hint
+
+
+def test_an_activation_that_jumps_is_refused():
+    program, given = samples(JUMPS)
+    with pytest.raises(UnsupportedError, match=r"spiking/main: \w+: its activation (jumps|falls)") as caught:
+        rate.convert(program, LIF, given, lambda _: None, ticks=4)
+    assert "sigma-delta" in caught.value.hint
 
 
 def test_input_and_output_maps_are_folded_in():
@@ -185,3 +196,95 @@ def test_a_silent_network_is_refused():
     quiet = replace(program, stages=(replace(stage, graph=replace(stage.graph, params=params)),))
     with pytest.raises(UnsupportedError, match="activations are zero on all calibration data"):
         rate.convert(quiet, LIF, given, lambda _: None, ticks=4)
+
+
+def test_leaks_share_time_constants_where_they_are_many():
+    leak = np.linspace(0.05, 0.6, 24)
+    which, classes = rate_net.grouped(leak)
+    assert len(classes) == rate_net.CLASSES and np.bincount(which).tolist() == [3] * rate_net.CLASSES
+    assert np.abs(np.log(classes[which] / leak)).max() < 0.5
+    which, classes = rate_net.grouped(np.repeat([0.3, 0.1], 5))
+    np.testing.assert_array_equal(classes[which], np.repeat([0.3, 0.1], 5))
+    program = random_layer(0, units=12, leak=np.linspace(0.1, 0.5, 12))
+    made = rate.convert(program, LIF, random_data(1), lambda _: None, ticks=4)
+    assert any(w.startswith("12 different leaks share 8 time constants") for w in made.warnings)
+
+
+@pytest.mark.parametrize("kind,mean", [("matched", None), ("early", 8.0), ("none", 1.0)])
+def test_delays_have_the_wanted_mean(kind, mean):
+    lags = rate_net.delays(np.arange(1000), 0.2, 16, kind)
+    assert np.ptp(lags) <= 1 and lags.min() >= 1
+    assert abs(lags.mean() - (rate_net.matched_delay(0.2, 16) if mean is None else mean)) < 2e-3
+
+
+def test_every_knob_shows_in_the_network():
+    program, given = samples("echo_state")
+    made = rate.convert(program, LIF, given, lambda _: None, ticks=6, pieces=2, margin=0.5, delay="none")
+    net = made.net
+    assert net is not None and net.ticks == 6 and made.layout["delays"] == [1]
+    assert (net.floor == 0.0).all() and (net.ceiling == 2.0).all() and (net.start == 0.5).all()
+    np.testing.assert_allclose(net.keep**6, 1 - layers.find(program).leak[0], rtol=1e-5)
+
+
+def test_a_target_without_limits_forgets_by_its_leak():
+    program, given = samples("echo_state")
+    plain = LIF.model_copy(update={"neuron": LIF.neuron.model_copy(update={"limits": False, "max_delay_ticks": 1})})
+    made = rate.convert(program, plain, given, lambda _: None, ticks=8)
+    assert made.net is not None and not made.net.limited and (made.net.beta < 1).all()
+    assert made.layout["delays"] == [1]
+    with pytest.raises(UsageError, match="margin is 0.5; needed none"):
+        rate.convert(program, plain, given, lambda _: None, margin=0.5)
+
+
+def test_warnings_have_their_figures():
+    """Rates cut at one spike a tick; units that never fire; a loss that no setting keeps to."""
+    program, given = samples("elman_relu")
+    made = rate.convert(program, LIF, given, lambda _: None, ticks=2, spikes=12.0, max_loss=0.0)
+    words = " | ".join(made.warnings)
+    assert "% of the neurons' steps have a spike in every tick" in words
+    assert "no setting loses surely at most 0 on the calibration data" in words
+    made = rate.convert(program, LIF, given, lambda _: None, ticks=2, spikes=0.05)
+    assert "the network is silent" in " | ".join(made.warnings)
+    made = rate.convert(program, LIF, given, lambda _: None, ticks=4, spikes=0.4)
+    assert "units never spike on the calibration data" in " | ".join(made.warnings)
+
+
+def test_kims_scaling_is_one_neuron_a_unit_and_one_scale():
+    program, given = samples("elman_relu")
+    made = rate.convert(program, LIF, given, lambda _: None, scaling="kim", ticks=8)
+    assert made.net is not None
+    with np.load(io.BytesIO(made.files["tuning.npz"])) as arrays:
+        assert len(set(arrays["unit"].tolist())) == made.net.neurons and np.ptp(arrays["decoder"]) == 0
+    assert made.net.reset == "zero" and not made.net.limited and (made.net.beta < 1).all()
+    tanh, given = samples("echo_state")
+    with pytest.raises(UnsupportedError, match="its activation has two signs"):
+        rate.convert(tanh, LIF, given, lambda _: None, scaling="kim")
+
+
+def test_the_refitted_readout_is_judged_out_of_fold():
+    """A refit on pure noise must not seem better than none."""
+    rng = np.random.default_rng(0)
+    program, _ = samples("echo_state")
+    units = layers.find(program)
+    x = rng.normal(size=(20, 5, units.W.shape[1])).astype(np.float32)
+    task = rate_search.task_of(units, x, None, None, False)
+    noise = rng.normal(size=task.states[task.read].shape)
+    _, outputs, *_ = rate_search.refit(units, noise, task)
+    assert task.loss(outputs)[0] > 80
+    exact = task.states[task.read]
+    _, outputs, V, c = rate_search.refit(units, exact, task)
+    assert task.loss(outputs)[0] < 1e-6 and np.abs(V - units.V).max() < 1e-6 and np.abs(c - units.c).max() < 1e-6
+
+
+def test_a_lucky_setting_is_not_taken_for_a_good_one():
+    """Of 100 samples, 3 lost and 3 won: a loss of 0, give or take 2.45."""
+    program, _ = samples("echo_state")
+    units = layers.find(program)
+    wanted = np.zeros((100, len(units.c)))
+    wanted[:, 0] = 1
+    labels = np.zeros(100, int)
+    labels[:3] = 1
+    read = np.ones((100, 1), bool)
+    task = rate_search.Task(read[..., None], read, read, read, read, wanted, labels)
+    loss, error = task.loss(np.where(np.arange(100)[:, None] < 6, np.eye(wanted.shape[1])[1], wanted))
+    assert loss == 0.0 and abs(error - np.sqrt(6)) < 1e-9
