@@ -23,13 +23,13 @@ from neurodeploy.spiking.liquid_readout import FOLDS, Ridge, Task, best_penalty,
 from tests.differential.spiking_cases import layer, random_data, random_layer
 from tests.families import CASES as FAMILIES
 
-LSM = hardware.find("brian2-lsm")
+LSM = hardware.find("brian2-lsm", hardware.Neuromorphic)
 QUICK = {"ticks": 4, "gain": 1.0, "membrane": 1.0}
 
 
 def converted(program: Program, data: Data | None = None, options: Mapping[str, Any] = QUICK) -> Conversion:
     data = random_data(1, samples=60, classes=2) if data is None else data
-    return convert.convert("liquid-state-machine", program, LSM, data, lambda _: None, options)  # type: ignore[arg-type]
+    return convert.convert("liquid-state-machine", program, LSM, data, lambda _: None, options)
 
 
 def liquid_of(program: Program, x: np.ndarray, constants: Constants, synapses: Synapses, kind: str = "pairs"):
