@@ -45,13 +45,14 @@ SIZES = {"pairs": 100, "single": 199}
 #: What is changed one at a time on the pairs, with ``--variants``.
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "4 ticks": {"ticks": 4},
+    "4 ticks, gain 1, membrane 1": {"ticks": 4, "gain": 1.0, "membrane": 1.0},
     "16 ticks": {"ticks": 16},
     "trace of the state": {"traces": "state"},
     "counts": {"traces": "count"},
     "no delay": {"delay": 1},
     "inhibition over 5 frames": {"inhibitory_tau": 5.0},
-    "Dale's law, 80 % excite": {"excitatory": 0.8},
-    "Dale's law, 50 % excite": {"excitatory": 0.5},
+    "Dale's law, 80 % excite": {"excitatory": 0.8, "ticks": 4, "gain": 1.0, "membrane": 1.0},
+    "Dale's law, 50 % excite": {"excitatory": 0.5, "ticks": 4, "gain": 1.0, "membrane": 1.0},
 }
 
 
