@@ -35,7 +35,7 @@ class Task:
     @property
     def metric(self) -> str:
         """What :func:`cross_validated` gives."""
-        return "1 - NRMSE" if self.classes is None else "accuracy"
+        return "1 - NRMSE"
 
     def part(self, samples: np.ndarray) -> Task:
         """The task of some samples, increasing indices."""
