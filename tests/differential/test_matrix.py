@@ -101,7 +101,7 @@ def _cell(case: Case, target: str, board: link.Board | None) -> str:
     float_only = described.backend == "c" and not case.integer
     tool = "gcc" if board and "gcc" in c_toolchain.toolchains(target) else None
     # Rates with fixed ticks: the search for the cheapest has tests of its own.
-    more: dict[str, Any] = {"ticks": 4} if getattr(described, "method", None) == "rate" else {}
+    more: dict[str, Any] = {"ticks": 4, "pieces": 1} if getattr(described, "method", None) == "rate" else {}
     built = neurodeploy.compile(
         case.program, described, labelled, numerics="float" if float_only else None, toolchain=tool, costs=False, **more
     )

@@ -138,7 +138,7 @@ def test_check_would_catch(trap, monkeypatch):
     monkeypatch.setattr(layers, "KINDS", kinds)
     assert kind in kinds
     with pytest.raises(
-        neurodeploy.errors.ModelError, match=r"output 'output(_0)?' differs from torch [\d.]+ by 0\.\d+"
+        neurodeploy.errors.ModelError, match=r"output 'output(_0)?' differs from torch [\d.]+ by \d+\.\d+"
     ):
         neurodeploy.load(module, torch.randn(2, 7, IN))
 

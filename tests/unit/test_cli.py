@@ -72,7 +72,7 @@ def test_little_ram_and_options_that_a_backend_has_not(call: Call, tmp_path: Pat
     assert "static ND_NOINLINE void vowels_gru_loop" in (tmp_path / "b" / "vowels_gru.c").read_text()
     for target, more, said in (
         ("mps2-an386", ("--ram", "tiny"), "ram is 'tiny'; needed: fast or small."),
-        ("brian2-lsm", ("--ram", "small"), "has no option 'ram'."),
+        ("brian2-lsm", ("--ram", "small"), "has no option 'ram'; it has neurons, ticks"),
         ("ideal-128", ("--optimize", "size"), "the backend 'crossbar' has no option 'optimize'."),
     ):
         status, _, err = compiled(target, *more)
