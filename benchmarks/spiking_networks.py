@@ -20,6 +20,7 @@ import argparse
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,7 +66,7 @@ def load(task: str, split: str) -> Data:
     else:
         from sklearn.datasets import load_digits
 
-        found = load_digits()
+        found: Any = load_digits()
         part = slice(DIGITS_TEST, None) if split == "test" else slice(None, DIGITS_TEST)
         x, y = found.images[part].astype(np.float32), found.target[part]
         lengths = np.full(len(x), x.shape[1])

@@ -36,8 +36,8 @@ SWEEP = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 LAW = 8
 #: way of converting -> its knobs at so many ticks.
 WAYS = {
-    "matched delay": lambda t, pieces: Knobs(t, float(t), pieces, 0.1, 1.0, "matched"),
-    "no delay": lambda t, pieces: Knobs(t, float(t), pieces, 0.1, 1.0, "none"),
+    "matched delay": lambda t, pieces: Knobs(t, float(t), pieces, 0.25, 1.0, "matched"),
+    "no delay": lambda t, pieces: Knobs(t, float(t), pieces, 0.25, 1.0, "none"),
 }
 
 
@@ -156,7 +156,7 @@ def draw(results: dict[str, list[Result]], sweeps: dict[str, Sweep], path: Path)
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2))
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 5.6))
     colours = ("#0b6e4f", "#7fb8a0", "#c9793a", "#e3b58f", "#7a6fa8", "#b9b3d6")
     for colour, (name, s) in zip(colours, sweeps.items(), strict=False):
         style = "--" if "no delay" in name else "-"
@@ -171,8 +171,8 @@ def draw(results: dict[str, list[Result]], sweeps: dict[str, Sweep], path: Path)
     right.set(xscale="log", yscale="log", xlabel="ticks a step", ylabel="state error (relative)")
     left.set_title("scikit-learn's digits, test set")
     right.set_title("the error's law")
-    left.legend(fontsize=7, frameon=False)
-    right.legend(fontsize=7, frameon=False)
+    for axis in (left, right):
+        axis.legend(fontsize=7.5, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 

@@ -34,6 +34,7 @@ JOBS = (
     # folder, model, target
     ("gru-board", "vowels_gru.onnx", "mps2-an386"),
     ("gru-tflm", "vowels_gru.onnx", "tflm"),
+    ("gru-brian2", "vowels_gru.onnx", "brian2-sigma-delta"),
     ("gru-pcm", "vowels_gru.onnx", "pcm-128"),
     ("esn-board", "vowels_esn.npz", "mps2-an386"),
     ("esn-tflm", "vowels_esn.npz", "tflm"),

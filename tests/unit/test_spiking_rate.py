@@ -228,6 +228,7 @@ def test_every_knob_shows_in_the_network():
 
 def test_a_target_without_limits_forgets_by_its_leak():
     program, given = samples("echo_state")
+    assert LIF.neuron is not None
     plain = LIF.model_copy(update={"neuron": LIF.neuron.model_copy(update={"limits": False, "max_delay_ticks": 1})})
     made = rate.convert(program, plain, given, lambda _: None, ticks=8)
     assert made.net is not None and not made.net.limited and (made.net.beta < 1).all()
@@ -245,7 +246,7 @@ def test_warnings_have_their_figures():
     assert "no setting loses surely at most 0 on the calibration data" in words
     made = rate.convert(program, LIF, given, lambda _: None, ticks=2, spikes=0.05)
     assert "the network is silent" in " | ".join(made.warnings)
-    made = rate.convert(program, LIF, given, lambda _: None, ticks=4, spikes=0.4)
+    made = rate.convert(program, LIF, given, lambda _: None, ticks=4, spikes=0.2)
     assert "units never spike on the calibration data" in " | ".join(made.warnings)
 
 
