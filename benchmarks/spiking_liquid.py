@@ -136,7 +136,7 @@ def trained(task: str, train: Data, units: int, seed: int) -> tuple[Program, str
     classes = int(train.labels.max()) + 1
     readout = task_of(train.labels, np.zeros(0), running(train), classes, False)
     states = last_states(program, train)
-    penalty, _ = best_penalty(cross_validated(states, readout)[0])
+    penalty, _ = best_penalty(cross_validated(states, readout))
     V, c = Ridge.of(states, readout.targets).weights(penalty)
     r = reservoir.find(program)
     return _program(r.W, r.U, r.bias, float(r.leak[0]), V, c), words
@@ -163,7 +163,7 @@ def searched(train: Data, units: int, seed: int) -> tuple[Program, str]:
     for leak, scale in itertools.product(LEAKS, SCALES):
         program = untrained(train, units, leak, scale, seed)
         states = last_states(program, train)
-        found.append((cross_validated(states, task)[0].max(), leak, scale, program))
+        found.append((cross_validated(states, task).max(), leak, scale, program))
     _, leak, scale, program = max(found, key=lambda entry: entry[0])
     return program, f"leak {leak:g}, input {scale:g}"
 

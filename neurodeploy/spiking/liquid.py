@@ -116,7 +116,7 @@ def convert(
     activity = liquid_fit.run(liquid.net, material.x, active)
     counting = liquid_fit.slow(trial.traces, liquid.unit)
     rows = liquid_fit.features(activity, counting, task.where)
-    penalty, score = best_penalty(cross_validated(rows, task)[0])
+    penalty, score = best_penalty(cross_validated(rows, task))
     weights, bias = Ridge.of(rows, task.targets).weights(penalty)
     net = replace(liquid.net, keep=np.where(counting, np.float32(1), liquid.net.keep))
     net = with_readout(net, weights, bias)

@@ -20,22 +20,20 @@ from neurodeploy.spiking.net_program import input_type
 TICKS = (4, 8)
 GAINS = (1.0, 1.4)
 MEMBRANES = (1.0, 0.9)
-#: Of constants whose error is at most this much above the least, those with the fewest spikes are taken.
-TOLERANCE = 0.02
+#: Of what scores this close to the best, the constants with the fewest spikes are taken.
+TOLERANCE = 0.005
 #: Samples that the constants are chosen with, evenly taken from all; the readout is fitted to all.
 SEARCHED = 600
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Constants tried: what the readout sees, its penalty, cross-validated score and least error (NRMSE), mean spikes
-    a sample."""
+    """Constants tried: what the readout sees, its penalty and cross-validated score, mean spikes a sample."""
 
     constants: Constants
     traces: str
     penalty: float
     score: float
-    error: float
     spikes: float
 
 
@@ -67,9 +65,7 @@ def search(
     make: Callable[[Constants], tuple[SpikingNet, np.ndarray]], x: np.ndarray, active: np.ndarray, task: Task,
     grid: Sequence[Sequence[float]], traces: Sequence[str], say: Callable[[str], None],
 ) -> tuple[Trial, list[Trial]]:  # fmt: skip
-    """The constants whose readout errs least on samples left out, or about as little with the fewest spikes; all tried.
-
-    The error is the squared one for classes too: it tells constants apart where few samples are wrong with any.
+    """The constants whose readout does best on samples left out, or about as well with the fewest spikes; all tried.
 
     ``make`` gives a network and the unit of each neuron; ``grid``: ticks, gains, membranes. Nothing is random.
     """
@@ -81,11 +77,11 @@ def search(
         net, unit = make(constants)
         activity = run(net, x[some], active[some])
         for kind in traces:
-            scores, errors = cross_validated(features(activity, slow(kind, unit), task.where), task)
-            tried.append(Trial(constants, kind, *best_penalty(scores), float(errors.min()), activity.spikes))
+            penalty, score = best_penalty(cross_validated(features(activity, slow(kind, unit), task.where), task))
+            tried.append(Trial(constants, kind, penalty, score, activity.spikes))
         best = max(tried[-len(traces) :], key=lambda trial: trial.score)
         say(f"liquid {constants.ticks} ticks, gain {gain:g}, membrane {membrane:g}: {task.metric} {best.score:.3f} "
             f"with {best.spikes:.0f} spikes")  # fmt: skip
-    least = min(trial.error for trial in tried)
-    chosen = min((t for t in tried if t.error <= least * (1 + TOLERANCE)), key=lambda t: (t.spikes, t.error))
+    top = max(trial.score for trial in tried)
+    chosen = min((t for t in tried if t.score >= top - TOLERANCE), key=lambda t: (t.spikes, -t.score))
     return chosen, tried

@@ -182,7 +182,7 @@ def test_cross_validation_leaves_whole_samples_out():
     task = Task(where, np.eye(2)[classes], classes)
     w, c = Ridge.of(features, task.targets).weights(1e-6)
     assert ((features @ w.T + c).argmax(axis=1) == classes).mean() == 1
-    assert cross_validated(features, task)[0].max() < 0.75
+    assert cross_validated(features, task).max() < 0.1
 
 
 def test_cross_validation_equals_refitting_by_hand():
@@ -200,7 +200,7 @@ def test_cross_validation_equals_refitting_by_hand():
         w = np.linalg.solve(a.T @ a + len(a) * penalty * np.eye(4), a.T @ (targets[~out] - centre))
         predicted[out] = (features[out] - mean) / spread @ w + centre
     wanted = 1 - np.sqrt(((predicted - targets) ** 2).mean() / targets.var())
-    assert cross_validated(features, task)[0][14] == pytest.approx(wanted, rel=1e-9)
+    assert cross_validated(features, task)[14] == pytest.approx(wanted, rel=1e-9)
 
 
 def test_of_penalties_that_do_as_well_the_largest_is_taken():
@@ -239,7 +239,7 @@ def test_the_fewest_spikes_of_what_scores_as_well():
     made = converted(random_layer(4, units=10), random_data(5, samples=40, classes=2), {"ticks": 2})
     fit = made.layout["fit"]
     assert len(fit["tried"]) == 12
-    good = [t for t in fit["tried"] if t["error"] <= 1.02 * min(t["error"] for t in fit["tried"])]
+    good = [t for t in fit["tried"] if t["score"] >= max(t["score"] for t in fit["tried"]) - 0.005]
     least = min(good, key=lambda t: t["spikes"])
     assert (fit["gain"], fit["membrane"], fit["ticks"]) == (least["gain"], least["membrane"], 2)
     assert fit["spikes"] == pytest.approx(least["spikes"])
