@@ -238,7 +238,8 @@ def test_without_labels_the_readout_learns_the_networks_outputs():
 def test_the_fewest_spikes_of_what_scores_as_well():
     made = converted(random_layer(4, units=10), random_data(5, samples=40, classes=2), {"ticks": 2})
     fit = made.layout["fit"]
-    assert len(fit["tried"]) == 12
+    assert len(fit["tried"]) == 12 and fit["delay"] == 1  # half a frame
+    assert converted(random_layer(4)).layout["fit"]["delay"] == 2
     good = [t for t in fit["tried"] if t["score"] >= max(t["score"] for t in fit["tried"]) - 0.005]
     least = min(good, key=lambda t: t["spikes"])
     assert (fit["gain"], fit["membrane"], fit["ticks"]) == (least["gain"], least["membrane"], 2)
@@ -259,6 +260,23 @@ def test_what_the_report_draws():
     assert len(arrays["liquid_eigenvalues"]) == len(arrays["reservoir_eigenvalues"]) == 12
     assert arrays["rates"].shape == (24,) and 0 < arrays["rates"].max() <= 1
     np.testing.assert_allclose(arrays["reservoir_mean"], observed.h.mean(axis=0))
+    own = arrays["reservoir_eigenvalues"]
+    nearest = np.abs(arrays["liquid_eigenvalues"][:, None] - own).min(axis=1)
+    assert nearest.max() < 0.15 and np.abs(own).max() == pytest.approx(
+        np.abs(arrays["liquid_eigenvalues"]).max(), abs=0.05
+    )
+
+
+@pytest.mark.parametrize("delay", [1, 3])
+def test_eigenvalues_of_two_equal_projections_are_those_of_one(delay):
+    """Two ways to them: roots for each eigenvalue of the weights, and the whole linear system."""
+    program, x = random_layer(13, units=5, last=False), random_data(14, samples=20).inputs["x"]
+    found, code, wiring, net, observed = liquid_of(program, x, Constants(3), Synapses(delay=delay))
+    tau = -1 / np.log(0.7)
+    split = liquid_net.build(found, code, wiring, Constants(3), Synapses(None, tau, tau, delay), 4.0, 1e-3)
+    assert len(net.projections) == 1 and len(split.projections) == 2
+    one, two = (liquid_spectrum._liquid_eigenvalues(code, wiring, n, observed, 5) for n in (net, split))
+    np.testing.assert_allclose(np.sort(np.abs(one)), np.sort(np.abs(two)), atol=1e-3)
 
 
 # -- options, warnings, refusals ---------------------------------------------------------------------------------------
