@@ -97,3 +97,11 @@ def test_file_round_trip():
     x, active = np.full((2, 4, 5), 300), np.ones((2, 4), bool)
     assert np.array_equal(simulate(net, x, active).traces, simulate(again, x, active).traces)
     assert isinstance(again.trace_bits, int) and again.readout.dtype == np.int16
+
+
+def test_a_membrane_at_its_threshold_does_not_fire_yet():
+    """Strictly above: an input of a quarter reaches 1 in the fourth tick and fires in the fifth."""
+    net = make(ticks=1, dt_s=1e-3, beta=1.0, threshold=1.0, W_in=np.eye(1), bias=np.zeros(1), largest_input=1.0,
+               projections=[], keep=1.0, populations=[("one", 1)])  # fmt: skip
+    x = np.full((1, 6, 1), round(0.25 / net.in_scale))
+    assert simulate(net, x, np.ones((1, 6), bool)).counts.ravel().tolist() == [0, 0, 0, 0, 1, 0]
