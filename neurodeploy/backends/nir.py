@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from neurodeploy.ir.graph import Program
 
 FILE = "network.nir"
-#: Of files that are fed differences: an accuracy this close to the golden model's.
-DIFFERENCED = "statistical(0.02)"
+#: Where the file's simulator rounds elsewhere: an accuracy this close to the golden model's.
+ROUNDED = "statistical(0.02)"
 #: The module that runs a dialect's files, whose version a run's record names.
 MODULES = {"nir": "nir", "norse": "norse", "spikingjelly": "spikingjelly", "snntorch": "snntorch"}
 
@@ -52,8 +52,8 @@ class NirBackend:
                 place=target.name, hint="Use a target with the method rate.",
             )  # fmt: skip
         artifact.files[FILE] = nir_write.to_bytes(made.net, target.package, f"{source.name} on {target.name}")
-        if nir_write.differenced(made.net, target.package):
-            artifact.manifest["equality"] = DIFFERENCED
+        if nir_write.rounds(made.net, target.package):
+            artifact.manifest["equality"] = ROUNDED
         layout = artifact.manifest["layout"]
         layout["nir"] = {"dialect": target.package, "file": FILE, "dt_s": made.net.dt_s, "ticks": made.net.ticks}
         return artifact

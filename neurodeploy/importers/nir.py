@@ -11,7 +11,7 @@ Nature Communications 15, 8122 (2024), and the docstrings of the package ``nir``
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from neurodeploy.errors import ModelError, UnsupportedError, UsageError, nearest, require
 from neurodeploy.importers.check import unchecked
-from neurodeploy.importers.nir_nodes import RULES, SPIKING, STATEFUL, Node, Reading
+from neurodeploy.importers.nir_nodes import RULES, SPIKING, STATEFUL, Node, Reading, check_numbers
 from neurodeploy.ir.build import Builder, Sym
 from neurodeploy.ir.graph import Program, ProgramInput, Ref, Stage
 from neurodeploy.ir.types import TensorType
@@ -29,6 +29,8 @@ from neurodeploy.ir.verify import verify
 DT_S = 1e-4
 METHODS = ("euler", "exponential")
 RESETS = ("value", "subtract")
+#: Types of nodes that are read.
+KNOWN = (*RULES, "Input", "Output", "NIRGraph")
 
 
 def load_nir(
@@ -46,19 +48,31 @@ def load_nir(
     graph = _read(Path(source))
     place = Path(source).name
     stated = graph.metadata.get("dt") if isinstance(graph.metadata, dict) else None
-    step = dt if dt is not None else float(stated) if stated is not None else DT_S
-    if not step > 0 or not np.isfinite(step):
-        raise UsageError(f"dt is {step}; needed seconds above 0.", place=place)
+    step = _seconds(dt if dt is not None else stated if stated is not None else DT_S, place)
     nodes, edges = _flatten(graph, place)
-    program = _Importer(nodes, edges, Reading(step, method, reset, place)).program(Path(source).stem)
+    program = _Importer(_named(nodes), edges, Reading(step, method, reset, place)).program(Path(source).stem)
     return unchecked(program, "a NIR file has no framework of its own")
+
+
+def _seconds(value: Any, place: str) -> float:
+    try:
+        step = float(value)
+    except (TypeError, ValueError):
+        step = np.nan
+    if not step > 0 or not np.isfinite(step):
+        raise UsageError(f"dt is {value}; needed seconds above 0.", place=place, hint="Give dt as an option.")
+    return step
 
 
 def _read(path: Path) -> Any:
     nir = require("nir", "nir", "reads NIR files")
     try:
         graph = nir.read(path, type_check=False)
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, AssertionError) as error:
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RuntimeError, TypeError,
+            ValueError) as error:  # fmt: skip
+        for name, kind in _kinds(path):
+            if kind not in KNOWN:
+                raise _unread(kind, f"{path.name}: node '{name}'") from error
         raise ModelError(
             f"can't be read as NIR ({error or type(error).__name__}).", place=path.name,
             hint="It should be HDF5 as nir.write makes it; write it again.",
@@ -66,6 +80,32 @@ def _read(path: Path) -> Any:
     if not isinstance(graph, nir.NIRGraph):
         raise ModelError(f"holds a single {type(graph).__name__}; needed a graph.", place=path.name)
     return graph
+
+
+def _kinds(path: Path) -> list[tuple[str, str]]:
+    """Names and types of the nodes of an HDF5 file, also where the package can't read them."""
+    h5py = require("h5py", "nir", "reads NIR files")
+    found: list[tuple[str, str]] = []
+
+    def visit(name: str, item: Any) -> None:
+        head, _, last = name.rpartition("/")
+        if last == "type" and isinstance(item, h5py.Dataset) and "/nodes/" in head:
+            value = item[()]
+            found.append((head.rpartition("/nodes/")[2], value.decode() if isinstance(value, bytes) else str(value)))
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(visit)
+    except (OSError, RuntimeError, UnicodeDecodeError):
+        return []
+    return found
+
+
+def _unread(kind: str, place: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"nodes {kind} aren't read; these are: {', '.join(k for k in RULES if k != 'Identity')}.", place=place,
+        hint="Write the network with these.",
+    )  # fmt: skip
 
 
 def _flatten(graph: Any, place: str, prefix: str = "") -> tuple[dict[str, Node], list[tuple[str, str]]]:
@@ -116,19 +156,18 @@ class _Importer:
         if not inputs or not outputs:
             raise ModelError("it has no node Input or no node Output.", place=place)
         for node in self.nodes.values():
-            if node.kind not in RULES and node.kind not in ("Input", "Output"):
-                raise UnsupportedError(
-                    f"nodes {node.kind} aren't read; these are: {', '.join(RULES)}.",
-                    place=f"{place}: node '{node.name}'",
-                    hint="Write the network with these.",
-                )
-        b, made, late = Builder(), dict[str, Sym](), dict[str, tuple[Sym, str]]()
+            if node.kind not in KNOWN:
+                raise _unread(node.kind, f"{place}: node '{node.name}'")
+            check_numbers(node, self.reading)
+            if node.kind == "Input" and any(target == node.name for _, target in self.edges):
+                raise ModelError("an edge leads into an input.", place=f"{place}: node '{node.name}'")
+        b, made, late = Builder(), dict[str, Sym](), dict[str, Sym]()
         shapes: dict[str, tuple[int, ...]] = {}
         for target in self._order(inputs):
             node = self.nodes[target]
             if node.kind == "Input":
                 shapes[target] = tuple(int(s) for s in np.asarray(node.data.input_type["input"]).ravel())
-                made[target] = b.input(_word(target), (int(np.prod(shapes[target])),))
+                made[target] = b.input(node.word, (int(np.prod(shapes[target])),))
                 continue
             sources = [s for s, t in self.edges if t == target]
             if not sources:
@@ -136,8 +175,8 @@ class _Importer:
             symbols = []
             for source in sources:
                 if source not in made and source not in late:
-                    late[source] = self._late(b, source)
-                symbols.append(made[source] if source in made else late[source][0])
+                    late[source], shapes[source] = self._late(b, source)
+                symbols.append(made[source] if source in made else late[source])
             total = symbols[0]
             for more in symbols[1:]:
                 if more.shape != total.shape:
@@ -147,21 +186,26 @@ class _Importer:
             shape = next((shapes[s] for s in sources if s in shapes), (total.shape[0],))
             rule = RULES.get(node.kind, RULES["Identity"])
             made[target], shapes[target] = rule(b, node, total, shape, self.reading)
-        for source, (symbol, _) in late.items():
+        for source, symbol in late.items():
             b.next(symbol, made[source])
         for out in outputs:
-            b.output(_word(out), made[out])
+            b.output(self.nodes[out].word, made[out])
         graph = b.graph()
-        stage = Stage("main", graph, inputs_from={_word(n): Ref(_word(n)) for n in inputs})
-        types = {_word(n): ProgramInput(TensorType(graph.inputs[_word(n)].shape)) for n in inputs}
+        fed = [self.nodes[n].word for n in inputs]
+        stage = Stage("main", graph, inputs_from={word: Ref(word) for word in fed})
+        types = {word: ProgramInput(TensorType(graph.inputs[word].shape)) for word in fed}
         meta = {"origin": {"format": "NIR", "dt_s": self.reading.dt, "method": self.reading.method}}
-        refs = {_word(n): Ref(_word(n), "main") for n in outputs}
+        refs = {self.nodes[n].word: Ref(self.nodes[n].word, "main") for n in outputs}
         return verify(Program(_word(name), types, (stage,), refs, meta=meta))
 
-    def _late(self, b: Builder, source: str) -> tuple[Sym, str]:
-        """What a node gave a tick ago, as a state."""
-        size = int(np.prod(np.asarray(next(iter(self.nodes[source].data.output_type.values())))))
-        return b.state(f"{_word(source)}_before", (size,)), source
+    def _late(self, b: Builder, source: str) -> tuple[Sym, tuple[int, ...]]:
+        """What a node gave a tick ago, as a state, and its shape as the file says it."""
+        node = self.nodes[source]
+        said = next(iter(node.data.output_type.values()), None)
+        if said is None:
+            raise self.reading.wrong(node, "it is on a circle, and the file doesn't say its output's shape")
+        shape = tuple(int(s) for s in np.asarray(said).ravel())
+        return b.state(f"{node.word}_before", (int(np.prod(shape)),)), shape
 
     def _order(self, inputs: list[str]) -> list[str]:
         """Nodes in an order of evaluation: a circle is cut behind a neuron that fires, or else in front of a state."""
@@ -200,7 +244,21 @@ class _Importer:
         return seen
 
 
+def _named(nodes: Mapping[str, Node]) -> dict[str, Node]:
+    """The nodes with their names in the IR, no two alike."""
+    taken: set[str] = set()
+    named = {}
+    for name, node in nodes.items():
+        word = unique = _word(name)
+        count = 2
+        while unique in taken:
+            unique, count = f"{word}_{count}", count + 1
+        taken.add(unique)
+        named[name] = replace(node, word=unique)
+    return named
+
+
 def _word(name: str) -> str:
-    """A node's name as a name of the IR."""
-    word = "".join(c if c.isalnum() or c in "_." else "_" for c in name)
+    """Letters, digits and _; readers of PyTorch modules name nodes by numbers."""
+    word = "".join(c if c.isascii() and c.isalnum() else "_" for c in name)
     return word if word[:1].isalpha() or word[:1] == "_" else f"n_{word}"

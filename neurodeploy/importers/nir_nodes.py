@@ -23,11 +23,12 @@ LONGEST_DELAY = 1024
 
 @dataclass(frozen=True)
 class Node:
-    """A node by its dotted name; ``data``: the object of the package ``nir``."""
+    """A node by its dotted name; ``data``: the object of the package ``nir``; ``word``: its name in the IR."""
 
     name: str
     kind: str
     data: Any
+    word: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,21 @@ class Reading:
         return ModelError(f"{what}.", place=f"{self.place}: node '{node.name}' ({node.kind})", hint=hint)
 
 
+#: Fields that may be infinite: a neuron that forgets nothing, or never fires.
+ENDLESS = ("tau", "tau_mem", "v_threshold", "threshold")
+
+
+def check_numbers(node: Node, reading: Reading) -> None:
+    """Raises :class:`ModelError` for a parameter that isn't a number."""
+    for field, value in vars(node.data).items():
+        array = np.asarray(value) if isinstance(value, (np.ndarray, np.generic, float)) else None
+        if array is None or array.dtype.kind != "f":
+            continue
+        bad = np.isnan(array) if field in ENDLESS else ~np.isfinite(array)
+        if bad.any():
+            raise reading.wrong(node, f"{field} has {int(bad.sum())} values that are {array[bad].ravel()[0]}")
+
+
 def vector(value: Any, n: int, node: Node, reading: Reading) -> np.ndarray:
     """A parameter as float64[n]."""
     array = np.asarray(value, np.float64).ravel()
@@ -75,10 +91,6 @@ def shifted(b: Builder, name: str, x: Sym, offset: np.ndarray) -> Sym:
     return x if not offset.any() else x + b.param(name, offset.astype(np.float32))
 
 
-def _word(node: Node) -> str:
-    return "".join(c if c.isalnum() or c == "_" else "_" for c in node.name)
-
-
 def _identity(b: Builder, node: Node, x: Sym, shape: Shape, reading: Reading) -> tuple[Sym, Shape]:
     return x, shape
 
@@ -86,18 +98,18 @@ def _identity(b: Builder, node: Node, x: Sym, shape: Shape, reading: Reading) ->
 def _matrix(b: Builder, node: Node, x: Sym, weight: np.ndarray, reading: Reading) -> Sym:
     if weight.ndim != 2 or weight.shape[1] != x.shape[0]:
         raise reading.wrong(node, f"weights {list(weight.shape)} don't fit an input of {x.shape[0]}")
-    return b("matmul", b.param(f"{_word(node)}_weight", weight.astype(np.float32)), x)
+    return b("matmul", b.param(f"{node.word}_weight", weight.astype(np.float32)), x)
 
 
 def _linear(b: Builder, node: Node, x: Sym, shape: Shape, reading: Reading) -> tuple[Sym, Shape]:
     y = _matrix(b, node, x, np.asarray(node.data.weight), reading)
     if node.kind == "Affine":
-        y = shifted(b, f"{_word(node)}_bias", y, vector(node.data.bias, y.shape[0], node, reading))
+        y = shifted(b, f"{node.word}_bias", y, vector(node.data.bias, y.shape[0], node, reading))
     return y, y.shape
 
 
 def _scale(b: Builder, node: Node, x: Sym, shape: Shape, reading: Reading) -> tuple[Sym, Shape]:
-    return scaled(b, f"{_word(node)}_scale", x, vector(node.data.scale, x.shape[0], node, reading)), shape
+    return scaled(b, f"{node.word}_scale", x, vector(node.data.scale, x.shape[0], node, reading)), shape
 
 
 def _fires(b: Builder, name: str, u: Sym, threshold: np.ndarray) -> tuple[Sym, Sym]:
@@ -108,11 +120,13 @@ def _fires(b: Builder, name: str, u: Sym, threshold: np.ndarray) -> tuple[Sym, S
 
 
 def _threshold(b: Builder, node: Node, x: Sym, shape: Shape, reading: Reading) -> tuple[Sym, Shape]:
-    return _fires(b, _word(node), x, vector(node.data.threshold, x.shape[0], node, reading))[1], shape
+    return _fires(b, node.word, x, vector(node.data.threshold, x.shape[0], node, reading))[1], shape
 
 
 def _flatten(b: Builder, node: Node, x: Sym, shape: Shape, reading: Reading) -> tuple[Sym, Shape]:
     first, last = int(node.data.start_dim), int(node.data.end_dim)
+    if not all(-len(shape) <= d < len(shape) for d in (first, last)):
+        raise reading.wrong(node, f"it flattens axes {first} to {last} of an input of shape {list(shape)}")
     first, last = first % len(shape), last % len(shape)
     return x, (*shape[:first], int(np.prod(shape[first : last + 1])), *shape[last + 1 :])
 
@@ -124,12 +138,12 @@ def _delay(b: Builder, node: Node, x: Sym, shape: Shape, reading: Reading) -> tu
         raise reading.wrong(node, f"a delay of {ticks.min()}..{ticks.max()} ticks; needed 0 to {LONGEST_DELAY}")
     chain = [x]
     for age in range(1, int(ticks.max()) + 1):
-        state = b.state(f"{_word(node)}_{age}", x.shape)
+        state = b.state(f"{node.word}_{age}", x.shape)
         b.next(state, chain[-1])
         chain.append(state)
     if ticks.min() == ticks.max():
         return chain[ticks[0]], shape
-    parts = [chain[t] * b.param(f"{_word(node)}_is_{t}", (ticks == t).astype(np.float32)) for t in np.unique(ticks)]
+    parts = [chain[t] * b.param(f"{node.word}_is_{t}", (ticks == t).astype(np.float32)) for t in np.unique(ticks)]
     total = parts[0]
     for more in parts[1:]:
         total = total + more
@@ -145,7 +159,7 @@ def _filtered(b: Builder, name: str, x: Sym, keep: np.ndarray, gain: np.ndarray,
 
 def _neuron(b: Builder, node: Node, x: Sym, shape: Shape, reading: Reading) -> tuple[Sym, Shape]:
     """I, LI, CubaLI and the ones that fire: IF, LIF, CubaLIF."""
-    data, name, n = node.data, _word(node), x.shape[0]
+    data, name, n = node.data, node.word, x.shape[0]
     if node.kind.startswith("Cuba"):
         keep = reading.keep(data.tau_syn, node, n)
         gain = (1.0 - keep) * vector(data.w_in, n, node, reading)
@@ -177,23 +191,27 @@ def _convolution(b: Builder, node: Node, x: Sym, shape: Shape, reading: Reading)
     weight = np.asarray(data.weight, np.float64)
     if len(shape) != dims + 1:
         raise reading.wrong(node, f"its input has shape {list(shape)}; needed {dims + 1} axes")
-    stride, padding, dilation = (_tuple(getattr(data, key), dims) for key in ("stride", "padding", "dilation"))
-    if isinstance(data.padding, str):
+    if weight.ndim != dims + 2:
+        raise reading.wrong(node, f"weights have {weight.ndim} axes; needed {dims + 2}")
+    stride, dilation = _whole(node, "stride", dims, 1, reading), _whole(node, "dilation", dims, 1, reading)
+    words = data.padding.decode() if isinstance(data.padding, bytes) else data.padding  # files hold bytes
+    if isinstance(words, str):
         spans = [(k - 1) * d for k, d in zip(weight.shape[2:], dilation, strict=True)]
-        padding = tuple((s // 2, s - s // 2) if data.padding == "same" else (0, 0) for s in spans)
+        padding = tuple((s // 2, s - s // 2) if words == "same" else (0, 0) for s in spans)
     else:
-        padding = tuple((p, p) for p in padding)
+        padding = tuple((p, p) for p in _whole(node, "padding", dims, 0, reading))
     matrix, out = _unrolled(weight, shape, stride, padding, dilation, int(data.groups), node, reading)
     y = _matrix(b, node, x, matrix, reading)
     bias = np.repeat(vector(data.bias, out[0], node, reading), int(np.prod(out[1:])))
-    return shifted(b, f"{_word(node)}_bias", y, bias), out
+    return shifted(b, f"{node.word}_bias", y, bias), out
 
 
 def _pool(b: Builder, node: Node, x: Sym, shape: Shape, reading: Reading) -> tuple[Sym, Shape]:
     """SumPool2d and AvgPool2d: a convolution of each channel with ones."""
     if len(shape) != 3:
         raise reading.wrong(node, f"its input has shape {list(shape)}; needed 3 axes")
-    size, stride, padding = (_tuple(getattr(node.data, key), 2) for key in ("kernel_size", "stride", "padding"))
+    size, stride = _whole(node, "kernel_size", 2, 1, reading), _whole(node, "stride", 2, 1, reading)
+    padding = _whole(node, "padding", 2, 0, reading)
     value = 1.0 / np.prod(size) if node.kind == "AvgPool2d" else 1.0
     weight = np.full((shape[0], 1, *size), value)
     spread = tuple((p, p) for p in padding)
@@ -201,10 +219,12 @@ def _pool(b: Builder, node: Node, x: Sym, shape: Shape, reading: Reading) -> tup
     return _matrix(b, node, x, matrix, reading), out
 
 
-def _tuple(value: Any, dims: int) -> tuple[int, ...]:
-    if isinstance(value, str):
-        return (0,) * dims
-    return tuple(int(v) for v in np.broadcast_to(np.asarray(value).ravel(), (dims,)))
+def _whole(node: Node, field: str, dims: int, least: int, reading: Reading) -> tuple[int, ...]:
+    """A field as ``dims`` whole numbers of at least ``least``."""
+    found = np.asarray(getattr(node.data, field)).ravel()
+    if found.size not in (1, dims) or found.dtype.kind not in "iuf" or not (found >= least).all():
+        raise reading.wrong(node, f"{field} is {found.tolist()}; needed {dims} whole numbers of at least {least}")
+    return tuple(int(v) for v in np.broadcast_to(found, (dims,)))
 
 
 def _unrolled(
@@ -216,7 +236,7 @@ def _unrolled(
     sizes = tuple((s + sum(p) - d * (k - 1) - 1) // st + 1
                   for s, p, d, k, st in zip(shape[1:], padding, dilation, kernel, stride, strict=True))  # fmt: skip
     channels, per_group = weight.shape[0], weight.shape[1]
-    if min(sizes) < 1 or per_group * groups != shape[0] or channels % groups:
+    if groups < 1 or min(sizes) < 1 or per_group * groups != shape[0] or channels % groups:
         raise reading.wrong(node, f"weights {list(weight.shape)} in {groups} groups don't fit an input {list(shape)}")
     rows, columns = channels * int(np.prod(sizes)), int(np.prod(shape))
     if rows * columns > LARGEST:

@@ -65,6 +65,12 @@ def differenced(net: SpikingNet, dialect: str) -> bool:
     return dialect != "nir" and net.input_to == "membrane" and _alpha(net) != 0
 
 
+def rounds(net: SpikingNet, dialect: str) -> bool:
+    """Whether the file's simulator rounds where the definition doesn't. Norse does always: it takes a step as
+    ``v + dt / tau (i - v)``, whose last bit isn't that of ``beta v + i``."""
+    return dialect == "norse" or differenced(net, dialect)
+
+
 def channels(net: SpikingNet, dialect: str) -> int:
     """How many of a constant 1 and a 1 in the first tick are fed after x: 0 to 2."""
     if net.start.any():

@@ -164,6 +164,110 @@ def test_two_layers_are_read_as_norse_runs_them(tmp_path):
     assert np.array_equal(found, np.stack(rows, axis=1))
 
 
+def _steps(module, x, keeps=False):
+    """Spikes of a PyTorch module that takes and gives a state, or keeps its own."""
+    import torch
+
+    state, rows = None, []
+    with torch.no_grad():
+        for t in range(x.shape[1]):
+            if not keeps:
+                z, state = module(torch.from_numpy(x[:, t]), state)
+            else:
+                z = module(torch.from_numpy(x[:, t]))
+            rows.append((z[0] if isinstance(z, tuple) else z).numpy())
+    return np.stack(rows, axis=1)
+
+
+def _from_norse():
+    norse = pytest.importorskip("norse.torch", reason="norse isn't installed")
+    import torch
+
+    def lif(n, threshold):
+        p = norse.LIFBoxParameters(torch.full((n,), 100.0), v_th=torch.full((n,), threshold), v_leak=torch.zeros(n))
+        return norse.LIFBoxCell(p, dt=DT)
+
+    net = norse.SequentialState(torch.nn.Linear(5, 16), lif(16, 0.3), torch.nn.Linear(16, 4), lif(4, 0.05))
+    # Its export writes time constants times dt.
+    return norse.to_nir(net, torch.zeros(1, 5)), lambda x: _steps(net, x), {"dt": DT**2}
+
+
+def _from_snntorch():
+    snntorch = pytest.importorskip("snntorch", reason="snnTorch isn't installed")
+    import torch
+    from snntorch import utils
+    from snntorch.export_nir import export_to_nir
+
+    def leaky(n, beta, **more):
+        return snntorch.Leaky(beta=torch.full((n,), beta), threshold=torch.full((n,), 0.4), reset_mechanism="zero",
+                              init_hidden=True, reset_delay=False, **more)  # fmt: skip
+
+    net = torch.nn.Sequential(
+        torch.nn.Linear(5, 16), leaky(16, 0.9), torch.nn.Linear(16, 4), leaky(4, 0.8, output=True)
+    )
+    graph = export_to_nir(net, torch.zeros(5))
+    utils.reset(net)
+    return graph, lambda x: _steps(net, x, keeps=True), {}
+
+
+def _from_spikingjelly():
+    exchange = pytest.importorskip("spikingjelly.activation_based.nir_exchange", reason="spikingjelly isn't installed")
+    import torch
+    from spikingjelly.activation_based import functional, layer, neuron
+
+    net = torch.nn.Sequential(layer.Linear(5, 16), neuron.LIFNode(5.0, v_threshold=0.2, v_reset=0.0),
+                              layer.Linear(16, 4), neuron.IFNode(0.2, v_reset=0.0))  # fmt: skip
+    graph = exchange.export_to_nir(net, torch.zeros(1, 5), dt=DT)
+    functional.reset_net(net)
+    return graph, lambda x: _steps(net, x, keeps=True), {"dt": DT}
+
+
+@pytest.mark.parametrize("made", [_from_norse, _from_snntorch, _from_spikingjelly])
+def test_files_that_others_export_fire_as_the_exporter_does(made, tmp_path):
+    """Nodes are named by numbers there, as PyTorch names layers."""
+    torch = pytest.importorskip("torch", reason="PyTorch isn't installed")
+    torch.manual_seed(1)
+    graph, run_theirs, options = made()
+    path = tmp_path / "exported.nir"
+    nir.write(path, graph)
+    x = np.random.default_rng(1).normal(0, 2, (8, T, 5)).astype(np.float32)
+    model = neurodeploy.load(path, **options)
+    (given,), (asked,) = model.inputs, model.outputs
+    wanted = run_theirs(x)
+    assert wanted.sum() > 30
+    assert np.array_equal(interpret.run(model, {given: x}).outputs[asked], wanted)
+
+
+def test_names_that_are_alike_once_they_are_words(tmp_path):
+    nodes = {"0": nir.Input({"input": np.array([5])}), "a b": nir.I(np.full(5, 2 / DT)), "a_b": nir.I(np.full(5, 3 / DT)),
+             "1": nir.Output({"output": np.array([5])})}  # fmt: skip
+    model = neurodeploy.load(write(tmp_path, nodes, [("0", "a b"), ("a b", "a_b"), ("a_b", "1")]), dt=DT)
+    assert (list(model.inputs), list(model.outputs)) == (["n_0"], ["n_1"])
+    x = series(5)
+    found = interpret.run(model, {"n_0": x}).outputs["n_1"]
+    assert np.allclose(found, 6 * x.cumsum(axis=1).cumsum(axis=1), atol=1e-3)
+
+
+def test_a_convolution_on_a_circle_knows_its_image(tmp_path):
+    shape, full = (2, 4, 4), {k: np.full((2, 4, 4), v) for k, v in
+                              {"tau": 0.01, "r": 10.0, "v_leak": 0.0, "v_threshold": 1.0}.items()}  # fmt: skip
+    nodes = {"in": nir.Input({"input": np.array(shape)}), "z": nir.LIF(**full),
+             "c": nir.Conv2d((4, 4), np.full((2, 2, 3, 3), -0.1), 1, "same", 1, 1, np.zeros(2)),
+             "out": nir.Output({"output": np.array(shape)})}  # fmt: skip
+    model = neurodeploy.load(write(tmp_path, nodes, [("in", "z"), ("z", "c"), ("c", "z"), ("z", "out")]), dt=DT)
+    x = np.abs(series(*shape))
+    v, z = np.zeros((2, *shape)), np.zeros((2, *shape))
+    for t in range(T):
+        padded = np.pad(z.sum(axis=1), ((0, 0), (1, 1), (1, 1)))
+        back = -0.1 * sum(padded[:, i : i + 4, j : j + 4] for i in range(3) for j in range(3))
+        v = 0.9 * v + x[:, t].reshape(2, *shape) + back[:, None]
+        z = (v > 1).astype(float)
+        v = np.where(z > 0, 0, v)
+        found = interpret.run(model, {"in": x[:, : t + 1]}).outputs["out"][:, -1] if t in (3, T - 1) else None
+        if found is not None:
+            assert z.sum() > 3 and (found.reshape(z.shape) != z).mean() < 0.05
+
+
 def test_a_read_network_compiles_to_c(tmp_path):
     """A recurrent file, all the way to integer C on the host."""
     n = 8
@@ -204,3 +308,37 @@ def test_errors(tmp_path):
     lonely = write(tmp_path, {**ends, "n": of("LI")}, [("n", "out")])
     with pytest.raises(NeurodeployError, match="nothing leads into it"):
         neurodeploy.load(lonely)
+
+
+BAD = {
+    "weights": (lambda: nir.Linear(np.full((5, 5), np.nan)), {}, r"node 'n' \(Linear\): weight has 25 values that are nan"),
+    "threshold": (lambda: of("LIF", v_threshold=np.full(5, np.nan)), {}, "v_threshold has 5 values that are nan"),
+    "axes": (lambda: nir.Flatten({"input": np.array([5])}, 3, 9), {}, "flattens axes 3 to 9"),
+    "dt": (lambda: of("LI"), {"dt": "fast"}, "dt is fast; needed seconds above 0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_wrong_values_are_named(case, tmp_path):
+    node, metadata, words = BAD[case]
+    nodes = {"in": nir.Input({"input": np.array([5])}), "n": node(), "out": nir.Output({"output": np.array([5])})}
+    path = tmp_path / "bad.nir"
+    nir.write(path, nir.NIRGraph(nodes, [("in", "n"), ("n", "out")], type_check=False, metadata=metadata))
+    with pytest.raises(NeurodeployError, match=words):
+        neurodeploy.load(path)
+
+
+def test_a_pool_without_a_stride_is_named(tmp_path):
+    with pytest.raises(ModelError, match=r"stride is \[0, 0\]; needed 2 whole numbers of at least 1"):
+        one(nir.SumPool2d(np.array([2, 2]), np.array([0, 0]), np.array([0, 0])), (2, 4, 4), (2, 2, 2), tmp_path)
+
+
+def test_a_type_that_the_package_does_not_know_is_named(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    ends = {"in": nir.Input({"input": np.array([5])}), "out": nir.Output({"output": np.array([5])})}
+    path = write(tmp_path, {**ends, "n": of("LI")}, [("in", "n"), ("n", "out")])
+    with h5py.File(path, "r+") as file:
+        del file["node/nodes/n/type"]
+        file["node/nodes/n/type"] = "Izhikevich"
+    with pytest.raises(UnsupportedError, match="node 'n': nodes Izhikevich aren't read"):
+        neurodeploy.load(path)

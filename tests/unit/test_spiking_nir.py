@@ -116,3 +116,9 @@ def test_metadata_say_how_to_feed_it(tmp_path):
     metadata = nir.read(path).metadata
     assert float(metadata["dt"]) == 1e-3 and int(metadata["ticks_per_frame"]) == 4
     assert "difference c(t) - 0.8" in str(metadata["input"]) and "first tick" in str(metadata["input"])
+
+
+def test_where_a_simulator_rounds_elsewhere_no_bits_are_promised():
+    fed_as_it_is = net_of(7, input_to="synapse")
+    assert nir_write.rounds(fed_as_it_is, "norse") and not nir_write.rounds(fed_as_it_is, "spikingjelly")
+    assert nir_write.rounds(net_of(7), "spikingjelly") and not nir_write.rounds(net_of(7), "nir")
