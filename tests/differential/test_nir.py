@@ -260,7 +260,7 @@ def test_a_convolution_on_a_circle_knows_its_image(tmp_path):
     for t in range(T):
         padded = np.pad(z.sum(axis=1), ((0, 0), (1, 1), (1, 1)))
         back = -0.1 * sum(padded[:, i : i + 4, j : j + 4] for i in range(3) for j in range(3))
-        v = 0.9 * v + x[:, t].reshape(2, *shape) + back[:, None]
+        v = 0.9 * v + x[:, t].reshape(2, *shape) + back[:, None]  # pyright: ignore[reportIndexIssue]
         z = (v > 1).astype(float)
         v = np.where(z > 0, 0, v)
         found = interpret.run(model, {"in": x[:, : t + 1]}).outputs["out"][:, -1] if t in (3, T - 1) else None
