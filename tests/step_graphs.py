@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
+from neurodeploy import passes
+from neurodeploy.data import Data
+from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.build import Builder, Sym
 from neurodeploy.ir.fixed import LUT_SIZE
 from neurodeploy.ir.graph import Program, ProgramInput, Ref, Stage
 from neurodeploy.ir.types import TensorType, int_range
 from neurodeploy.ir.verify import verify
+from neurodeploy.passes.spiking import SigmaDelta
 
 LIMIT = 1 << 31
 
@@ -267,3 +273,14 @@ def random_inputs(program: Program, seed: int, batch: int = 3, steps: int = 6) -
         low, high = (0, 1) if type_.dtype == "bool" else (-2, 9) if type_.dtype == "i32" else int_range(type_.dtype)
         made[name] = rng.integers(low, high + 1, (batch, steps, *type_.shape)).astype(type_.numpy)
     return made
+
+
+def sent_programs(seeds: range) -> Iterator[tuple[int, Program]]:
+    """Random programs of these seeds with levels that events deliver; those that have nothing to send are left out."""
+    for seed in seeds:
+        plain = random_program(seed)
+        data = Data(random_inputs(plain, seed))
+        try:
+            yield seed, passes.run(plain, (SigmaDelta(levels=(1, 3, 16, 1000)[seed % 4], data=data),))
+        except UnsupportedError as error:
+            assert "nothing to send" in str(error)

@@ -15,7 +15,7 @@ from neurodeploy.backends import Capability, spiking
 from neurodeploy.errors import UsageError
 from neurodeploy.ir import text
 from neurodeploy.ir.drive import drive
-from neurodeploy.spiking import brian2_program, brian2_script, costs
+from neurodeploy.spiking import brian2_program, brian2_script
 from neurodeploy.spiking.brian2_run import Brian2
 from neurodeploy.spiking.brian2_script import SCRIPT
 from neurodeploy.spiking.brian2_step import StepEngine
@@ -97,27 +97,8 @@ def _run_program(
 
     trace = drive(program, dict(inputs), lengths, executor)
     events = {f"{stage}.{name}": array for stage, engine in engines.items() for name, array in engine.events.items()}
-    trace.counters["spikes"] = _events_a_step(program, events)
-    figures = costs.record_figures(
-        artifact, program, None, events, trace, costs.target_of(artifact), where=brian2.run.engine
-    )
-    trace.record = _record(brian2, None, figures)
+    trace.record = _record(brian2, None, spiking.step_figures(artifact, program, trace, events, brian2.run.engine))
     return trace
-
-
-def _events_a_step(program: Program, events: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Events of all stages in each step ``[batch, steps]``; a state's are those of its next value, and count once."""
-    total = np.zeros((0, 0), np.int64)
-    for stage in program.stages:
-        again = {state.name for state in stage.graph.states if f"{stage.name}.{state.next}" in events}
-        for name in (n for n in stage.graph.types() if f"{stage.name}.{n}" in events and n not in again):
-            found = np.count_nonzero(events[f"{stage.name}.{name}"], axis=2)
-            steps = max(total.shape[1], found.shape[1])
-            wide = np.zeros((len(found), steps), np.int64)
-            for part in (total, found):
-                wide[: len(part), : part.shape[1]] += part
-            total = wide
-    return total
 
 
 def _record(brian2: Brian2, dt_s: float | None, figures: list[Figure]) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neurodeploy.artifact import Artifact, Figure, Resources, Trace
+from neurodeploy.artifact import Artifact, Resources, Trace
 from neurodeploy.backends import Capability, spiking
 from neurodeploy.errors import UsageError, require
 from neurodeploy.ir import text
-from neurodeploy.spiking import costs, snntorch_net, snntorch_step, step_events
+from neurodeploy.spiking import snntorch_net, snntorch_step
 
 if TYPE_CHECKING:
     from neurodeploy.data import Data
@@ -82,7 +82,7 @@ class SnnTorchRunner:
         else:
             program = text.from_files(artifact.files, "program")
             trace, changes = snntorch_step.run(program, inputs, lengths, states=states, threads=threads)
-            figures = step_figures(artifact, program, trace, changes, version)
+            figures = spiking.step_figures(artifact, program, trace, changes, version)
         trace.record = {
             "where": f"{version} on this machine",
             "versions": {"snntorch": snntorch.__version__, "torch": str(torch.__version__), "numpy": np.__version__},
@@ -93,11 +93,3 @@ class SnnTorchRunner:
             "figures": figures,
         }
         return trace
-
-
-def step_figures(
-    artifact: Artifact, program: Program, trace: Trace, changes: dict[str, np.ndarray], where: str
-) -> list[Figure]:
-    """What a run of a step program cost; sets ``trace.counters["spikes"]``."""
-    trace.counters["spikes"] = step_events.spikes(program, changes)
-    return costs.record_figures(artifact, program, None, changes, trace, costs.target_of(artifact), where=where)

@@ -12,7 +12,7 @@ from neurodeploy.errors import UsageError
 from neurodeploy.hardware import find_chip
 from neurodeploy.ir import text
 from neurodeploy.ir.drive import drive
-from neurodeploy.spiking import convert, costs, fit
+from neurodeploy.spiking import convert, costs, fit, step_events
 from neurodeploy.spiking.engine import NetEngine, Simulator
 from neurodeploy.spiking.net import SpikingNet
 
@@ -115,3 +115,11 @@ def net_figures(artifact: Artifact, net: SpikingNet, trace: Trace, engine: NetEn
     program = text.from_files(artifact.files, "program")
     target = costs.target_of(artifact)
     return costs.record_figures(artifact, program, net, engine.activity, trace, target, x=engine.x, where=where)
+
+
+def step_figures(
+    artifact: Artifact, program: Program, trace: Trace, changes: Mapping[str, np.ndarray], where: str
+) -> list[Figure]:
+    """What a run of a step program cost; sets ``trace.counters["spikes"]``."""
+    trace.counters["spikes"] = step_events.spikes(program, changes)
+    return costs.record_figures(artifact, program, None, changes, trace, costs.target_of(artifact), where=where)

@@ -53,17 +53,7 @@ def main(
         raise UsageError(f"Missing option '{missing}'.", hint="Or ask which boards it fits: --all-boards.")
     described = hardware.find(target)
     options: dict[str, Any] = {k: v for k, v in (("optimize", optimize), ("ram", ram)) if v}
-    if spikes is not None:
-        if not isinstance(described, hardware.Neuromorphic):
-            raise UsageError(f"--spikes is for spiking targets; '{described.name}' is none.", hint="Leave it out.")
-        given = passes.options("--spikes", spikes)
-        for key in given:
-            if key in inspect.signature(compiler.compile).parameters:
-                raise UsageError(
-                    f"--spikes takes the conversion's own options; '{key}' isn't one.",
-                    hint=f"Give --{key.replace('_', '-')}.",
-                )
-        options |= given
+    options |= _conversion_options(spikes, described) if spikes is not None else {}
     with progress(f"compiling {model.name} for {described.name}", quiet=json) as say:
         say("importing")
         source = compiler.load(model)
@@ -101,3 +91,17 @@ def main(
     out.print(f"wrote {output}/", markup=False)
     if data:
         out.print(f"next: neurodeploy run {shlex.quote(str(output))} --data TEST.npz", markup=False)
+
+
+def _conversion_options(spikes: str, target: hardware.Target) -> dict[str, Any]:
+    """What ``--spikes`` gives the target's conversion. Raises :class:`UsageError` for what isn't the conversion's."""
+    if not isinstance(target, hardware.Neuromorphic):
+        raise UsageError(f"--spikes is for spiking targets; '{target.name}' is none.", hint="Leave it out.")
+    given = passes.options("--spikes", spikes)
+    for key in given:
+        if key in inspect.signature(compiler.compile).parameters:
+            raise UsageError(
+                f"--spikes takes the conversion's own options; '{key}' isn't one.",
+                hint=f"Give --{key.replace('_', '-')}.",
+            )
+    return given

@@ -11,7 +11,7 @@ from neurodeploy.artifact import Artifact, Trace
 from neurodeploy.backends import spiking
 from neurodeploy.errors import UsageError, require
 from neurodeploy.ir import text
-from neurodeploy.spiking import costs, reference, step_events
+from neurodeploy.spiking import reference, step_events
 from neurodeploy.version import release
 
 
@@ -52,9 +52,7 @@ class ReferenceRunner:
                     hint="Compile it for a spiking target: neurodeploy targets.",
                 )
             trace, changes = step_events.run(program, inputs, lengths, states=states)
-            trace.counters["spikes"] = step_events.spikes(program, changes)
-            target = costs.target_of(artifact)
-            figures = costs.record_figures(artifact, program, None, changes, trace, target, where=where)
+            figures = spiking.step_figures(artifact, program, trace, changes, where)
         trace.record = {
             "where": f"{where}, on this machine",
             "versions": {"numba": numba.__version__, "numpy": np.__version__},
