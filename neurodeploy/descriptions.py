@@ -1,7 +1,8 @@
 """What a target's file may say: a closed schema, every key with its unit, every physical number with its source.
 
 One class a table; a board names its chip, and :mod:`neurodeploy.hardware` merges the two before the schema sees them.
-What is about spiking stands in :mod:`neurodeploy.descriptions_neuromorphic`.
+What is about spiking stands in :mod:`neurodeploy.descriptions_neuromorphic`, what is about memristors in
+:mod:`neurodeploy.descriptions_crossbar`.
 """
 
 from __future__ import annotations
@@ -11,15 +12,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from neurodeploy.descriptions_crossbar import Crossbar
 from neurodeploy.descriptions_neuromorphic import Neuromorphic, NeuromorphicChip
 from neurodeploy.tables import (
     Address,
     Bytes,
     Description,
-    Finite,
     Flags,
     Hz,
-    NonNegative,
     Positive,
     Sourced,
     Table,
@@ -291,98 +291,6 @@ class Board(Target):
         if self.memory is None:
             return None
         return (self.memory.data or self.memory.slot or self.memory.ram).size_bytes
-
-
-# ------------------------------------------------------------------------------------------------------ crossbars
-
-
-class Array(Sourced):
-    """One tile: ``rows`` inputs by ``columns`` bit lines; ``differential``: a weight is two devices, g+ and g-."""
-
-    rows: Annotated[int, Field(gt=0)]
-    columns: Annotated[int, Field(gt=0)]
-    differential: bool
-
-
-class ProgrammingNoise(Sourced):
-    """Standard deviation of a programmed conductance: ``sum_k sd_siemens[k] r^k``, r = g/g_max."""
-
-    sd_siemens: Annotated[tuple[Finite, ...], Field(strict=False, min_length=1)]
-
-
-class Drift(Sourced):
-    """``g(t) = g0 ((t + t0)/t0)^-nu``; nu is normal, its mean and standard deviation clipped lines in ln r.
-
-    ``mean = clip(nu_mean_slope ln r + nu_mean_offset, nu_mean_min, nu_mean_max)``, and so for ``sd``. No units but
-    ``t0_s``, in seconds.
-    """
-
-    t0_s: Positive
-    nu_mean_slope: Finite
-    nu_mean_offset: Finite
-    nu_mean_min: NonNegative
-    nu_mean_max: NonNegative
-    nu_sd_slope: Finite
-    nu_sd_offset: Finite
-    nu_sd_min: NonNegative
-    nu_sd_max: NonNegative
-
-
-class ReadNoise(Sourced):
-    """1/f noise: ``sd(t) = g Q sqrt(ln((t + t_read)/(2 t_read)))``, ``Q = min(q_scale / r^q_exponent, q_max)``."""
-
-    q_scale: NonNegative
-    q_exponent: Finite
-    q_max: NonNegative
-    t_read_s: Positive
-
-
-class Device(Sourced):
-    """The memristive device; an absent noise table means that this effect is not modelled."""
-
-    technology: Literal["pcm", "rram", "ideal"]
-    g_min_siemens: NonNegative
-    g_max_siemens: Positive
-    programming: ProgrammingNoise | None = None
-    drift: Drift | None = None
-    read_noise: ReadNoise | None = None
-
-    @model_validator(mode="after")
-    def _range(self) -> Self:
-        if self.g_min_siemens >= self.g_max_siemens:
-            raise ValueError(f"g_min_siemens {self.g_min_siemens} is not below g_max_siemens {self.g_max_siemens}")
-        return self
-
-
-class ConversionEnergy(Sourced):
-    """Energy of one conversion."""
-
-    conversion_joule: Positive
-
-
-class Converter(Sourced):
-    """A DAC or ADC; without ``bits`` it is of infinite precision. Without ``energy`` its energy is unknown."""
-
-    bits: Annotated[int, Field(ge=1, le=24)] | None = None
-    energy: ConversionEnergy | None = None
-
-
-class Cell(Sourced):
-    """Area of one device with its selector."""
-
-    area_m2: Positive
-
-
-class Crossbar(Target):
-    """Analog tiles of memristive devices behind converters, simulated."""
-
-    kind: Literal["crossbar"]
-    backend: Literal["crossbar"]
-    array: Array
-    device: Device
-    dac: Converter
-    adc: Converter
-    cell: Cell | None = None
 
 
 # ------------------------------------------------------------------------------------------------------ interpreters

@@ -1,15 +1,10 @@
-"""How matrices lie on tiles.
+"""How matrices lie on arrays.
 
-A matrix of ``outputs x inputs`` weights is cut into blocks of at most ``rows`` inputs and ``columns / 2`` outputs, one
-tile each. An input drives a word line; an output is a pair of neighbouring bit lines, g+ and g-, whose currents are
-subtracted before one analog-to-digital conversion. Blocks of one output range are added digitally, after conversion.
-A tile holds one block: what it leaves free stays unused. Full conductance is the largest weight of an output
-(``scaling = "output"``) or of the whole tile (``"tile"``)::
-
-    g+ = g_min + max(w, 0) u,  g- = g_min + max(-w, 0) u,  u = (g_max - g_min) / max |w|
-
-The factor back is applied digitally with the converter's step: one multiplication a conversion in either case. An
-output whose weights on a tile are all 0 has the factor 0: its devices' noise reaches nothing.
+A matrix of ``outputs x inputs`` weights is cut into tiles, one for each array that holds a part of it: ``inputs`` of a
+tile drive word lines from ``row`` on, its ``outputs`` are read from bit lines from ``column`` on. Partial sums of one
+output range on several arrays are added digitally, after conversion. An array may hold tiles of several matrices; they
+are read one after the other. Cells that no tile uses (and ``empty`` rectangles within one) are never formed: they
+conduct nothing. What a weight is on the devices is written in :mod:`neurodeploy.crossbar.encode`.
 """
 
 from __future__ import annotations
@@ -20,32 +15,39 @@ from typing import Any
 
 import numpy as np
 
+from neurodeploy.descriptions_crossbar import Crossbar, Encoding
 from neurodeploy.errors import UsageError, nearest
 from neurodeploy.ir.graph import Program, Value
 from neurodeploy.passes.tiling import OP
 
 Array = np.ndarray
 SCALINGS = ("output", "tile")
+Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One tile: its number in the artifact, its inputs ``[start, stop)`` and outputs ``[start, stop)``, its ranges.
+    """The part of a matrix on one array: inputs and outputs ``[start, stop)``, its first word line and bit line.
 
-    ``weight_max``: for each output, the weight at full conductance. ``adc_range``: the full scale of its converters as
-    a sum of inputs times relative weights ``w / weight_max``, None where they have no range.
+    ``weight_max``: for each output, the weight at full conductance. ``adc_range``: for each slice, the full scale of
+    its converters as a sum of inputs times relative conductances ``w / weight_max``; empty where they have no range.
+    ``empty``: rectangles (inputs, outputs) without devices.
     """
 
-    number: int
-    inputs: tuple[int, int]
-    outputs: tuple[int, int]
+    array: int
+    row: int
+    column: int
+    inputs: Span
+    outputs: Span
     weight_max: tuple[float, ...]
-    adc_range: float | None = None
+    adc_range: tuple[float, ...] = ()
+    empty: tuple[tuple[Span, Span], ...] = ()
 
     @property
-    def devices(self) -> int:
-        """Devices in use: two a weight."""
-        return 2 * (self.inputs[1] - self.inputs[0]) * (self.outputs[1] - self.outputs[0])
+    def weights(self) -> int:
+        """Weights that it holds."""
+        gone = sum((i[1] - i[0]) * (o[1] - o[0]) for i, o in self.empty)
+        return (self.inputs[1] - self.inputs[0]) * (self.outputs[1] - self.outputs[0]) - gone
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,10 @@ class Matrix:
     """One ``crossbar`` value: ``[outputs, inputs]`` weights that multiply ``vectors`` vectors each step.
 
     ``index`` numbers the matrices of a program. ``input`` names the value that drives it, ``parts`` say which weights
-    of the network lie on which outputs. ``side`` is where the weights stood in the product. ``dac_range`` is the full
-    scale of its input converters in the input's unit, None where they have no range.
+    of the network lie on which outputs. ``side`` is where the weights stood in the product. ``segments``: consecutive
+    ranges of inputs and the full scale of their converters in the input's unit (None without a range); they share the
+    converters' voltages, so weights of a segment with a smaller range are stored smaller by as much. ``slices`` devices
+    (or pairs) of ``slice_bits`` hold a weight of ``weight_bits``.
     """
 
     index: int
@@ -67,7 +71,11 @@ class Matrix:
     vectors: int
     parts: tuple[Mapping[str, Any], ...]
     tiles: tuple[Tile, ...]
-    dac_range: float | None = None
+    segments: tuple[tuple[int, int, float | None], ...] = ()
+    encoding: Encoding = "differential"
+    weight_bits: int | None = None
+    slice_bits: int | None = None
+    slices: int = 1
 
     @property
     def dac_conversions(self) -> int:
@@ -76,13 +84,37 @@ class Matrix:
 
     @property
     def adc_conversions(self) -> int:
-        """Analog-to-digital conversions each time it is read: one for each output of each tile."""
-        return self.vectors * sum(t.outputs[1] - t.outputs[0] for t in self.tiles)
+        """Analog-to-digital conversions each time it is read: one for each output and slice of each tile."""
+        return self.vectors * sum(t.outputs[1] - t.outputs[0] for t in self.tiles) * self.slices
 
     @property
-    def input_blocks(self) -> list[tuple[int, int]]:
+    def input_blocks(self) -> list[Span]:
         """The distinct ranges of inputs, in order: the partial sums of a result."""
         return sorted({t.inputs for t in self.tiles})
+
+    @property
+    def devices(self) -> int:
+        """Devices in use."""
+        pairs = 2 if self.encoding == "differential" else 1
+        held = pairs * self.slices * sum(t.weights for t in self.tiles)
+        if self.encoding == "offset":
+            held += sum(t.inputs[1] - t.inputs[0] for t in self.tiles)
+        return held
+
+    def width(self, outputs: int) -> int:
+        """Bit lines that a tile of so many outputs takes."""
+        each = (2 if self.encoding == "differential" else 1) * self.slices
+        return each * outputs + (1 if self.encoding == "offset" else 0)
+
+    def lines(self, tile: Tile) -> tuple[Array, Array | None]:
+        """Bit lines of the array on which a tile's currents add and subtract, ``[slices, outputs]``; None for none."""
+        count = tile.outputs[1] - tile.outputs[0]
+        places = np.arange(count * self.slices).reshape(count, self.slices).T
+        if self.encoding == "differential":
+            return tile.column + 2 * places, tile.column + 2 * places + 1
+        if self.encoding == "offset":
+            return tile.column + places, np.full_like(places, tile.column + count * self.slices)
+        return tile.column + places, None
 
     def as_json(self) -> dict[str, Any]:
         """A JSON record of it."""
@@ -92,13 +124,23 @@ class Matrix:
     def from_json(cls, record: Mapping[str, Any]) -> Matrix:
         """What :meth:`as_json` gave."""
         tiles = tuple(
-            Tile(t["number"], tuple(t["inputs"]), tuple(t["outputs"]), tuple(t["weight_max"]), t["adc_range"])
+            Tile(
+                **{
+                    **t,
+                    "inputs": tuple(t["inputs"]),
+                    "outputs": tuple(t["outputs"]),
+                    "weight_max": tuple(t["weight_max"]),
+                    "adc_range": tuple(t["adc_range"]),
+                    "empty": tuple((tuple(i), tuple(o)) for i, o in t["empty"]),
+                }
+            )
             for t in record["tiles"]
         )
-        return cls(**{**record, "tiles": tiles, "parts": tuple(record["parts"])})
+        segments = tuple((a, b, full) for a, b, full in record["segments"])
+        return cls(**{**record, "tiles": tiles, "segments": segments, "parts": tuple(record["parts"])})
 
 
-def spans(size: int, step: int) -> list[tuple[int, int]]:
+def spans(size: int, step: int) -> list[Span]:
     """``[start, stop)`` of consecutive pieces of at most ``step``."""
     return [(start, min(start + step, size)) for start in range(0, size, step)]
 
@@ -111,50 +153,50 @@ def weights(program: Program, matrix: Matrix) -> Array:
     return data if matrix.side == "left" else data.T
 
 
-def matrices(program: Program, scaling: str = "output") -> tuple[Matrix, ...]:
-    """The matrices of a tiled program, on tiles but without converter ranges. Raises :class:`UsageError`."""
+def arrays(matrices: tuple[Matrix, ...] | list[Matrix]) -> int:
+    """How many arrays the matrices take."""
+    return 1 + max((t.array for m in matrices for t in m.tiles), default=-1)
+
+
+def input_scale(matrix: Matrix) -> Array:
+    """A full-scale input of every word line over the largest of the matrix, ``[inputs]``: 1 where all share one range."""
+    scale = np.ones(matrix.inputs)
+    known = [full for *_, full in matrix.segments if full]
+    for start, stop, full in matrix.segments:
+        if full:
+            scale[start:stop] = full / max(known)
+    return scale
+
+
+def matrices(program: Program, target: Crossbar, scaling: str = "output") -> tuple[Matrix, ...]:
+    """The matrices of a tiled program, placed on arrays, without converter ranges. Raises :class:`UsageError`."""
     if scaling not in SCALINGS:
         raise UsageError(f"there is no scaling '{scaling}'.", place="crossbar", hint=nearest(scaling, SCALINGS))
     found: list[Matrix] = []
-    number = 0
     for stage in program.stages:
         for value in stage.graph.values:
             if value.op == OP:
-                matrix = _matrix(len(found), stage.name, value, stage.graph.params[value.args[0]].data, number, scaling)
-                number += len(matrix.tiles)
-                found.append(matrix)
+                data = stage.graph.params[value.args[0]].data
+                found.append(_matrix(len(found), stage.name, value, data, arrays(found), target, scaling))
     return tuple(found)
 
 
-def _matrix(index: int, stage: str, value: Value, data: Array, number: int, scaling: str) -> Matrix:
+def _matrix(
+    index: int, stage: str, value: Value, data: Array, number: int, target: Crossbar, scaling: str
+) -> Matrix:
     side = value.attrs["side"]
     held = data if side == "left" else data.T
     outputs, inputs = held.shape
     tiles = []
-    for rows in spans(inputs, value.attrs["rows"]):
-        for columns in spans(outputs, value.attrs["columns"] // 2):
+    for rows in spans(inputs, target.array.rows):
+        for columns in spans(outputs, target.array.columns // 2):
             largest = np.abs(held[slice(*columns), slice(*rows)].astype(np.float64)).max(axis=1)
             if scaling == "tile":
                 largest = np.full_like(largest, largest.max())
-            tiles.append(Tile(number + len(tiles), rows, columns, tuple(largest.tolist())))
+            tiles.append(Tile(number + len(tiles), 0, 0, rows, columns, tuple(largest.tolist())))
     vectors = value.tensor.size // outputs
     parts = tuple(value.attrs["parts"])
-    return Matrix(index, stage, value.name, value.args[1], side, inputs, outputs, vectors, parts, tuple(tiles))
-
-
-def weight_max(matrix: Matrix, block: tuple[int, int]) -> Array:
-    """The weight at full conductance of every output, ``[outputs]`` float64, on the tiles of one range of inputs."""
-    spread = np.zeros(matrix.outputs)
-    for tile in matrix.tiles:
-        if tile.inputs == block:
-            spread[slice(*tile.outputs)] = tile.weight_max
-    return spread
-
-
-def full_scale(matrix: Matrix, block: tuple[int, int]) -> Array:
-    """The converters' full scale in units of the partial sum, ``[outputs]``, on the tiles of one range of inputs."""
-    spread = weight_max(matrix, block)
-    for tile in matrix.tiles:
-        if tile.inputs == block:
-            spread[slice(*tile.outputs)] *= tile.adc_range or 0.0
-    return spread
+    segments = ((0, inputs, None),)
+    return Matrix(
+        index, stage, value.name, value.args[1], side, inputs, outputs, vectors, parts, tuple(tiles), segments
+    )  # fmt: skip
