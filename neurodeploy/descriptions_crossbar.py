@@ -154,6 +154,11 @@ class ConverterErrors(Sourced):
     offset_lsb: NonNegative = 0.0
     noise_lsb: NonNegative = 0.0
 
+    @property
+    def static(self) -> bool:
+        """Whether a converter's levels lie elsewhere than they should."""
+        return bool(self.dnl_lsb or self.inl_lsb or self.offset_lsb)
+
 
 class Converter(Sourced):
     """A DAC or ADC; without ``bits`` it is of infinite precision. Without ``energy`` its energy is unknown."""
