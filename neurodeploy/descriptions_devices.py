@@ -37,7 +37,7 @@ class ProgrammingNoise(Sourced):
     reference_siemens: Positive | None = None
 
 
-class Verify(Sourced):
+class WriteVerify(Sourced):
     """Write and verify: pulse, read, and again, until within ``tolerance_siemens`` or after ``max_pulses``.
 
     Every pulse leaves a conductance with the spread of ``[device.programming]``, which must then be that of one pulse.
@@ -120,7 +120,7 @@ class ReadNoise(Sourced):
     t_read_s: Positive
 
 
-class Thermal(Sourced):
+class ThermalNoise(Sourced):
     """Johnson noise of the devices at this temperature, white and new at every read."""
 
     temperature_kelvin: Positive
@@ -161,13 +161,13 @@ class Device(Sourced):
     g_max_siemens: Positive
     levels: Annotated[int, Field(ge=2)] | None = None
     programming: ProgrammingNoise | None = None
-    verify: Verify | None = None
+    write_verify: WriteVerify | None = None
     stuck: Stuck | None = None
     drift: Drift | None = None
     spread: Spread | None = None
     relaxation: Relaxation | None = None
     read_noise: ReadNoise | None = None
-    thermal: Thermal | None = None
+    thermal_noise: ThermalNoise | None = None
     nonlinear: Nonlinear | None = None
 
     @model_validator(mode="after")
@@ -181,16 +181,16 @@ class Device(Sourced):
         ageing = [name for name in ("drift", "spread", "relaxation") if getattr(self, name) is not None]
         if len(ageing) > 1:
             raise ValueError(f"'{ageing[0]}' and '{ageing[1]}' both say how it ages; needed: one of them")
-        if self.verify is not None and self.programming is None:
-            raise ValueError("'verify' repeats pulses; needed: '[device.programming]', the spread of one")
+        if self.write_verify is not None and self.programming is None:
+            raise ValueError("'write_verify' repeats pulses; needed: '[device.programming]', the spread of one")
         if self.spread is not None and (
             self.programming is None
             or self.programming.sd_siemens != self.spread.sd_siemens[0]
             or self.programming.reference_siemens != self.spread.reference_siemens
         ):
             raise ValueError("'spread' starts at its first time; needed: the same polynomial in '[device.programming]'")
-        if self.spread is not None and self.verify is not None:
-            raise ValueError("'spread' was measured after the source's own write and verify; needed: no 'verify'")
+        if self.spread is not None and self.write_verify is not None:
+            raise ValueError("'spread' was measured after the source's own write and verify; needed: no 'write_verify'")
         return self
 
     @model_validator(mode="after")
@@ -206,7 +206,9 @@ class Device(Sourced):
                     g = self.g_min_siemens + (self.g_max_siemens - self.g_min_siemens) * k / _CHECKED
                     sd = polynomial(coefficients, g / reference)
                     if sd < 0:
-                        raise ValueError(f"the standard deviation of '{table}' is {sd:.3g} S at {g:.3g} S; needed: >= 0")
+                        raise ValueError(
+                            f"the standard deviation of '{table}' is {sd:.3g} S at {g:.3g} S; needed: >= 0"
+                        )
         return self
 
     @property

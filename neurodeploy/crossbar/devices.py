@@ -3,7 +3,7 @@
 A device's life here, in this order; a table that the target lacks leaves the conductance untouched, to the last bit::
 
     levels        the target is rounded to the device's own levels
-    programming   g_p = max(0, g + sd(g) z), one pulse; with [verify] pulses until the read is within the tolerance
+    programming   g_p = max(0, g + sd(g) z), one pulse; with [write_verify] pulses until the read is within the tolerance
     stuck         stays at its conductance for ever, exactly
     drift         g(t) = g_p ((t + t0)/t0)^-nu,  nu = |mean(r) + sd(r) z'|, both clipped lines in ln r
     or spread     g(t) = max(0, g + sd(g, t) z), z of programming: the measured deviation from the target at that time
@@ -21,7 +21,7 @@ in seconds. A target of NaN is a cell that was never formed: it conducts exactly
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,22 +37,12 @@ from neurodeploy.crossbar.devices_formulas import (
 )
 from neurodeploy.crossbar.devices_verify import Pulses, count, pulses_in_vain, write_and_verify
 from neurodeploy.descriptions_devices import Device
-from neurodeploy.errors import UsageError, nearest
+from neurodeploy.errors import UsageError
 
 Array = np.ndarray
 Normals = Callable[[str], Array]
-#: What random numbers are drawn for. "programming 2" is the second pulse's, and so on.
-PURPOSES = {"programming": 1, "drift": 2, "read": 3, "stuck": 4, "verify": 5, "thermal": 6}
-#: The tables of a device behind every effect that can be switched off.
-EFFECTS: dict[str, tuple[str, ...]] = {
-    "levels": ("levels",),
-    "programming": ("programming", "verify"),
-    "stuck": ("stuck",),
-    "drift": ("drift", "spread", "relaxation"),
-    "read noise": ("read_noise",),
-    "thermal noise": ("thermal",),
-    "nonlinear": ("nonlinear",),
-}
+#: What random numbers are drawn for; "programming 2" is for the second pulse, and so on.
+PURPOSES = {"programming": 1, "drift": 2, "read": 3, "dac": 4, "adc": 5, "stuck": 6, "verify": 7}
 
 
 def stream(seed: int, chip: int, array: int, purpose: str, seconds: float = 0.0) -> np.random.Generator:
@@ -71,16 +61,6 @@ def stream(seed: int, chip: int, array: int, purpose: str, seconds: float = 0.0)
     return np.random.Generator(np.random.Philox(counter=counter, key=key))
 
 
-def without(device: Device, effects: Iterable[str]) -> Device:
-    """The device with some of its :data:`EFFECTS` switched off. Raises :class:`UsageError` for an unknown one."""
-    gone: dict[str, None] = {}
-    for effect in effects:
-        if effect not in EFFECTS:
-            raise UsageError(f"a device has no effect '{effect}'.", place="crossbar", hint=nearest(effect, EFFECTS))
-        gone.update(dict.fromkeys(EFFECTS[effect]))
-    return device.model_copy(update=gone) if gone else device
-
-
 def age_warning(device: Device, seconds: float) -> str | None:
     """What to say about an age past the last measured one, where the conductances are held; None where all is well."""
     oldest = device.oldest_s
@@ -96,10 +76,10 @@ def age_warning(device: Device, seconds: float) -> str | None:
 class Cells:
     """Devices of one array after programming, every array of one shape.
 
-    ``target``: what was asked for (S, NaN where no device is formed); ``aimed``: the same on the device's levels;
-    ``programmed``: what programming left (S, 0 where unformed), stuck devices included. ``normal``: z of programming,
-    ``nu``: drift exponents or z of relaxation, ``stuck``: the map, ``pulses``: how many each device took; None where
-    the target has no such table.
+    ``target``: what was asked for (S, 0 where no device is formed); ``aimed``: the same on the device's levels;
+    ``programmed``: what programming left (S, 0 where unformed), stuck devices included. They are one array where
+    nothing changed it. ``normal``: z of programming, ``nu``: drift exponents or z of relaxation, ``stuck``: the map,
+    ``pulses``: how many each device took; None where the target has no such table. ``formed``: None for all.
     """
 
     device: Device
@@ -114,13 +94,18 @@ class Cells:
 
     @classmethod
     def program(cls, device: Device, target: Array, normals: Normals, stuck: Array | None = None) -> Cells:
-        """Program devices to ``target`` (S, any shape). ``normals(purpose)`` gives standard normals of that shape.
+        """Program devices to ``target`` (S, any shape; NaN for a cell that isn't formed).
 
+        ``normals(purpose)`` gives standard normals of that shape, for the purposes in :data:`PURPOSES`.
         ``stuck``, a map that fits the last axes (:mod:`neurodeploy.crossbar.devices_stuck`), replaces the sampled one.
         Raises :class:`DataError` for a map that doesn't fit.
         """
-        formed = None if not np.isnan(target).any() else ~np.isnan(target)
-        aimed = to_levels(device, target if formed is None else np.where(formed, target, 0.0))
+        formed = ~np.isnan(target)
+        if formed.all():
+            formed = None
+        else:
+            target = np.where(formed, target, 0.0)
+        aimed = to_levels(device, target)
         programmed, normal, nu, pulses = aimed, None, None, None
         if device.programming is not None:
             programmed, normal, pulses = write_and_verify(device, aimed, normals, formed)
@@ -140,7 +125,7 @@ class Cells:
             programmed = np.where(stuck == devices_stuck.HEALTHY, programmed, fixed)
             if pulses is not None:
                 pulses = np.where(stuck == devices_stuck.HEALTHY, pulses, pulses_in_vain(device, aimed, fixed, pulses))
-        if formed is not None:
+        if formed is not None and programmed is not target:
             programmed = np.where(formed, programmed, 0.0)
         return cls(device, target, aimed, programmed, normal, nu, formed, stuck, pulses)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from neurodeploy.descriptions_devices import Device
+from neurodeploy.descriptions_devices import Device, ThermalNoise
 
 Array = np.ndarray
-BOLTZMANN = 1.380649e-23  # J/K, exact: SI, 2019
+BOLTZMANN = 1.380649e-23  # J/K, exact in the SI of 2019
 _SMALLEST = 1e-7  # a conductance of 0 has no logarithm; the clipped lines have long ended here
 
 polyval = np.polynomial.polynomial.polyval
@@ -94,16 +94,17 @@ def read_noise_sd(device: Device, programmed: Array, now: Array, seconds: float)
     return now * q * np.sqrt(grown)
 
 
-def thermal_variance(device: Device, g: Array, pulse_s: float) -> Array:
-    """Variance (A^2) of the Johnson current of conductances ``g`` (S), summed over a bit line, in one read.
+def johnson_variance(noise: ThermalNoise, conductance: Array, bandwidth_hz: float) -> Array:
+    """Variance (A^2) of the thermal current of ``conductance`` (S): ``4 k T G B``. Nyquist, Phys. Rev. 32, 110 (1928).
 
-    ``4 k T g B`` (Nyquist, Phys. Rev. 32, 110, 1928); a read that integrates for ``pulse_s`` has the noise bandwidth
-    ``B = 1/(2 pulse_s)``. It is white: reads are independent, and so are bit lines, so the two of a pair add. Zeros
-    without ``[thermal]``.
+    Conductances on one bit line add, and so do those of a pair's two lines, whose noises are independent.
     """
-    if device.thermal is None:
-        return np.zeros_like(g)
-    return 4.0 * BOLTZMANN * device.thermal.temperature_kelvin * g / (2.0 * pulse_s)
+    return 4.0 * BOLTZMANN * noise.temperature_kelvin * conductance * bandwidth_hz
+
+
+def johnson_sd(noise: ThermalNoise, conductance: Array, pulse_s: float) -> Array:
+    """Standard deviation (A) of the thermal current, averaged over a read of ``pulse_s``: ``B = 1/(2 pulse_s)``."""
+    return np.sqrt(johnson_variance(noise, conductance, 1.0 / (2.0 * pulse_s)))
 
 
 def nonlinear_coefficients(device: Device, g: Array) -> tuple[Array, Array]:

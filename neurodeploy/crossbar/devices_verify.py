@@ -18,14 +18,14 @@ def write_and_verify(
 ) -> tuple[Array, Array, Array | None]:
     """Conductances (S) after programming to ``aimed`` (S), the normals of the last pulses, and the pulses taken.
 
-    Without ``[verify]`` it is one pulse, ``max(0, aimed + sd z)``, and pulses are None. With it, every device is
+    Without ``[write_verify]`` it is one pulse, ``max(0, aimed + sd z)``, and pulses are None. With it, every device is
     pulsed and read until the read is within the tolerance, or ``max_pulses`` times; cells that aren't formed take none.
     A device's pulses depend on its own random numbers only.
     """
     sd = programming_sd(device, aimed)
     normal = normals("programming")
     programmed = np.maximum(aimed + sd * normal, 0.0)
-    verify = device.verify
+    verify = device.write_verify
     if verify is None:
         return programmed, normal, None
     open_ = np.ones(aimed.shape, bool) if formed is None else formed.copy()
@@ -47,7 +47,7 @@ def write_and_verify(
 
 def pulses_in_vain(device: Device, aimed: Array, fixed: Array, pulses: Array) -> Array:
     """Pulses that devices stuck at ``fixed`` (S) take: all there are, or one where that is what was aimed at."""
-    verify = device.verify
+    verify = device.write_verify
     most = 1 if verify is None else np.where(np.abs(fixed - aimed) > verify.tolerance_siemens, verify.max_pulses, 1)
     return np.where(pulses > 0, most, 0).astype(np.int32)
 
@@ -70,10 +70,10 @@ class Pulses:
 
 
 def count(device: Device, aimed: Array, programmed: Array, pulses: Array | None, formed: Array | None) -> Pulses:
-    """Count what :func:`write_and_verify` did; without ``[verify]`` a formed device takes one pulse."""
+    """Count what :func:`write_and_verify` did; without ``[write_verify]`` a formed device takes one pulse."""
     here = np.ones(aimed.shape, bool) if formed is None else np.broadcast_to(formed, aimed.shape)
     taken = np.ones(int(here.sum()), np.int64) if pulses is None else pulses[here].astype(np.int64)
-    verify = device.verify
+    verify = device.write_verify
     outside = 0
     if verify is not None:
         outside = int((np.abs(programmed - aimed)[here] > verify.tolerance_siemens).sum())
