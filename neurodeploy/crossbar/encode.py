@@ -4,6 +4,7 @@ A slice s of a weight on output j is::
 
     w_s = weight_max_j factor_s (plus - minus - constant_s),    w = sum_s w_s
 
+<<<<<<< HEAD
 ``differential``: ``plus`` and ``minus`` are the pair's devices, the one that isn't needed at 0. ``offset``: ``minus`` is
 the reference column, at one half. ``one-sided``: there is no ``minus``; the constant is subtracted digitally, times the
 sum of the inputs. Weights count as multiplied by their word line's share of the input range
@@ -17,6 +18,13 @@ of ``|k|``, each with k's sign: a digit d of at most D is ``|d|/D`` on one devic
 digit, so only its constant isn't 0 (the biased weights of ISAAC; Shafiee et al., ISCA 2016). The highest digit may be
 shorter; its largest value has full conductance too. Where ``weight_max`` makes the grid that of whole numbers, whole
 weights and all their slices are exact.
+=======
+``differential``: ``plus`` and ``minus`` are the pair's devices, the one that isn't needed at 0. ``offset``: ``minus``
+is the reference column, at one half. ``one-sided``: there is no ``minus``; the constant is subtracted digitally, times
+the sum of the inputs. Weights count as multiplied by their word line's share of the input range
+(:func:`neurodeploy.crossbar.tiles.input_scale`). On ``weight_bits`` a weight is a whole number of
+``weight_max / (2^(weight_bits-1) - 1)``, and on ``slice_bits`` a slice holds that many bits of its magnitude.
+>>>>>>> main
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ Array = np.ndarray
 SCALINGS = ("output", "tile")
 PACKS = ("auto", "never")
 Span = tuple[int, int]
-#: (stage, value) -> consecutive ranges of inputs [start, stop) and the full scale of their converters.
+#: (stage, value) -> segments of its input: (start, stop, full scale in the input's unit, None without a range).
 Segments = Mapping[tuple[str, str], tuple[tuple[int, int, float | None], ...]]
 
 
@@ -83,6 +83,10 @@ class Matrix:
     slice_bits: int | None = None
     slices: int = 1
     sources: tuple[str, ...] = ()
+
+    def conversions(self, kind: str) -> int:
+        """Conversions of ``"dac"`` or ``"adc"`` each time that it is read."""
+        return self.dac_conversions if kind == "dac" else self.adc_conversions
 
     def reads(self, cycles: int = 1) -> int:
         """Reads of arrays each time it multiplies: every tile for every vector, in each of ``cycles`` serial cycles.
@@ -202,6 +206,10 @@ class Matrix:
     slices: int = 1
     sources: tuple[str, ...] = ()
 
+    def conversions(self, kind: str) -> int:
+        """Conversions of ``"dac"`` or ``"adc"`` each time that it is read."""
+        return self.dac_conversions if kind == "dac" else self.adc_conversions
+
     def reads(self, cycles: int = 1) -> int:
         """Reads of arrays each time it multiplies: every tile for every vector, in each of ``cycles`` serial cycles.
 
@@ -316,10 +324,10 @@ def input_scale(matrix: Matrix) -> Array:
 def matrices(
     program: Program, target: Crossbar, scaling: str = "output", segments: Segments | None = None, pack: str = "auto"
 ) -> tuple[Matrix, ...]:
-    """The matrices of a tiled program, placed on arrays, without output converters' ranges.
+    """The matrices of a tiled program, placed on arrays, without the ranges of output converters.
 
-    ``scaling``: full conductance is the largest weight of an ``output`` or of a ``tile``. ``segments``: input ranges and
-    full scales of each matrix; without them inputs have no range. ``pack``: ``auto`` lets several matrices share an
+    ``scaling``: full conductance is the largest weight of an ``output`` or of a ``tile``. ``segments``: what
+    input converters span (:func:`neurodeploy.crossbar.ranges.segments`), nothing without them. ``pack``: ``auto`` lets several matrices share an
     array, ``never`` gives each tile its own. Raises :class:`UsageError`.
     """
     for name, given, known in (("scaling", scaling, SCALINGS), ("pack", pack, PACKS)):
@@ -348,7 +356,7 @@ def _matrix(
     side, array = value.attrs["side"], target.array
     held = data if side == "left" else data.T
     outputs, inputs = held.shape
-    given = [(*s["inputs"], None) for s in value.attrs["segments"]]
+    given = tuple((s["start"], s["stop"], None) for s in value.attrs["segments"])
     rectangles: list[Rectangle] = [(tuple(p["inputs"]), tuple(p["outputs"])) for p in value.attrs["parts"]]
     fit = outputs_that_fit(array.columns, array.encoding, array.slices)
     matrix = Matrix(
@@ -362,7 +370,7 @@ def _matrix(
         value.tensor.size // outputs,
         tuple(value.attrs["parts"]),
         (),
-        known or tuple(given),
+        known or given,
         array.encoding,
         array.weight_bits,
         array.slice_bits,

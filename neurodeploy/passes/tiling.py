@@ -258,13 +258,13 @@ class _Rewriting:
         """What drives a group: a value of the graph or the concatenation of several, and where each of them lies."""
         if any(vector.input == ONE for vector in group.vectors) and not self.one:
             self.one = self.names.fresh(ONE)
-            self.params[self.one] = Param.of(np.ones(1, np.float32))
+            self.made.append(Value(self.one, "const", (), {"value": [1.0], "dtype": "f32"}, TensorType((1,))))
         names = [self.one if vector.input == ONE else vector.input for vector in group.vectors]
         types = [vector.input_type for vector in group.vectors]
         segments: list[dict[str, object]] = []
         start = 0
         for source, size in (pieces for n, v in zip(names, group.vectors, strict=True) for pieces in self._pieces(n, v)):
-            segments.append({"value": source, "inputs": [start, start + size]})
+            segments.append({"value": source, "start": start, "stop": start + size})
             start += size
         if len(names) == 1:
             return names[0], types[0], segments
