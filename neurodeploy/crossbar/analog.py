@@ -83,8 +83,11 @@ class AnalogMatrix:
     """Takes and gives what a ``crossbar`` value does, over a batch of ``len(chips) * samples``.
 
     Integer matrices compute in float64, where ideal devices make every sum an exact integer; real ones in float32.
-    ``saturated`` holds the counts of its last product: ``[dac, adc]``, each ``[batch]``.
+    ``saturated`` holds the counts of its last product: ``[dac, adc]``, each ``[batch]``; ``reads`` is how often one
+    product reads its arrays.
     """
+
+    reads = 1
 
     def __init__(
         self,
