@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from neurodeploy.ir.graph import Program
 from neurodeploy.ir.op import saturate
 
 Array = np.ndarray
-_NONE = np.zeros(0)
 _READS = 7  # sets the streams of reads apart from those of devices and converters
 
 
@@ -52,6 +51,10 @@ class TileState:
         return wanted if self.error is None else wanted + self.error * self.unit[:, None, :]
 
 
+def _nothing() -> Array:
+    return np.zeros(0)
+
+
 @dataclass
 class Block:
     """One range of a matrix's inputs on all chips; lines are ``slices * outputs``, slice by slice.
@@ -68,8 +71,8 @@ class Block:
     offset_on_line: Array | None
     dac_levels: Array | None = None
     adc_levels: Array | None = None
-    effective: Array = _NONE
-    folded: Array = _NONE
+    effective: Array = field(default_factory=_nothing)
+    folded: Array = field(default_factory=_nothing)
     noise: Array | None = None
     gain: Array | None = None
     shift: Array | None = None
