@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neurodeploy.descriptions import Device
+from neurodeploy.descriptions_crossbar import Device
 from neurodeploy.errors import UsageError
 
 Array = np.ndarray
