@@ -46,7 +46,7 @@ class Recall:
     updates that raised the energy (0 is promised for asynchronous updates of exact symmetric weights; not counted in
     synchronous recall, None there). ``decisions``: a comparator's decisions. ``reads``: reads of the array: one a
     decision where units move one at a time, one a sweep where all move at once. ``trace [sweeps + 1, ..]``: energy at
-    the start and after every sweep.
+    the start and after every sweep; ``lowest [.., units]``: the state among these with the lowest energy.
     """
 
     states: Array
@@ -58,6 +58,7 @@ class Recall:
     decisions: Array
     reads: Array
     trace: Array
+    lowest: Array
 
 
 class HopfieldArray:
@@ -155,11 +156,11 @@ class HopfieldArray:
         rngs = [draws(self.seed, chip, "reads") for chip in self.chips] if noisy else []
         moving = np.ones(states.shape[:2], bool)
         cycles, used = np.zeros_like(moving), np.zeros(states.shape[:2], np.int64)
-        before, trace = states.copy(), [self.energy(states)]
+        before, seen = states.copy(), _Seen(states, self.energy(states))
         steady = len(set(scales.hold.tolist())) == 1  # a schedule may end a cycle
         for step in range(sweeps):
             if not moving.any():
-                trace.append(self.energy(states))
+                seen.add(states, seen.trace[-1])
                 continue
             fields = self.fields(states) + scales.hold[step] * states
             if noisy:
@@ -173,12 +174,26 @@ class HopfieldArray:
             ends = np.where(back[..., None] & (not even), states, new)
             before, states = states, np.where(moving[..., None], ends, states)
             moving &= ~back & (changed | noisy | (not steady))
-            trace.append(self.energy(states))
+            seen.add(states, self.energy(states))
         reads = np.where(cycles, sweeps, np.minimum(used + 1, sweeps))
         used = np.where(cycles, sweeps, used)
         return Recall(
-            states, self.energy(states), used, self.keeps(states), cycles, None, reads * n, reads, np.stack(trace)
+            states, self.energy(states), used, self.keeps(states), cycles, None, reads * n, reads,
+            np.stack(seen.trace), seen.lowest,
         )  # fmt: skip
+
+
+class _Seen:
+    """Energies at the start and after every sweep, and the state of the lowest, the first of equals."""
+
+    def __init__(self, states: Array, energy: Array) -> None:
+        self.trace, self.lowest, self.least = [energy], states.copy(), energy.copy()
+
+    def add(self, states: Array, energy: Array) -> None:
+        self.trace.append(energy)
+        better = energy < self.least
+        self.least = np.where(better, energy, self.least)
+        self.lowest = np.where(better[..., None], states, self.lowest)
 
 
 @dataclass(frozen=True)
@@ -213,23 +228,23 @@ class _OneByOne:
         noisy = any(a.any() for a in (self.scales.temperature, self.scales.noise, self.array.read_sd))
         steady = not noisy and len(set(self.scales.hold.tolist())) == 1
         used, done = np.zeros(len(self.rows), np.int64), sweeps
-        trace = [self.array.energy(self.s)]
+        seen = _Seen(self.s, self.array.energy(self.s))
         for sweep in range(sweeps):
             changed = self._sweep(sweep)
             used += changed
-            trace.append(self.array.energy(self.s))
+            seen.add(self.s, self.array.energy(self.s))
             if steady and not changed.any():
                 done = sweep + 1
                 break
         n = self.shape[-1]
         states = self.s.reshape(self.shape)
         looked = np.minimum(used + 1, done) if steady else np.full_like(used, done)
-        trace += [trace[-1]] * (sweeps - done)
+        trace = np.stack(seen.trace + [seen.trace[-1]] * (sweeps - done)).reshape(-1, *self.shape[:2])
         flat = (used, self.rises, looked * n)
         used, rises, decisions = (a.reshape(self.shape[:2]) for a in flat)
         return Recall(
             states, self.array.energy(states), used, self.array.keeps(states), np.zeros(self.shape[:2], bool), rises,
-            decisions, decisions.copy(), np.stack(trace).reshape(-1, *self.shape[:2]),
+            decisions, decisions.copy(), trace, seen.lowest.reshape(self.shape),
         )  # fmt: skip
 
     def _sweep(self, sweep: int) -> Array:

@@ -22,8 +22,7 @@ from neurodeploy.ir.graph import Program
 from neurodeploy.passes.tiling import Tiling
 
 Array = np.ndarray
-_STUCK, _READS, _ORDER, _OFFSET = 101, 102, 103, 104
-PURPOSES = {"stuck": _STUCK, "reads": _READS, "order": _ORDER, "offset": _OFFSET}
+PURPOSES = {"stuck": 101, "reads": 102, "order": 103, "offset": 104, "start": 105}
 
 
 def draws(seed: int, chip: int, purpose: str, index: int = 0) -> np.random.Generator:
