@@ -96,6 +96,12 @@ class ReadNoise(Sourced):
     t_read_s: Positive
 
 
+class ThermalNoise(Sourced):
+    """Johnson noise of the devices, fresh at every read, at ``temperature_kelvin``."""
+
+    temperature_kelvin: Positive
+
+
 class Device(Sourced):
     """The memristive device; an absent noise table means that this effect is not modelled.
 
@@ -109,6 +115,7 @@ class Device(Sourced):
     programming: ProgrammingNoise | None = None
     drift: Drift | None = None
     read_noise: ReadNoise | None = None
+    thermal_noise: ThermalNoise | None = None
 
     @model_validator(mode="after")
     def _range(self) -> Self:
@@ -133,11 +140,56 @@ class ConversionEnergy(Sourced):
     conversion_joule: Positive
 
 
+class ConverterErrors(Sourced):
+    """What is wrong with a converter, in its least significant bits.
+
+    ``dnl_lsb``: standard deviation of the error of a ``sar``'s largest step (mismatch of its binary weights), or of
+    each step of a ``ramp`` (shared by an array). ``inl_lsb``: peak of a bow that all converters share. ``offset_lsb``:
+    standard deviation over converters. ``noise_lsb``: standard deviation of a conversion.
+    """
+
+    architecture: Literal["sar", "ramp"] = "sar"
+    dnl_lsb: NonNegative = 0.0
+    inl_lsb: NonNegative = 0.0
+    offset_lsb: NonNegative = 0.0
+    noise_lsb: NonNegative = 0.0
+
+
 class Converter(Sourced):
     """A DAC or ADC; without ``bits`` it is of infinite precision. Without ``energy`` its energy is unknown."""
 
     bits: Annotated[int, Field(ge=1, le=24)] | None = None
+    errors: ConverterErrors | None = None
     energy: ConversionEnergy | None = None
+
+    @model_validator(mode="after")
+    def _errors_of_bits(self) -> Self:
+        if self.errors is not None and (self.bits is None or self.bits > 12):
+            raise ValueError("'errors' are those of up to 12 'bits'")
+        return self
+
+
+class DigitalToAnalog(Converter):
+    """Drives a word line. ``serial_bits``: inputs go in pieces of so many bits, one read each, added digitally."""
+
+    serial_bits: Annotated[int, Field(ge=1, le=24)] | None = None
+
+    @model_validator(mode="after")
+    def _serial(self) -> Self:
+        if self.serial_bits is not None and (self.bits is None or self.serial_bits > self.bits):
+            raise ValueError(f"'serial_bits' is {self.serial_bits} and 'bits' {self.bits}; needed: no more than 'bits'")
+        return self
+
+
+class AnalogToDigital(Converter):
+    """Reads bit lines. ``columns_per_adc``: how many it serves in turn.
+
+    ``full_scale_siemens``: its fixed range, as a sum of conductances at full-scale inputs; without it every tile's
+    range is set by calibration.
+    """
+
+    columns_per_adc: Annotated[int, Field(ge=1)] = 1
+    full_scale_siemens: Positive | None = None
 
 
 class Cell(Sourced):
@@ -155,6 +207,6 @@ class Crossbar(Target):
     device: Device
     wires: Wires | None = None
     read: Read | None = None
-    dac: Converter
-    adc: Converter
+    dac: DigitalToAnalog
+    adc: AnalogToDigital
     cell: Cell | None = None

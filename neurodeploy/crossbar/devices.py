@@ -21,16 +21,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neurodeploy.descriptions_crossbar import Device
+from neurodeploy.descriptions_crossbar import Device, ThermalNoise
 from neurodeploy.errors import UsageError
 
 Array = np.ndarray
 Normals = Callable[[str], Array]
-PURPOSES = {"programming": 1, "drift": 2, "read": 3}
+PURPOSES = {"programming": 1, "drift": 2, "read": 3, "dac": 4, "adc": 5}
+BOLTZMANN = 1.380649e-23  # J/K, exact in the SI of 2019
 _SMALLEST = 1e-7  # a conductance of 0 has no logarithm; the clipped lines have long ended here
 
 
-def stream(seed: int, chip: int, matrix: int, purpose: str, seconds: float = 0.0) -> np.random.Generator:
+def stream(seed: int, chip: int, array: int, purpose: str, seconds: float = 0.0) -> np.random.Generator:
     """Random numbers that depend on nothing but what is named here: Philox, its key and counter made of the arguments.
 
     So a chip is the same however many others are simulated beside it, and whatever times are asked for. Philox 4x64:
@@ -39,7 +40,7 @@ def stream(seed: int, chip: int, matrix: int, purpose: str, seconds: float = 0.0
     if not isinstance(seed, int | np.integer) or not 0 <= seed < 1 << 64:
         raise UsageError(f"the seed is {seed!r}; needed a whole number from 0 to 2^64 - 1.", place="crossbar")
     milliseconds = round(seconds * 1000)
-    counter = np.array([0, milliseconds, matrix, chip], dtype=np.uint64)
+    counter = np.array([0, milliseconds, array, chip], dtype=np.uint64)
     key = np.array([seed, PURPOSES[purpose]], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(counter=counter, key=key))
 
@@ -73,6 +74,14 @@ def read_noise_sd(device: Device, programmed: Array, now: Array, seconds: float)
     # below one read time nothing has accumulated yet: the logarithm would be negative
     grown = max(np.log((since + noise.t_read_s) / (2 * noise.t_read_s)), 0.0)
     return now * q * np.sqrt(grown)
+
+
+def johnson_sd(noise: ThermalNoise, conductance: Array, pulse_s: float) -> Array:
+    """Standard deviation (A) of the current through ``conductance`` (S), averaged over a read of ``pulse_s``.
+
+    ``sqrt(4 k T G B)`` with the bandwidth of an average, ``B = 1/(2 pulse_s)``. Nyquist, Phys. Rev. 32, 110 (1928).
+    """
+    return np.sqrt(4 * BOLTZMANN * noise.temperature_kelvin * conductance / (2 * pulse_s))
 
 
 @dataclass(frozen=True)

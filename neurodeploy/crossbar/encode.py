@@ -4,9 +4,9 @@ A slice s of a weight on output j is::
 
     w_s = weight_max_j factor_s (plus - minus - constant_s),    w = sum_s w_s
 
-``differential``: ``plus`` and ``minus`` are the pair's devices, the one that isn't needed at 0. ``offset``: ``minus`` is
-the reference column, at one half. ``one-sided``: there is no ``minus``; the constant is subtracted digitally, times the
-sum of the inputs. Weights count as multiplied by their word line's share of the input range
+``differential``: ``plus`` and ``minus`` are the pair's devices, the one that isn't needed at 0. ``offset``: ``minus``
+is the reference column, at one half. ``one-sided``: there is no ``minus``; the constant is subtracted digitally, times
+the sum of the inputs. Weights count as multiplied by their word line's share of the input range
 (:func:`neurodeploy.crossbar.tiles.input_scale`). On ``weight_bits`` a weight is a whole number of
 ``weight_max / (2^(weight_bits-1) - 1)``, and on ``slice_bits`` a slice holds that many bits of its magnitude.
 """

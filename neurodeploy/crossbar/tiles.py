@@ -10,19 +10,20 @@ conduct nothing. What a weight is on the devices is written in :mod:`neurodeploy
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from neurodeploy.descriptions_crossbar import Crossbar, Encoding
-from neurodeploy.errors import UsageError, nearest
 from neurodeploy.ir.graph import Program, Value
 from neurodeploy.passes.tiling import OP
 
 Array = np.ndarray
 SCALINGS = ("output", "tile")
 Span = tuple[int, int]
+#: (stage, value) -> segments of its input: (start, stop, full scale in the input's unit, None without a range).
+Segments = Mapping[tuple[str, str], tuple[tuple[int, int, float | None], ...]]
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,10 @@ class Matrix:
     def adc_conversions(self) -> int:
         """Analog-to-digital conversions each time it is read: one for each output and slice of each tile."""
         return self.vectors * sum(t.outputs[1] - t.outputs[0] for t in self.tiles) * self.slices
+
+    def conversions(self, kind: str) -> int:
+        """Conversions of ``"dac"`` or ``"adc"`` each time that it is read."""
+        return self.dac_conversions if kind == "dac" else self.adc_conversions
 
     @property
     def input_blocks(self) -> list[Span]:
@@ -159,7 +164,7 @@ def arrays(matrices: tuple[Matrix, ...] | list[Matrix]) -> int:
 
 
 def input_scale(matrix: Matrix) -> Array:
-    """A full-scale input of every word line over the largest of the matrix, ``[inputs]``: 1 where all share one range."""
+    """Every word line's full-scale input over the matrix's largest, ``[inputs]``: 1 where all share one range."""
     scale = np.ones(matrix.inputs)
     known = [full for *_, full in matrix.segments if full]
     for start, stop, full in matrix.segments:
@@ -168,35 +173,46 @@ def input_scale(matrix: Matrix) -> Array:
     return scale
 
 
-def matrices(program: Program, target: Crossbar, scaling: str = "output") -> tuple[Matrix, ...]:
-    """The matrices of a tiled program, placed on arrays, without converter ranges. Raises :class:`UsageError`."""
-    if scaling not in SCALINGS:
-        raise UsageError(f"there is no scaling '{scaling}'.", place="crossbar", hint=nearest(scaling, SCALINGS))
+def matrices(
+    program: Program, target: Crossbar, scaling: str = "output", segments: Segments | None = None
+) -> tuple[Matrix, ...]:
+    """The matrices of a tiled program, placed on arrays, without the ranges of output converters.
+
+    ``segments``: what input converters span (:func:`neurodeploy.crossbar.ranges.segments`).
+    """
     found: list[Matrix] = []
     for stage in program.stages:
         for value in stage.graph.values:
             if value.op == OP:
                 data = stage.graph.params[value.args[0]].data
-                found.append(_matrix(len(found), stage.name, value, data, arrays(found), target, scaling))
+                data = data if value.attrs["side"] == "left" else data.T
+                known = (segments or {}).get((stage.name, value.name)) or ((0, data.shape[1], None),)
+                found.append(_matrix(len(found), stage.name, value, data, arrays(found), target, scaling, known))
     return tuple(found)
 
 
 def _matrix(
-    index: int, stage: str, value: Value, data: Array, number: int, target: Crossbar, scaling: str
+    index: int,
+    stage: str,
+    value: Value,
+    held: Array,
+    number: int,
+    target: Crossbar,
+    scaling: str,
+    segments: tuple[tuple[int, int, float | None], ...],
 ) -> Matrix:
-    side = value.attrs["side"]
-    held = data if side == "left" else data.T
     outputs, inputs = held.shape
+    vectors = value.tensor.size // outputs
+    parts = tuple(value.attrs["parts"])
+    matrix = Matrix(
+        index, stage, value.name, value.args[1], value.attrs["side"], inputs, outputs, vectors, parts, (), segments
+    )  # fmt: skip
+    scaled = np.abs(held.astype(np.float64)) * input_scale(matrix)
     tiles = []
     for rows in spans(inputs, target.array.rows):
         for columns in spans(outputs, target.array.columns // 2):
-            largest = np.abs(held[slice(*columns), slice(*rows)].astype(np.float64)).max(axis=1)
+            largest = scaled[slice(*columns), slice(*rows)].max(axis=1)
             if scaling == "tile":
                 largest = np.full_like(largest, largest.max())
             tiles.append(Tile(number + len(tiles), 0, 0, rows, columns, tuple(largest.tolist())))
-    vectors = value.tensor.size // outputs
-    parts = tuple(value.attrs["parts"])
-    segments = ((0, inputs, None),)
-    return Matrix(
-        index, stage, value.name, value.args[1], side, inputs, outputs, vectors, parts, tuple(tiles), segments
-    )  # fmt: skip
+    return replace(matrix, tiles=tuple(tiles))

@@ -7,8 +7,9 @@ import pytest
 
 from neurodeploy import compiler, hardware
 from neurodeploy.artifact import Trace
-from neurodeploy.backends.crossbar import CrossbarBackend, CrossbarRunner
+from neurodeploy.backends.crossbar import CrossbarBackend
 from neurodeploy.data import Data
+from neurodeploy.deploy.crossbar import CrossbarRunner
 from neurodeploy.hardware import Crossbar
 from neurodeploy.ir import interpret
 from neurodeploy.ir.build import Builder
