@@ -160,6 +160,13 @@ class Crossbar(Target):
     cell: Cell | None = None
 
     @model_validator(mode="after")
+    def _voltages(self) -> Self:
+        lacking = [n for n in ("nonlinear", "thermal_noise") if getattr(self.device, n) is not None]
+        if lacking and self.read is None:
+            raise ValueError(f"'device.{lacking[0]}' needs voltages and a pulse: 'read'")
+        return self
+
+    @model_validator(mode="after")
     def _levels(self) -> Self:
         held, bits = self.device.levels, self.array.slice_bits or self.array.weight_bits
         if held is None or bits is None:
