@@ -67,7 +67,7 @@ def test_a_product_is_the_sum_of_its_devices_currents(array: dict[str, Any], cur
     """Currents of every device, added line by line, subtracted and scaled as the encoding says."""
     made = target(
         array={"rows": 16, "columns": 60, **array}, read=READ, device={"nonlinear": curve, "g_min_siemens": 1e-6},
-        dac={"bits": 9}, adc={"bits": None},
+        dac={"bits": 9}, adc={"bits": 24, "full_scale_siemens": 1e-3},
     )  # fmt: skip
     weight, x = samples((7, 20)), samples((5, 20), 4)
     chips, analog, found = one_matrix(made, weight, x)
