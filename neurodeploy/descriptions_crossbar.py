@@ -41,6 +41,14 @@ class Array(Sourced):
             raise ValueError("'slice_bits' cuts a whole number into slices; needed: 'weight_bits' too")
         return self
 
+    @property
+    def slices(self) -> int:
+        """Devices (or pairs of them) that hold one weight; a weight's sign needs no bit in those that have one."""
+        if self.weight_bits is None or self.slice_bits is None:
+            return 1
+        bits = self.weight_bits - (0 if self.encoding == "one-sided" else 1)
+        return -(-bits // self.slice_bits)
+
 
 class Wires(Sourced):
     """Resistance of the lines between neighbouring cells, of drivers and of sense amplifiers, in ohms.
@@ -88,6 +96,11 @@ class ConverterErrors(Sourced):
     inl_lsb: NonNegative = 0.0
     offset_lsb: NonNegative = 0.0
     noise_lsb: NonNegative = 0.0
+
+    @property
+    def static(self) -> bool:
+        """Whether a converter's levels lie elsewhere than they should."""
+        return bool(self.dnl_lsb or self.inl_lsb or self.offset_lsb)
 
 
 class Converter(Sourced):

@@ -169,7 +169,7 @@ class Counter:
         matrix = self.analog.get(stage, {}).get(name)
         if matrix is not None:
             counts = self.counts[stage, name]
-            for what, found in zip(COUNTS, [1, *matrix.saturated], strict=True):
+            for what, found in zip(COUNTS, [matrix.reads, *matrix.saturated], strict=True):
                 counts[what] += np.where(active, found, 0)
 
 
