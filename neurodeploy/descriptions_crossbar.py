@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from neurodeploy.tables import Finite, NonNegative, Positive, Sourced, Target
+from neurodeploy.tables import Finite, NonNegative, Positive, Range, Sourced, Target, Text
 
 Polynomial = Annotated[tuple[Finite, ...], Field(strict=False, min_length=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -121,33 +121,66 @@ class Device(Sourced):
 
 
 class Read(Sourced):
-    """One read of an array: a full-scale input is ``volts`` on a word line for ``pulse_s``."""
+    """One read of an array: a full-scale input is ``volts`` on a word line for ``pulse_s``.
+
+    ``columns_per_adc`` bit lines share an output converter, which converts them one after the other: with
+    ``sample_and_hold`` all are read in one pulse, else a multiplexer chooses and each is read in a pulse of its own.
+    """
 
     volts: Positive
     pulse_s: Positive
+    columns_per_adc: Annotated[int, Field(gt=0)] | None = None
+    sample_and_hold: bool = False
 
 
 class ConversionEnergy(Sourced):
     """Energy of one conversion."""
 
-    conversion_joule: Positive
+    conversion_joule: Range
+
+
+class ConversionTime(Sourced):
+    """How long one conversion takes."""
+
+    conversion_s: Range
+
+
+class ConverterArea(Sourced):
+    """Area of one converter."""
+
+    area_m2: Range
 
 
 class Converter(Sourced):
-    """A DAC or ADC; without ``bits`` it is of infinite precision. Without ``energy`` its energy is unknown."""
+    """A DAC or ADC; without ``bits`` it is of infinite precision.
+
+    ``energy``, ``time`` and ``area`` are this target's own figures, before those of its technologies.
+    """
 
     bits: Annotated[int, Field(ge=1, le=24)] | None = None
     energy: ConversionEnergy | None = None
+    time: ConversionTime | None = None
+    area: ConverterArea | None = None
+
+
+class Lanes(Sourced):
+    """The digital part: how many values it computes in one cycle."""
+
+    lanes: Annotated[int, Field(gt=0)]
 
 
 class Cell(Sourced):
     """Area of one device with its selector."""
 
-    area_m2: Positive
+    area_m2: Range
 
 
 class Crossbar(Target):
-    """Arrays of memristive devices behind converters, simulated."""
+    """Arrays of memristive devices behind converters, simulated.
+
+    ``technologies``: the nodes in which a build's energy, time and area are estimated; a figure that this file gives
+    itself (``cell``, ``adc.energy`` ...) is taken before theirs.
+    """
 
     kind: Literal["crossbar"]
     backend: Literal["crossbar"]
@@ -158,3 +191,5 @@ class Crossbar(Target):
     dac: Converter
     adc: Converter
     cell: Cell | None = None
+    digital: Lanes | None = None
+    technologies: Annotated[tuple[Text, ...], Field(strict=False)] = ()
