@@ -19,6 +19,7 @@ from neurodeploy.crossbar.repair import Repair
 from neurodeploy.crossbar.simulate import Chips, Counter, run_chips
 from neurodeploy.crossbar.tiles import Matrix
 from neurodeploy.ir import text
+from neurodeploy.report.metrics import spread
 
 Array = np.ndarray
 KINDS = ("dac", "adc")
@@ -93,14 +94,13 @@ class ChipTrace(Trace):
         """What ``judge`` (raw outputs of one chip at one time -> an accuracy) finds, as a run's record states it.
 
         ``score``: mean, standard deviation (n - 1) and number of chips at the first time; ``drift``: at every time,
-        ``seconds``, ``mean``, ``sd`` and ``chips``.
+        ``seconds`` and what :func:`~neurodeploy.report.metrics.spread` tells.
         """
         drift = []
         for t, seconds in enumerate(self.times):
             count = len(next(iter(self.chip_outputs.values()))[t])
             found = np.array([judge({n: a[t, chip] for n, a in self.chip_outputs.items()}) for chip in range(count)])
-            sd = float(found.std(ddof=1)) if count > 1 else 0.0
-            drift.append({"seconds": seconds, "mean": float(found.mean()), "sd": sd, "chips": count})
+            drift.append({"seconds": seconds, **spread(found)})
         first = drift[0]
         score = {"value": first["mean"], "sd": first["sd"], "n": first["chips"], "over": "chips"}
         return {"score": score, "drift": drift}
