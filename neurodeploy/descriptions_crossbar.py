@@ -2,7 +2,7 @@
 
 An absent table means that this effect is not modelled: no ``[wires]``, no IR drop; no ``[device.stuck]``, no stuck
 devices. Conductances in siemens, times in seconds. What the numbers mean is written where they are used:
-:mod:`neurodeploy.crossbar`.
+:mod:`neurodeploy.crossbar`. Devices stand in :mod:`neurodeploy.descriptions_devices`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from neurodeploy.tables import Finite, NonNegative, Positive, Sourced, Target
+from neurodeploy.descriptions_devices import Device
+from neurodeploy.tables import NonNegative, Positive, Sourced, Target
 
-Polynomial = Annotated[tuple[Finite, ...], Field(strict=False, min_length=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
 Encoding = Literal["differential", "offset", "one-sided"]
 
 # ------------------------------------------------------------------------------------------------- array and wires
@@ -42,6 +41,14 @@ class Array(Sourced):
             raise ValueError("'slice_bits' cuts a whole number into slices; needed: 'weight_bits' too")
         return self
 
+    @property
+    def slices(self) -> int:
+        """Devices (or pairs of them) that hold one weight; a weight's sign needs no bit in those that have one."""
+        if self.weight_bits is None or self.slice_bits is None:
+            return 1
+        bits = self.weight_bits - (0 if self.encoding == "one-sided" else 1)
+        return -(-bits // self.slice_bits)
+
 
 class Wires(Sourced):
     """Resistance of the lines between neighbouring cells, of drivers and of sense amplifiers, in ohms.
@@ -58,70 +65,6 @@ class Wires(Sourced):
     driven: Literal["one end", "both ends"] = "one end"
     sensed: Literal["one end", "both ends"] = "one end"
     topology: Literal["crosspoint", "gated"] = "crosspoint"
-
-
-# ------------------------------------------------------------------------------------------------------ devices
-
-
-class ProgrammingNoise(Sourced):
-    """Standard deviation of a programmed conductance: ``sum_k sd_siemens[k] r^k``, r = g/g_max."""
-
-    sd_siemens: Polynomial
-
-
-class Drift(Sourced):
-    """``g(t) = g0 ((t + t0)/t0)^-nu``; nu is normal, its mean and standard deviation clipped lines in ln r.
-
-    ``mean = clip(nu_mean_slope ln r + nu_mean_offset, nu_mean_min, nu_mean_max)``, and so for ``sd``. No units but
-    ``t0_s``, in seconds.
-    """
-
-    t0_s: Positive
-    nu_mean_slope: Finite
-    nu_mean_offset: Finite
-    nu_mean_min: NonNegative
-    nu_mean_max: NonNegative
-    nu_sd_slope: Finite
-    nu_sd_offset: Finite
-    nu_sd_min: NonNegative
-    nu_sd_max: NonNegative
-
-
-class ReadNoise(Sourced):
-    """1/f noise: ``sd(t) = g Q sqrt(ln((t + t_read)/(2 t_read)))``, ``Q = min(q_scale / r^q_exponent, q_max)``."""
-
-    q_scale: NonNegative
-    q_exponent: Finite
-    q_max: NonNegative
-    t_read_s: Positive
-
-
-class ThermalNoise(Sourced):
-    """Johnson noise of the devices, fresh at every read, at ``temperature_kelvin``."""
-
-    temperature_kelvin: Positive
-
-
-class Device(Sourced):
-    """The memristive device; an absent noise table means that this effect is not modelled.
-
-    ``levels``: how many conductances from g_min to g_max it can be told to take; without it, any.
-    """
-
-    technology: Literal["pcm", "rram", "ideal"]
-    g_min_siemens: NonNegative
-    g_max_siemens: Positive
-    levels: Annotated[int, Field(ge=2)] | None = None
-    programming: ProgrammingNoise | None = None
-    drift: Drift | None = None
-    read_noise: ReadNoise | None = None
-    thermal_noise: ThermalNoise | None = None
-
-    @model_validator(mode="after")
-    def _range(self) -> Self:
-        if self.g_min_siemens >= self.g_max_siemens:
-            raise ValueError(f"g_min_siemens {self.g_min_siemens} is not below g_max_siemens {self.g_max_siemens}")
-        return self
 
 
 # --------------------------------------------------------------------------------------------------- periphery
@@ -153,6 +96,11 @@ class ConverterErrors(Sourced):
     inl_lsb: NonNegative = 0.0
     offset_lsb: NonNegative = 0.0
     noise_lsb: NonNegative = 0.0
+
+    @property
+    def static(self) -> bool:
+        """Whether a converter's levels lie elsewhere than they should."""
+        return bool(self.dnl_lsb or self.inl_lsb or self.offset_lsb)
 
 
 class Converter(Sourced):
@@ -210,3 +158,18 @@ class Crossbar(Target):
     dac: DigitalToAnalog
     adc: AnalogToDigital
     cell: Cell | None = None
+
+    @model_validator(mode="after")
+    def _levels(self) -> Self:
+        held, bits = self.device.levels, self.array.slice_bits or self.array.weight_bits
+        if held is None or bits is None:
+            return self
+        if self.array.slice_bits is not None:
+            name, needed = "slice_bits", 1 << bits
+        else:
+            name, needed = "weight_bits", 1 << (bits - 1) if self.array.encoding == "differential" else (1 << bits) - 1
+        if needed > held:
+            raise ValueError(
+                f"array.{name} {bits} takes {needed} conductances, and a device holds {held} (device.levels)"
+            )
+        return self

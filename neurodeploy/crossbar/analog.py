@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from neurodeploy.crossbar import converters, ranges
-from neurodeploy.crossbar.converters import codes_of, compare_levels, drive_levels, levels
-from neurodeploy.crossbar.devices import johnson_sd, stream
+from neurodeploy.crossbar.converters import Comparators, codes_of, drive_levels, levels
+from neurodeploy.crossbar.devices import stream
+from neurodeploy.crossbar.devices_formulas import johnson_sd
 from neurodeploy.crossbar.encode import Stored
 from neurodeploy.crossbar.tiles import Matrix, Span, Tile
 from neurodeploy.descriptions_crossbar import ConverterErrors
@@ -70,7 +71,7 @@ class Block:
     full_scale: Array
     offset_on_line: Array | None
     dac_levels: Array | None = None
-    adc_levels: Array | None = None
+    comparators: Comparators | None = None
     effective: Array = field(default_factory=_nothing)
     folded: Array = field(default_factory=_nothing)
     noise: Array | None = None
@@ -82,8 +83,11 @@ class AnalogMatrix:
     """Takes and gives what a ``crossbar`` value does, over a batch of ``len(chips) * samples``.
 
     Integer matrices compute in float64, where ideal devices make every sum an exact integer; real ones in float32.
-    ``saturated`` holds the counts of its last product: ``[dac, adc]``, each ``[batch]``.
+    ``saturated`` holds the counts of its last product: ``[dac, adc]``, each ``[batch]``; ``reads`` is how often one
+    product reads its arrays.
     """
+
+    reads = 1
 
     def __init__(
         self,
@@ -110,11 +114,11 @@ class AnalogMatrix:
         full = self._spread(span, lambda state: state.unit * np.array(state.tile.adc_range or (0.0,))[:, None])
         block = Block(span, full, self._offset(span))
         dac, adc = self.target.dac, self.target.adc
-        if dac.errors is not None and dac.bits is not None:
+        if dac.errors is not None and dac.errors.static and dac.bits is not None:
             bits = dac.bits if dac.serial_bits is None else dac.serial_bits + 1  # pieces have no sign but the last
             block.dac_levels = self._levels(dac.errors, bits, span, "dac")
-        if adc.errors is not None and adc.bits is not None:
-            block.adc_levels = self._levels(adc.errors, adc.bits, span, "adc")
+        if adc.errors is not None and adc.errors.static and adc.bits is not None:
+            block.comparators = Comparators(self._levels(adc.errors, adc.bits, span, "adc"), adc.errors.architecture)
         return block
 
     def _spread(self, span: Span, of: Callable[[TileState], Array]) -> Array:
@@ -263,11 +267,10 @@ class AnalogMatrix:
             draws *= block.noise if scale is None else block.noise / scale
             part += draws
         if bits is not None:
-            errors = self.target.adc.errors
-            if block.adc_levels is None or errors is None:
+            if block.comparators is None:
                 part, clipped = codes_of(part, bits)
             else:
-                part, clipped = compare_levels(part, block.adc_levels, errors.architecture)
+                part, clipped = block.comparators.codes(part)
             part *= scale
         if block.offset_on_line is not None:
             exact = codes if self.unit is None else codes * self.unit[slice(*block.inputs)].astype(self.dtype)

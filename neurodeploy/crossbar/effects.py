@@ -11,12 +11,12 @@ from neurodeploy.errors import UsageError, nearest
 #: Effect -> the tables of the target that it stands in, as (table, key); the first that is there switches it.
 EFFECTS: dict[str, tuple[tuple[str, str], ...]] = {
     "levels": (("device", "levels"),),
-    "programming": (("device", "programming"), ("device", "relaxation"), ("device", "write_verify")),
+    "programming": (("device", "programming"), ("device", "write_verify")),
     "stuck": (("device", "stuck"),),
-    "drift": (("device", "drift"), ("device", "log_drift")),
+    "drift": (("device", "drift"), ("device", "spread"), ("device", "relaxation")),
     "read noise": (("device", "read_noise"),),
     "thermal noise": (("device", "thermal_noise"),),
-    "nonlinear": (("device", "current"),),
+    "nonlinear": (("device", "nonlinear"),),
     "wires": (("", "wires"),),
     "dac": (("dac", "bits"), ("dac", "errors")),
     "adc": (("adc", "bits"), ("adc", "errors")),

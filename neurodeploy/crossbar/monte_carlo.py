@@ -15,9 +15,11 @@ import numpy as np
 from neurodeploy.artifact import Artifact, Trace
 from neurodeploy.crossbar.effects import ALL
 from neurodeploy.crossbar.manifest import described
+from neurodeploy.crossbar.repair import Repair
 from neurodeploy.crossbar.simulate import Chips, Counter, run_chips
 from neurodeploy.crossbar.tiles import Matrix
 from neurodeploy.ir import text
+from neurodeploy.report.metrics import spread
 
 Array = np.ndarray
 KINDS = ("dac", "adc")
@@ -27,7 +29,10 @@ _CELLS_AT_ONCE = 16_000_000  # devices of all chips in one pass: 128 MB an array
 
 @dataclass(frozen=True)
 class Task:
-    """A few chips, by number, ``ages`` seconds after the first read; the other fields are those of the runner."""
+    """A few chips, by number, ``ages`` seconds after the first read; the other fields are those of the runner.
+
+    ``repair``: what is done to the chips at every age before they run.
+    """
 
     chips: tuple[int, ...]
     ages: tuple[float, ...]
@@ -35,6 +40,7 @@ class Task:
     compensate: bool = True
     effects: frozenset[str] = ALL
     states: bool = False
+    repair: Repair | None = None
 
 
 @dataclass
@@ -88,14 +94,13 @@ class ChipTrace(Trace):
         """What ``judge`` (raw outputs of one chip at one time -> an accuracy) finds, as a run's record states it.
 
         ``score``: mean, standard deviation (n - 1) and number of chips at the first time; ``drift``: at every time,
-        ``seconds``, ``mean``, ``sd`` and ``chips``.
+        ``seconds`` and what :func:`~neurodeploy.report.metrics.spread` tells.
         """
         drift = []
         for t, seconds in enumerate(self.times):
             count = len(next(iter(self.chip_outputs.values()))[t])
             found = np.array([judge({n: a[t, chip] for n, a in self.chip_outputs.items()}) for chip in range(count)])
-            sd = float(found.std(ddof=1)) if count > 1 else 0.0
-            drift.append({"seconds": seconds, "mean": float(found.mean()), "sd": sd, "chips": count})
+            drift.append({"seconds": seconds, **spread(found)})
         first = drift[0]
         score = {"value": first["mean"], "sd": first["sd"], "n": first["chips"], "over": "chips"}
         return {"score": score, "drift": drift}
@@ -122,6 +127,8 @@ def run_task(artifact: Artifact, inputs: Mapping[str, Array], lengths: Array | N
     part = Part(task)
     for age in task.ages:
         chips.age(age, task.compensate)
+        if task.repair is not None:
+            task.repair.apply(chips)
         trace, counter = run_chips(program, chips, inputs, lengths, states=task.states and part.first is None)
         if part.first is None:
             part.first = _first_chip(trace, samples)

@@ -100,17 +100,13 @@ class _Physical:
         for p in placed:
             _write(goal, p)
         self.goal = goal * self.span + self.device.g_min_siemens
-        formed = ~np.isnan(goal)
-        self.unformed = None if formed.all() else ~formed
-        self.ideal = np.where(formed, self.goal, 0.0)
-        every = np.broadcast_to(self.goal if self.unformed is None else self.ideal, (len(chips.chips), rows, columns))
+        self.ideal = np.where(np.isnan(goal), 0.0, self.goal)
+        every = np.broadcast_to(self.goal, (len(chips.chips), rows, columns))
         self.cells = Cells.program(self.device, every, self._normals)
 
     def age(self, seconds: float) -> None:
         """Hand every tile its devices' errors as they are now, in units of the full conductance range."""
         now = self.cells.at(seconds, partial(self._normals, seconds=seconds))
-        if self.unformed is not None and now is not self.cells.target:
-            now = np.where(self.unformed, 0.0, now)
         held, line = now, self.chips.target.wires
         if line is not None:
             from neurodeploy.crossbar import wires
@@ -173,7 +169,7 @@ class Counter:
         matrix = self.analog.get(stage, {}).get(name)
         if matrix is not None:
             counts = self.counts[stage, name]
-            for what, found in zip(COUNTS, [1, *matrix.saturated], strict=True):
+            for what, found in zip(COUNTS, [matrix.reads, *matrix.saturated], strict=True):
                 counts[what] += np.where(active, found, 0)
 
 

@@ -2,28 +2,36 @@
 
 Composites are inlined first, so that a gate's matrix is seen wherever it hides. Then each ``matmul`` of a constant (a
 param, or slices, concatenations, ... of params) with a value becomes ``crossbar(weight, x)``: its body is that very
-``matmul``, so the program means what it meant, and its attributes say how the matrix is split. Products that take the
+``matmul``, so the program means what it meant, and its attributes say which weights lie where. Products that take the
 same vector under the same guards are stacked along the outputs: they share the vector's converters, and one physical
-read gives all of them. Everything else stays digital: elementwise ops, ``einsum``, products of two values.
+read gives all of them. Sums of products are joined over their concatenated vectors where that saves conversions
+(:mod:`neurodeploy.passes.tiling_plan`): ``W x + U h`` is ``crossbar([W U], concat(x, h))``. Integer sums are joined only
+where no partial sum can leave its dtype, so every bit stays. Everything else stays digital: elementwise ops, ``einsum``,
+products of two values.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from neurodeploy.errors import TargetError, UnsupportedError
+from neurodeploy.descriptions_crossbar import Array
+from neurodeploy.errors import TargetError, UnsupportedError, UsageError, nearest
 from neurodeploy.ir.graph import Graph, Param, Program, Value, guards, prune
-from neurodeploy.ir.ops import OPS, infer
-from neurodeploy.ir.types import TensorType
+from neurodeploy.ir.ops import infer
+from neurodeploy.ir.types import TensorType, int_range
 from neurodeploy.ir.verify import verify
 from neurodeploy.passes.expand import expand_graph
-from neurodeploy.passes.rewrite import Names, evaluate
+from neurodeploy.passes.rewrite import Names
+from neurodeploy.passes.tiling_plan import Grid, Group, plan
+from neurodeploy.passes.tiling_products import ONE, Addition, Constants, Product, Sum, additions, bias, products
 
 OP = "crossbar"
+JOINS = ("auto", "never")
+BIASES = ("digital", "array")
 _ROWS = re.compile(r"(.+?)(?:\[(\d+):(\d+)\]|\.(\d+)_(\d+))")
 
 
@@ -31,26 +39,32 @@ _ROWS = re.compile(r"(.+?)(?:\[(\d+):(\d+)\]|\.(\d+)_(\d+))")
 class Tiling:
     """Program -> program in which products with constant weights are ``crossbar`` composites.
 
-    ``rows``: inputs of a tile; ``columns``: its bit lines, two an output (g+ and g-). Raises :class:`TargetError` for a
-    tile too small, :class:`UnsupportedError` for other numerics than float and native, or if there is nothing to map.
+    ``rows``, ``columns``, ``encoding`` and ``slices`` are the array's, by which conversions are counted.
+    ``join``: ``auto`` joins sums of products where that saves conversions, ``never`` keeps each product's vector apart.
+    ``bias``: ``array`` holds a constant that is added to a product on the array, on a word line that is always 1.
+    Raises :class:`TargetError` for an array too small, :class:`UnsupportedError` for other numerics than float and
+    native, biases of integers on the array, or if there is nothing to map, :class:`UsageError` for an unknown option.
     """
 
     rows: int = 128
     columns: int = 128
+    join: str = "auto"
+    bias: str = "digital"
+    encoding: str = "differential"
+    slices: int = 1
+
+    @classmethod
+    def of(cls, array: Array, join: str = "auto", bias: str = "digital") -> Tiling:
+        """The pass for a target's arrays."""
+        return cls(array.rows, array.columns, join, bias, array.encoding, array.slices)
+
+    @property
+    def outputs(self) -> int:
+        """Outputs that fit beside each other on one array."""
+        return outputs_that_fit(self.columns, self.encoding, self.slices)
 
     def __call__(self, program: Program) -> Program:
-        if self.rows < 1 or self.columns < 2:
-            raise TargetError(
-                f"a tile of {self.rows} x {self.columns} holds no weight; needed at least 1 row and 2 columns "
-                "(a weight is a pair of devices on two bit lines).",
-                place="tiling",
-            )
-        if program.numerics not in ("float", "native"):
-            raise UnsupportedError(
-                f"its numerics are '{program.numerics}'; crossbars take float or native.",
-                place=program.name,
-                hint="Compile the float model, or quantize it to native.",
-            )
+        self._check(program)
         tiled = verify(program.map_graphs(self._graph))
         if not any(value.op == OP for stage in tiled.stages for value in stage.graph.values):
             raise UnsupportedError(
@@ -60,148 +74,250 @@ class Tiling:
             )
         return tiled
 
+    def _check(self, program: Program) -> None:
+        for name, given, known in (("join", self.join, JOINS), ("bias", self.bias, BIASES)):
+            if given not in known:
+                raise UsageError(f"'{name}' can't be '{given}'.", place="tiling", hint=nearest(given, known))
+        if self.rows < 1 or self.outputs < 1:
+            each, reference = lines(self.encoding, self.slices)
+            why = "a pair of devices on two bit lines" if (each, reference) == (2, 0) else f"{each} devices"
+            column = ", and a reference column" if reference else ""
+            raise TargetError(
+                f"a tile of {self.rows} x {self.columns} holds no weight; needed at least 1 row and {each + reference} "
+                f"columns (a weight is {why}{column}).",
+                place="tiling",
+            )
+        if program.numerics not in ("float", "native"):
+            raise UnsupportedError(
+                f"its numerics are '{program.numerics}'; crossbars take float or native.",
+                place=program.name,
+                hint="Compile the float model, or quantize it to native.",
+            )
+        if self.bias == "array" and program.numerics == "native":
+            raise UnsupportedError(
+                "its biases are integers of 32 bits; a device holds those of a float model only.",
+                place=program.name,
+                hint="Keep them digital (bias=digital), or compile with float numerics.",
+            )
+
     def _graph(self, graph: Graph) -> Graph:
         graph = expand_graph(graph, keep=(OP,))
-        constant = _Constants(graph)
-        conditions = guards(graph)
-        groups: dict[object, list[_Product]] = {}
-        for value in graph.values:
-            product = _product(graph, value, constant)
-            if product is not None:
-                groups.setdefault(product.key(conditions[value.name]), []).append(product)
-        firsts = {members[0].value.name: members for members in groups.values()}
-        names = Names(graph.types())
-        params = dict(graph.params)
-        made: dict[str, list[Value]] = {}
-        for name, members in firsts.items():
-            made[name], (key, weight) = self._mapped(members, names)
-            params[key] = weight
-            made.update({m.value.name: [] for m in members[1:]})
-        values = [new for value in graph.values for new in made.get(value.name, [value])]
-        return prune(replace(graph, params=params, values=_ordered(graph, params, values)))
+        constant = Constants(graph)
+        found = products(graph, constant, guards(graph))
+        trees = additions(graph, found)
+        single = {name: Sum((product,)) for name, product in found.items()}
+        if self.bias == "array":
+            single.update(_biased(graph, constant, trees))
+        candidates = [_options(graph, constant, tree, single) for tree in trees] if self.join == "auto" else []
+        grid = Grid(self.rows, self.outputs, self.slices, blocks=self.encoding != "offset" and self.join == "auto")
+        groups = plan(list(single.values()), candidates, grid)
+        return _Rewriting(graph, groups, trees).graph()
 
-    def _mapped(self, members: list[_Product], names: Names) -> tuple[list[Value], tuple[str, Param]]:
-        """The values of one group, and its stacked weight."""
-        first = members[0]
-        stacked = first.weight if len(members) == 1 else np.concatenate([m.weight for m in members])
-        alone = len(members) == 1 and first.value.tensor.shape == first.result_shape
-        name = first.value.name if alone else names.fresh(f"{first.value.name}.stack")
-        weight_name = names.fresh(f"{name}.weight")
-        weight = Param(TensorType(stacked.shape, first.weight_dtype), np.array(stacked, order="C"))
-        outputs = stacked.shape[0] if first.side == "left" else stacked.shape[1]
-        parts = []
-        start = 0
-        for member in members:
-            stop = start + (member.weight.shape[0] if first.side == "left" else outputs)
-            parts.append({"value": member.value.name, "weight": member.label, "outputs": [start, stop]})
-            start = stop
-        attrs = {"side": first.side, "rows": self.rows, "columns": self.columns, "parts": parts}
-        body = _body(weight.type, first.input_type, first.side)
-        (result,) = body.output_types().values()
-        kept = first.value.tensor if alone else result
-        mapped = Value(name, OP, (weight_name, first.input), attrs, kept, body)
+
+def lines(encoding: str, slices: int) -> tuple[int, int]:
+    """Bit lines that each output takes, and those that a tile takes besides."""
+    return (2 if encoding == "differential" else 1) * slices, 1 if encoding == "offset" else 0
+
+
+def outputs_that_fit(columns: int, encoding: str, slices: int) -> int:
+    """Outputs that fit beside each other on an array of so many bit lines."""
+    each, reference = lines(encoding, slices)
+    return (columns - reference) // each
+
+
+def _biased(graph: Graph, constant: Constants, trees: list[Addition]) -> dict[str, Sum]:
+    """The first product of each addition with the first constant that is added to it."""
+    table = {}
+    for tree in trees:
+        first = tree.products[0]
+        held = [b for leaf in tree.leaves if (b := bias(graph, constant, leaf, first)) is not None]
+        if held:
+            table[first.name] = Sum((first, held[0]))
+    return table
+
+
+def _options(graph: Graph, constant: Constants, tree: Addition, single: Mapping[str, Sum]) -> list[Sum]:
+    """The sums that the products of an addition can become: all of them, or those that are ready together."""
+    by_level: dict[int, list[str]] = {}
+    for product in tree.products:
+        by_level.setdefault(product.level, []).append(product.name)
+    options = [[p.name for p in tree.products], *(by_level.values() if len(by_level) > 1 else ())]
+    sums = [Sum(tuple(p for name in names for p in single[name].products)) for names in options if len(names) > 1]
+    return [s for s in sums if _exact(graph, constant, tree, s)]
+
+
+def _exact(graph: Graph, constant: Constants, tree: Addition, joined: Sum) -> bool:
+    """Whether joining keeps every bit of integers: no partial sum of theirs can leave its dtype, in any order.
+
+    Floats are added in another order; they differ by rounding.
+    """
+    type_ = tree.root.tensor
+    if not type_.is_int:
+        return True
+    if {p.name for p in joined.products} == set(tree.leaves):
+        return True  # the very same sums
+    known = {p.name: p for p in tree.products}
+    total = 0
+    for leaf in tree.leaves:
+        if leaf in known:
+            total += int(known[leaf].bound().max())
+        elif constant.is_constant(leaf):
+            total += int(np.abs(constant.param(leaf).data.astype(np.int64)).max(initial=0))
+        else:
+            total -= int_range(graph.tensor(leaf).dtype)[0]
+    return total <= int_range(type_.dtype)[1]
+
+
+class _Rewriting:
+    """Puts the groups' composites into a graph, in the place of their products and of additions that they hold."""
+
+    def __init__(self, original: Graph, groups: list[Group], trees: list[Addition]) -> None:
+        self.original, self.groups = original, groups
+        self.names = Names(original.types())
+        self.params = dict(original.params)
+        self.values = {v.name: v for v in original.values}
+        self.made: list[Value] = []
+        self.results: dict[Sum, tuple[str, TensorType]] = {}
+        self.gone: set[str] = set()
+        self.one = ""
+        joined = [s for group in groups for s in group.sums if len(s.products) > 1]
+        for tree in trees:
+            held = [s for s in joined if s.products[0].name in tree.leaves]
+            if held:
+                self._replace(tree, held)
+
+    def graph(self) -> Graph:
+        """The graph rewritten."""
+        for group in self.groups:
+            self._add(group)
+        kept = [v for v in self.original.values if v.name not in self.gone] + self.made
+        values = _ordered(self.original, self.params, kept)
+        return prune(replace(self.original, params=self.params, values=values))
+
+    def _replace(self, tree: Addition, held: list[Sum]) -> None:
+        """Find the inner addition that is a sum itself; else add what is left anew, from left to right."""
+        nodes = {frozenset(leaves): node for node, leaves in _nodes(tree, self.values)}
+        found = [nodes.get(frozenset(p.name for p in s.products)) for s in held]
+        if all(node is not None for node in found):
+            for one, node in zip(held, found, strict=True):
+                if node is not None:
+                    self.results[one] = node.name, node.tensor
+                    inside = {p.name for p in one.products}
+                    self.gone.update(n.name for leaves, n in nodes.items() if leaves <= inside)
+            return
+        first, type_ = held[0].products[0], tree.root.tensor
+        kinds: dict[str, TensorType] = {}
+        place: dict[str, str] = {}
+        for one in held:
+            name = self.names.fresh(f"{one.products[0].name}.sum")
+            self.results[one] = name, first.type
+            kinds[name] = first.type
+            place.update({p.name: name if i == 0 else "" for i, p in enumerate(one.products)})
+        terms = [place.get(leaf, leaf) for leaf in tree.leaves]
+        terms = [t for t in terms if t]
+        self.gone.update(node.name for node in nodes.values())
+        total = terms[0]
+        for i, term in enumerate(terms[1:], 2):
+            types = [kinds.get(n) or self.original.tensor(n) for n in (total, term)]
+            last = i == len(terms)
+            name = tree.root.name if last else self.names.fresh(f"{tree.root.name}.part")
+            kinds[name] = type_ if last else infer("add", types, {})
+            self.made.append(Value(name, "add", (total, term), {}, kinds[name]))
+            total = name
+
+    def _add(self, group: Group) -> None:
+        """The values of one group: its vector, the composite, and the rows that are each sum."""
+        results = [self.results.get(s) or (s.products[0].name, s.products[0].type) for s in group.sums]
+        self.gone.update(p.name for s in group.sums for p in s.products if p.input != ONE)
+        first = group.sums[0].products[0]
+        weight, parts = _weight(group, results)
+        x, x_type, segments = self._vector(group, results[0][0])
+        body = _body(TensorType(weight.shape, first.weight_dtype), x_type, first.side)
+        (type_,) = body.output_types().values()
+        alone = len(results) == 1 and results[0][1].shape == type_.shape
+        name = results[0][0] if alone else self.names.fresh(f"{results[0][0]}.stack")
+        weight_name = self.names.fresh(f"{name}.weight")
+        self.params[weight_name] = Param(TensorType(weight.shape, first.weight_dtype), np.array(weight, order="C"))
+        attrs = {"side": first.side, "segments": segments, "parts": parts}
+        self.made.append(Value(name, OP, (weight_name, x), attrs, results[0][1] if alone else type_, body))
         if alone:
-            return [mapped], (weight_name, weight)
-        values = [mapped]
-        for member, part in zip(members, parts, strict=True):
-            cut = {"axis": 0, "start": part["outputs"][0], "stop": part["outputs"][1]}
-            type_ = member.value.tensor
-            row = result.with_(shape=(cut["stop"] - cut["start"],))
-            if type_.shape == row.shape:
-                values.append(Value(member.value.name, "slice", (name,), cut, type_))
+            return
+        start = 0
+        for one, (result, kind) in zip(group.sums, results, strict=True):
+            cut = {"axis": 0, "start": start, "stop": start + one.outputs}
+            start += one.outputs
+            row = type_.with_(shape=(one.outputs,))
+            if kind.shape == row.shape:
+                self.made.append(Value(result, "slice", (name,), cut, kind))
             else:  # a dot product with a weight vector: one output, a scalar
-                inner = names.fresh(f"{member.value.name}.row")
-                values.append(Value(inner, "slice", (name,), cut, row))
-                values.append(Value(member.value.name, "reshape", (inner,), {"shape": list(type_.shape)}, type_))
-        return values, (weight_name, weight)
+                inner = self.names.fresh(f"{result}.row")
+                self.made.append(Value(inner, "slice", (name,), cut, row))
+                self.made.append(Value(result, "reshape", (inner,), {"shape": list(kind.shape)}, kind))
+
+    def _vector(self, group: Group, name: str) -> tuple[str, TensorType, list[dict[str, object]]]:
+        """What drives a group: a value of the graph or the concatenation of several, and where each of them lies."""
+        if any(vector.input == ONE for vector in group.vectors) and not self.one:
+            self.one = self.names.fresh(ONE)
+            self.made.append(Value(self.one, "const", (), {"value": [1.0], "dtype": "f32"}, TensorType((1,))))
+        names = [self.one if vector.input == ONE else vector.input for vector in group.vectors]
+        types = [vector.input_type for vector in group.vectors]
+        segments: list[dict[str, object]] = []
+        start = 0
+        for source, size in (pieces for n, v in zip(names, group.vectors, strict=True) for pieces in self._pieces(n, v)):
+            segments.append({"value": source, "start": start, "stop": start + size})
+            start += size
+        if len(names) == 1:
+            return names[0], types[0], segments
+        x = self.names.fresh(f"{name}.vector")
+        type_ = infer("concat", types, {"axis": 0})
+        self.made.append(Value(x, "concat", tuple(names), {"axis": 0}, type_))
+        return x, type_, segments
+
+    def _pieces(self, name: str, vector: Product) -> list[tuple[str, int]]:
+        """The values that a vector is concatenated of, and their sizes: each has a range of its own."""
+        value = self.values.get(name)
+        if value is None or value.op != "concat" or not vector.single:
+            return [(name, vector.inputs)]
+        return [(arg, self.original.tensor(arg).size) for arg in value.args]
 
 
-@dataclass(frozen=True)
-class _Product:
-    """A matmul of constant weights and one value. Weights multiplying vectors stand as ``[outputs, inputs]``."""
+def _nodes(tree: Addition, values: Mapping[str, Value]) -> list[tuple[Value, list[str]]]:
+    """Every addition of a tree and the leaves below it."""
+    found: list[tuple[Value, list[str]]] = []
 
-    value: Value
-    input: str
-    input_type: TensorType
-    weight: np.ndarray
-    weight_dtype: str
-    side: str
-    label: str
+    def below(value: Value) -> list[str]:
+        leaves: list[str] = []
+        for arg in value.args:
+            leaves += [arg] if arg in tree.leaves else below(values[arg])
+        found.append((value, leaves))
+        return leaves
 
-    @property
-    def result_shape(self) -> tuple[int, ...]:
-        return _body(TensorType(self.weight.shape, self.weight_dtype), self.input_type, self.side).tensor("y").shape
-
-    def key(self, conditions: tuple[str, ...]) -> object:
-        """Products of one key are stacked; a matrix of vectors is mapped on its own."""
-        alone = self.value.name if len(self.input_type.shape) != 1 else ""
-        return self.input, conditions, self.weight_dtype, self.value.tensor.dtype, alone
+    below(tree.root)
+    return found
 
 
-def _product(graph: Graph, value: Value, constant: _Constants) -> _Product | None:
-    if value.op != "matmul" or value.body is not None:
-        return None
-    left, right = (constant.is_constant(a) for a in value.args)
-    if left == right:
-        return None
-    weight_name, input_ = value.args if left else reversed(value.args)
-    weight, x = constant.param(weight_name).data, graph.tensor(input_)
-    if not np.isfinite(weight).all():
-        raise UnsupportedError("its weights hold NaN or infinity.", place=f"%{value.name}", hint="Train it again.")
-    side = "left" if left else "right"
-    if len(x.shape) == 1:  # one vector: stand the weights as [outputs, inputs]
-        weight = weight[None] if weight.ndim == 1 else (weight if left else weight.T)
-        side = "left"
-    elif weight.ndim == 1:
-        return None  # a weight vector times a matrix of values: kept digital
-    return _Product(
-        value, input_, x, weight, graph.tensor(weight_name).dtype, side, constant.label(weight_name)
-    )  # fmt: skip
+def _weight(group: Group, results: list[tuple[str, TensorType]]) -> tuple[np.ndarray, list[dict[str, object]]]:
+    """The group's weights in one array, and which part of it is what."""
+    first = group.sums[0].products[0]
+    names = {one: name for one, (name, _) in zip(group.sums, results, strict=True)}
+    held = group.rectangles()
+    if first.side == "right":
+        whole = first.weight
+    else:
+        shape = max(o[1] for *_, (_, o) in held), max(i[1] for *_, (i, _) in held)
+        whole = np.zeros(shape, first.weight.dtype)
+        for _, product, (inputs, outputs) in held:
+            whole[slice(*outputs), slice(*inputs)] = product.weight
+    return whole, [
+        {"value": names[one], "weight": product.label, "outputs": list(outputs), "inputs": list(inputs)}
+        for one, product, (inputs, outputs) in held
+    ]
 
 
 def _body(weight: TensorType, x: TensorType, side: str) -> Graph:
     args, types = (("W", "x"), (weight, x)) if side == "left" else (("x", "W"), (x, weight))
     result = infer("matmul", types, {})
     return Graph({"W": weight, "x": x}, {}, (), (Value("y", "matmul", args, {}, result),), {"y": "y"})
-
-
-@dataclass
-class _Constants:
-    """Which values depend on params and consts only, what they are, and which params they come from."""
-
-    graph: Graph
-    known: dict[str, Param] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.values = {v.name: v for v in self.graph.values}
-        self.constants = set(self.graph.params)
-        for value in self.graph.values:
-            if value.op in OPS and value.op != "random" and all(a in self.constants for a in value.args):
-                self.constants.add(value.name)
-
-    def is_constant(self, name: str) -> bool:
-        return name in self.constants
-
-    def param(self, name: str) -> Param:
-        """Its data, computed by the golden model."""
-        if name in self.graph.params:
-            return self.graph.params[name]
-        if name not in self.known:
-            value = self.values[name]
-            self.known[name] = evaluate(value, [self.param(a) for a in value.args])
-        return self.known[name]
-
-    def label(self, name: str) -> str:
-        """``W`` for a param, ``W[32:64]`` for rows of it, else the names that it is made of."""
-        if name in self.graph.params:
-            return name
-        value = self.values[name]
-        if value.op == "slice" and value.attrs.get("axis", 0) == 0 and value.attrs.get("step", 1) == 1:
-            stop = value.attrs.get("stop", self.graph.tensor(value.args[0]).shape[0])
-            return f"{self.label(value.args[0])}[{value.attrs.get('start', 0)}:{stop}]"
-        if value.op == "const":
-            return name
-        return f"{value.op}({', '.join(self.label(a) for a in value.args)})"
 
 
 def _ordered(graph: Graph, params: Mapping[str, Param], values: list[Value]) -> tuple[Value, ...]:
