@@ -232,11 +232,11 @@ class _OneByOne:
     def run(self, sweeps: int) -> Recall:
         """All sweeps, or until each recall has had one in which nothing changed: that ends it."""
         used, done = np.zeros(len(self.rows), np.int64), sweeps
-        seen = _Seen(self.s, self.array.energy(self.s))
+        seen = _Seen(self.s, self._energy(self._slopes()))
         for sweep in range(sweeps):
-            changed = self._sweep(sweep)
+            changed, energy = self._sweep(sweep)
             used += changed
-            seen.add(self.s, self.array.energy(self.s))
+            seen.add(self.s, energy)
             if self.settles:
                 self.moving &= changed
                 if not self.moving.any():
@@ -249,15 +249,25 @@ class _OneByOne:
         flat = (used, self.rises, looked * n)
         used, rises, decisions = (a.reshape(self.shape[:2]) for a in flat)
         return Recall(
-            states, self.array.energy(states), used, self.array.keeps(states), np.zeros(self.shape[:2], bool), rises,
+            states, trace[-1].copy(), used, self.array.keeps(states), np.zeros(self.shape[:2], bool), rises,
             decisions, decisions.copy(), trace, seen.lowest.reshape(self.shape),
         )  # fmt: skip
 
-    def _sweep(self, sweep: int) -> Array:
-        """Each unit once, in an order of each recall's own; returns which recalls changed."""
+    def _slopes(self) -> Array:
+        """Fields of the weights that were meant, without a unit's own: a flip of unit i changes the energy by
+        ``2 s_i slope_i``."""
+        fields = np.matmul(self.s.reshape(self.shape), self.meant).reshape(self.s.shape)
+        return fields - self.array.thresholds - np.diag(self.meant) * self.s
+
+    def _energy(self, slopes: Array) -> Array:
+        own = np.trace(self.meant) - (self.s * self.array.thresholds).sum(axis=1)
+        return -0.5 * ((self.s * slopes).sum(axis=1) + own)
+
+    def _sweep(self, sweep: int) -> tuple[Array, Array]:
+        """Each unit once, in an order of each recall's own; returns which recalls changed, and their energies."""
         order, noise = self._drawn(sweep)
         fields = self.array.fields(self.s.reshape(self.shape)).reshape(self.s.shape)  # anew: rounding doesn't pile up
-        slopes = self.s @ self.meant - self.array.thresholds - np.diag(self.meant) * self.s
+        slopes = self._slopes()
         hold = self.scales.hold[sweep]
         changed = np.zeros(len(self.rows), bool)
         for k in range(self.s.shape[1]):
@@ -275,7 +285,7 @@ class _OneByOne:
                 slopes[flips] += change[:, None] * self.meant[moved]
                 slopes[flips, moved] -= change * self.meant[moved, moved]
                 changed[flips] = True
-        return changed
+        return changed, self._energy(slopes)
 
     def _drawn(self, sweep: int) -> tuple[Array, Array | None]:
         """Orders ``[recalls, n]`` and, unless there is none, the noise of every decision."""
