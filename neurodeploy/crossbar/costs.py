@@ -51,7 +51,9 @@ def run_figures(
     """
     ran = Activity("inference", dict(reads), dict(steps))
     found = _priced(program, matrices, target, ran, drive)
-    return tuple(f for f in found if not f.name.startswith(("area", "known_area", "interval", "sequence", "tops_per_mm2")))
+    return tuple(
+        f for f in found if not f.name.startswith(("area", "known_area", "interval", "sequence", "tops_per_mm2"))
+    )
 
 
 def breakdown(
@@ -77,9 +79,7 @@ def _nodes(target: Crossbar) -> list[Prices]:
 # --------------------------------------------------------------------------------------------------------- counts
 
 
-def _counts(
-    program: Program, matrices: Sequence[Matrix], target: Crossbar, activity: Activity
-) -> list[Figure]:
+def _counts(program: Program, matrices: Sequence[Matrix], target: Crossbar, activity: Activity) -> list[Figure]:
     prices = Prices(target, None)
     per = f"/{activity.per}"
     shapes = "shapes of the tiled program and its tile map, every guard open"
@@ -156,7 +156,12 @@ def _range(name: str, found: Pair | None, unit: str, source: str) -> list[Figure
 
 
 def _rates(
-    matrices: Sequence[Matrix], energy: Sequence[Cost], area: Sequence[Cost], timed: _Time, activity: Activity, node: str
+    matrices: Sequence[Matrix],
+    energy: Sequence[Cost],
+    area: Sequence[Cost],
+    timed: _Time,
+    activity: Activity,
+    node: str,
 ) -> list[Figure]:
     """Operations a joule, and a second and area."""
     operations = _operations(matrices, activity)
@@ -202,7 +207,7 @@ def _timed(program: Program, matrices: Sequence[Matrix], prices: Prices, activit
     for end in (0, 1):
         timing = Timing(
             target.read.pulse_s, conversion.range[end], 1 / clock.clock_hz, prices.cycles,
-            getattr(target.adc, "columns_per_adc", 1), target.read.sample_and_hold, lanes[end],
+            target.adc.columns_per_adc, target.read.sample_and_hold, lanes[end],
         )  # fmt: skip
         ends.append(
             {
@@ -212,7 +217,11 @@ def _timed(program: Program, matrices: Sequence[Matrix], prices: Prices, activit
                 for stage in program.stages
             }
         )
-    told = f"{target.digital.lanes} lanes; {target.digital.source}" if target.digital else "a lane for every value (low) to one lane (high)"
+    told = (
+        f"{target.digital.lanes} lanes; {target.digital.source}"
+        if target.digital
+        else "a lane for every value (low) to one lane (high)"
+    )
     words = f"{target.read.pulse_s * 1e9:g} ns a pulse; {target.read.source}; conversions: {conversion.source}"
     return _Time((ends[0], ends[1]), f"{words}; digital part: {told}; {clock.source}")
 
@@ -223,9 +232,7 @@ def _latencies(timed: _Time, prices: Prices, unit: str) -> list[Cost]:
         return [Cost("latency", part, prices.node, None, unit, timed.source) for part in PARTS]
     found = []
     for part in PARTS:
-        low, high = (
-            sum(getattr(steps.latency, part) for steps in stages.values()) * 1e9 for stages in timed.ends
-        )
+        low, high = (sum(getattr(steps.latency, part) for steps in stages.values()) * 1e9 for stages in timed.ends)
         found.append(Cost("latency", part, prices.node, (low, high), unit, f"along the longest path; {timed.source}"))
     return found
 

@@ -73,9 +73,7 @@ class Cost:
                 "how": how, "source": self.source}  # fmt: skip
 
 
-def digital_work(
-    program: Program, matrices: Sequence[Matrix], prices: Prices
-) -> dict[str, dict[str, Work]]:
+def digital_work(program: Program, matrices: Sequence[Matrix], prices: Prices) -> dict[str, dict[str, Work]]:
     """The digital work of one step: stage -> value -> operations; a crossbar's is that of its converted codes."""
     found = {stage.name: of_graph(stage.graph) for stage in program.stages}
     bits = prices.target.dac.bits
@@ -87,9 +85,7 @@ def digital_work(
     return found
 
 
-def work_of(
-    program: Program, matrices: Sequence[Matrix], prices: Prices, activity: Activity
-) -> Work:
+def work_of(program: Program, matrices: Sequence[Matrix], prices: Prices, activity: Activity) -> Work:
     """All digital work of a step, or of an inference: a matrix's as often as it is read, the rest in every step."""
     own = {(m.stage, m.value): activity.of(m) for m in matrices}
     return total(
@@ -104,7 +100,7 @@ def energies(
 ) -> list[Cost]:
     """Energy by part, in pJ."""
     target, cycles = prices.target, prices.cycles
-    per_adc = getattr(target.adc, "columns_per_adc", 1)
+    per_adc = target.adc.columns_per_adc
     held = target.read is not None and target.read.sample_and_hold
     pulses, selected, cells, conversions = 0.0, 0.0, 0.0, 0.0
     for matrix in matrices:
@@ -135,12 +131,10 @@ def areas(matrices: Sequence[Matrix], prices: Prices) -> list[Cost]:
     """Area of whole arrays with their converters and lines by part, in um2."""
     target, count = prices.target, tiles.arrays(matrices)
     rows, columns = target.array.rows, target.array.columns
-    adcs = -(-columns // getattr(target.adc, "columns_per_adc", 1))
+    adcs = -(-columns // target.adc.columns_per_adc)
     lines = prices.circuits and prices.circuits.line_area
     if lines:
-        each = tuple(
-            rows * lines.row_m2[end] + columns * lines.column_m2[end] + lines.array_m2[end] for end in (0, 1)
-        )
+        each = tuple(rows * lines.row_m2[end] + columns * lines.column_m2[end] + lines.array_m2[end] for end in (0, 1))
         line = _priced(count, "arrays", Price((each[0], each[1]), lines.source), "um2")
     else:
         line = Price(None, f"area of the lines' circuits: {prices.node or repr(target.name)} has no sourced figure")
@@ -192,9 +186,7 @@ def _lines(cells: float, selected: float, prices: Prices) -> Price:
     lines = prices.circuits and prices.circuits.line_energy
     if not lines:
         return Price(None, f"word lines: {prices.node or repr(prices.target.name)} has no sourced figure")
-    low, high = (
-        (cells * lines.cell_joule[end] + selected * lines.select_joule[end]) * 1e12 for end in (0, 1)
-    )
+    low, high = ((cells * lines.cell_joule[end] + selected * lines.select_joule[end]) * 1e12 for end in (0, 1))
     return Price((low, high), f"{cells:.6g} cells on driven lines, {selected:.6g} choices of bit lines; {lines.source}")
 
 

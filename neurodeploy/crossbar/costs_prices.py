@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from neurodeploy.crossbar import converters
 from neurodeploy.crossbar.costs_work import ADDITION, COMPARISON, LOOKUP, MULTIPLICATION, width
 from neurodeploy.descriptions_crossbar import Converter, Crossbar
 from neurodeploy.descriptions_technology import CellCircuits, Conversion, CrossbarTechnology
@@ -38,13 +39,12 @@ class Prices:
     @property
     def cycles(self) -> int:
         """Serial cycles in which one vector is applied."""
-        bits, each = self.target.dac.bits, getattr(self.target.dac, "serial_bits", None)
-        return 1 if bits is None or each is None else -(-bits // each)
+        return converters.cycles(self.target)
 
     @property
     def dac_bits(self) -> int | None:
         """Bits that a word line's converter takes at once."""
-        bits, each = self.target.dac.bits, getattr(self.target.dac, "serial_bits", None)
+        bits, each = self.target.dac.bits, self.target.dac.serial_bits
         return bits if each is None or bits is None else min(bits, each)
 
     @property

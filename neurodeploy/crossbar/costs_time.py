@@ -96,9 +96,7 @@ def read(matrix: Matrix, timing: Timing) -> tuple[Span, float]:
     return span, span.seconds
 
 
-def schedule(
-    graph: Graph, matrices: Mapping[str, Matrix], work: Mapping[str, Work], timing: Timing
-) -> Steps:
+def schedule(graph: Graph, matrices: Mapping[str, Matrix], work: Mapping[str, Work], timing: Timing) -> Steps:
     """A step of a stage. ``matrices``: crossbar value -> its matrix; ``work``: value -> its digital operations.
 
     Values start as soon as their arguments are there and their arrays, and lanes, are free, in the graph's order.
@@ -121,9 +119,7 @@ def _cycles(work: Work, lanes: int | None) -> int:
     return 1 if lanes is None else math.ceil(work.all / lanes)
 
 
-def _finish(
-    graph: Graph, matrices: Mapping[str, Matrix], work: Mapping[str, Work], timing: Timing
-) -> dict[str, Span]:
+def _finish(graph: Graph, matrices: Mapping[str, Matrix], work: Mapping[str, Work], timing: Timing) -> dict[str, Span]:
     """When each value is there, counted from the step's start, by part along the path that it waited for."""
     done: dict[str, Span] = {}
     free: dict[int, Span] = {}
