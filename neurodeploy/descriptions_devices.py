@@ -200,15 +200,12 @@ class Device(Sourced):
             if noise is None:
                 continue
             reference = noise.reference_siemens or self.g_max_siemens
-            each = noise.sd_siemens if isinstance(noise, Spread) else (noise.sd_siemens,)
-            for coefficients in each:
+            for coefficients in noise.sd_siemens if isinstance(noise, Spread) else (noise.sd_siemens,):
                 for k in range(_CHECKED + 1):
                     g = self.g_min_siemens + (self.g_max_siemens - self.g_min_siemens) * k / _CHECKED
                     sd = polynomial(coefficients, g / reference)
                     if sd < 0:
-                        raise ValueError(
-                            f"the standard deviation of '{table}' is {sd:.3g} S at {g:.3g} S; needed: >= 0"
-                        )
+                        raise ValueError(f"a standard deviation of '{table}' is {sd:.3g} S at {g:.3g} S; needed: >= 0")
         return self
 
     @property

@@ -3,7 +3,7 @@
 A device's life here, in this order; a table that the target lacks leaves the conductance untouched, to the last bit::
 
     levels        the target is rounded to the device's own levels
-    programming   g_p = max(0, g + sd(g) z), one pulse; with [write_verify] pulses until the read is within the tolerance
+    programming   g_p = max(0, g + sd(g) z), one pulse; with [write_verify] pulses until a read is near enough
     stuck         stays at its conductance for ever, exactly
     drift         g(t) = g_p ((t + t0)/t0)^-nu,  nu = |mean(r) + sd(r) z'|, both clipped lines in ln r
     or spread     g(t) = max(0, g + sd(g, t) z), z of programming: the measured deviation from the target at that time
@@ -13,9 +13,9 @@ A device's life here, in this order; a table that the target lacks leaves the co
 z, z', z'' are standard normal, independent from device to device, ``r = g/g_max``. z and z' belong to the device and
 don't change with time, so a device ages along one curve. Thermal noise and the current's curve are in
 :mod:`neurodeploy.crossbar.devices_formulas`. t counts from t0, the first read after programming (20 s for PCM):
-``seconds = 0`` is that read. nu depends on the target conductance, Q on the programmed one. 1/f noise is slow against an
-inference, so it is drawn once for a chip and a time and held while that time's data run. Conductances in siemens, times
-in seconds. A target of NaN is a cell that was never formed: it conducts exactly nothing, always.
+``seconds = 0`` is that read. nu depends on the target conductance, Q on the programmed one. 1/f noise is slow against
+an inference, so it is drawn once for a chip and a time and held while that time's data run. Conductances in siemens,
+times in seconds. A target of NaN is a cell that was never formed: it conducts exactly nothing, always.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def pulses_in_vain(device: Device, aimed: Array, fixed: Array, pulses: Array) ->
 
 @dataclass(frozen=True)
 class Pulses:
-    """Programming pulses of some devices: ``devices``, ``total``, ``mean``, ``most`` and how many devices took how many.
+    """Programming pulses of some devices: how many devices there are, all pulses, the mean and the most of a device.
 
     ``histogram[k]`` devices took k pulses. ``out_of_tolerance``: devices that were still outside after the last pulse,
     by their true conductance. ``joule``: energy of all pulses; None where the target doesn't say what one takes.
