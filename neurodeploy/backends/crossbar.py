@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability
-from neurodeploy.crossbar import converters, ranges, tiles
+from neurodeploy.crossbar import converters, encode, ranges, tiles
 from neurodeploy.crossbar.effects import present
 from neurodeploy.crossbar.manifest import described, not_modelled
 from neurodeploy.crossbar.tiles import Matrix
@@ -64,16 +64,17 @@ class CrossbarBackend:
         """
         crossbar = _crossbar(target)
         converters.check(crossbar)
+        encode.check(crossbar)
         if scaling not in tiles.SCALINGS:
             raise UsageError(
                 f"there is no scaling '{scaling}'.", place="crossbar", hint=nearest(scaling, tiles.SCALINGS)
             )
         if not 0 < percentile <= 100:
             raise UsageError(f"the percentile is {percentile}; needed more than 0, at most 100.", place="crossbar")
-        tiled = Tiling(crossbar.array.rows, crossbar.array.columns)(program)
+        tiled = Tiling.of(crossbar.array)(program)
         seen = (
             ranges.observe(tiled, data)
-            if data is not None and not (crossbar.dac.bits is None and crossbar.adc.bits is None)
+            if data is not None and ranges.needed(crossbar)
             else None
         )
         matrices = tiles.matrices(tiled, crossbar, scaling, ranges.segments(tiled, crossbar, seen))

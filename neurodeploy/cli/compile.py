@@ -11,6 +11,7 @@ from typing import Any
 from neurodeploy import compiler, hardware, mixed_front, passes
 from neurodeploy import data as data_files
 from neurodeploy.cli import fit
+from neurodeploy.cli.crossbar import mapping_options
 from neurodeploy.cli.output import number, out, print_json, progress, table
 from neurodeploy.errors import UsageError
 
@@ -30,6 +31,7 @@ def main(
     samples: int | None,
     quantize: str | None,
     spikes: str | None,
+    mapping: str | None,
     max_loss: float | None,
     minimise: str,
     costs: bool,
@@ -54,6 +56,7 @@ def main(
     described = hardware.find(target)
     options: dict[str, Any] = {k: v for k, v in (("optimize", optimize), ("ram", ram)) if v}
     options |= _conversion_options(spikes, described) if spikes is not None else {}
+    options |= mapping_options(mapping, described) if mapping is not None else {}
     with progress(f"compiling {model.name} for {described.name}", quiet=json) as say:
         say("importing")
         source = compiler.load(model)

@@ -8,6 +8,7 @@ from typing import Any
 from neurodeploy import data as data_files
 from neurodeploy import validate as validation
 from neurodeploy.artifact import Artifact
+from neurodeploy.cli.crossbar import run_options
 from neurodeploy.cli.output import number, out, print_json, progress, table
 from neurodeploy.compiler import Built
 from neurodeploy.errors import UsageError
@@ -27,6 +28,7 @@ def main(
     json: bool,
     save: Path | None = None,
     strict: bool = False,
+    crossbar: dict[str, Any] | None = None,
 ) -> None:
     """Run, print, and leave ``runs/<runner>.json`` in the build folder; ``strict`` fails where a promise is broken."""
     built = Built(Artifact.load(build), build)
@@ -40,10 +42,11 @@ def main(
         raise UsageError(
             f"{option} is for boards; this runs on '{name}'.", place=str(build), hint=f"Leave {option} out."
         )
-    with progress(f"running {build.name} on {name}", quiet=json) as say:
+    running = progress(f"running {build.name} on {name}", quiet=json)
+    with running as say, run_options(crossbar or {}, name) as simulated:
         say(f"{found.samples} samples")
         command = f"neurodeploy {'validate' if strict else 'run'} {build.name} --data {data.name} --on {name}"
-        result = validation.validate(built, found, on=name, command=command, **options)
+        result = validation.validate(built, found, on=name, command=command, **options, **simulated)
     record = save_run(build, result.run)
     if save is not None:
         _save(save, result.outputs)

@@ -101,24 +101,41 @@ def drive_levels(codes: Array, table: Array) -> Array:
     return np.moveaxis(np.take_along_axis(table, index, axis=-1), -1, -2).astype(codes.dtype)
 
 
-def compare_levels(scaled: Array, table: Array, architecture: str) -> tuple[Array, Array | None]:
-    """Codes that ADCs with errors give for values in units of codes, ``[..., n, outputs]``, and where they lay outside.
+class Comparators:
+    """ADCs with errors: code u is reached half a code below its level; ``levels`` is ``[chips, lines, 2m + 1]``.
 
-    ``table``: ``[..., outputs, 2m + 1]``; code u is reached half a code below its level. Successive approximation, from
-    the highest bit down; a ramp's levels are made to rise first, which gives its first crossing.
+    A SAR goes through its levels from the highest bit down; a ramp's levels are made to rise first, which gives its
+    first crossing. Levels that rise need only be looked up next to the nearest code.
     """
-    m = table.shape[-1] // 2
-    edges = table if architecture == "sar" else np.maximum.accumulate(table, axis=-1)
-    edges = edges - 0.5
-    values = np.moveaxis(scaled, -2, -1)  # [..., outputs, n]
-    found = np.zeros(values.shape, np.int64)
-    for bit in reversed(range((2 * m).bit_length())):
-        trial = found + (1 << bit)
-        level = np.take_along_axis(edges, np.minimum(trial, 2 * m), axis=-1)
-        found = np.where((trial <= 2 * m) & (values >= level), trial, found)
-    codes = np.moveaxis(found - m, -1, -2).astype(scaled.dtype)
-    saturated = np.abs(scaled) > m + 0.5
-    return codes, saturated if saturated.any() else None
+
+    def __init__(self, levels: Array, architecture: str) -> None:
+        self.m = levels.shape[-1] // 2
+        edges = levels if architecture == "sar" else np.maximum.accumulate(levels, axis=-1)
+        edges = edges[..., 1:] - 0.5  # [chips, lines, 2m]: code u is reached at edges[u - 1]
+        self.rising = bool((np.diff(edges, axis=-1) >= 0).all())
+        off = np.abs(edges - (np.arange(2 * self.m) - self.m + 0.5)).max() if edges.size else 0.0
+        self.reach = max(1, int(np.ceil(off))) if self.rising else 0
+        pad = [(0, 0), (0, 0), (self.reach + 1, self.reach + 1)]
+        table = np.pad(edges, pad, constant_values=((0, 0), (0, 0), (-np.inf, np.inf)))
+        self.flat = np.ascontiguousarray(table, np.float32).reshape(-1)
+        self.start = (np.arange(levels.shape[0] * levels.shape[1]) * table.shape[-1]).reshape(-1, 1, levels.shape[1])
+
+    def codes(self, scaled: Array) -> tuple[Array, Array | None]:
+        """Codes of values in units of codes, ``[chips, n, lines]``, and where they lay outside (None for nowhere)."""
+        nearest = np.clip(np.rint(scaled), -self.m, self.m).astype(np.int32) + self.m
+        if self.rising:
+            first = self.start + nearest
+            found = nearest - self.reach
+            for k in range(1, 2 * self.reach + 1):
+                found += scaled >= self.flat.take(first + k)
+        else:
+            found = np.zeros(scaled.shape, np.int32)
+            for bit in reversed(range((2 * self.m).bit_length())):
+                trial = found + (1 << bit)
+                level = self.flat.take(self.start + np.minimum(trial, 2 * self.m + 1))
+                found = np.where((trial <= 2 * self.m) & (scaled >= level), trial, found)
+        saturated = np.abs(scaled) > self.m + 0.5
+        return (found - self.m).astype(scaled.dtype), saturated if saturated.any() else None
 
 
 def digits(codes: Array, bits: int, serial_bits: int) -> list[tuple[Array, float]]:

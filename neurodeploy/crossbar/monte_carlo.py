@@ -15,6 +15,7 @@ import numpy as np
 from neurodeploy.artifact import Artifact, Trace
 from neurodeploy.crossbar.effects import ALL
 from neurodeploy.crossbar.manifest import described
+from neurodeploy.crossbar.repair import Repair
 from neurodeploy.crossbar.simulate import Chips, Counter, run_chips
 from neurodeploy.crossbar.tiles import Matrix
 from neurodeploy.ir import text
@@ -28,7 +29,10 @@ _CELLS_AT_ONCE = 16_000_000  # devices of all chips in one pass: 128 MB an array
 
 @dataclass(frozen=True)
 class Task:
-    """A few chips, by number, ``ages`` seconds after the first read; the other fields are those of the runner."""
+    """A few chips, by number, ``ages`` seconds after the first read; the other fields are those of the runner.
+
+    ``repair``: what is done to the chips at every age before they run.
+    """
 
     chips: tuple[int, ...]
     ages: tuple[float, ...]
@@ -36,6 +40,7 @@ class Task:
     compensate: bool = True
     effects: frozenset[str] = ALL
     states: bool = False
+    repair: Repair | None = None
 
 
 @dataclass
@@ -122,6 +127,8 @@ def run_task(artifact: Artifact, inputs: Mapping[str, Array], lengths: Array | N
     part = Part(task)
     for age in task.ages:
         chips.age(age, task.compensate)
+        if task.repair is not None:
+            task.repair.apply(chips)
         trace, counter = run_chips(program, chips, inputs, lengths, states=task.states and part.first is None)
         if part.first is None:
             part.first = _first_chip(trace, samples)

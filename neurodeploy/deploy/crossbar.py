@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,8 +15,13 @@ from neurodeploy.backends.crossbar import conversion_energy
 from neurodeploy.crossbar.effects import ALL, only, present
 from neurodeploy.crossbar.manifest import described, not_modelled
 from neurodeploy.crossbar.monte_carlo import ChipTrace, Part, Task, gather, plan, run_task
+from neurodeploy.crossbar.repair import prepare
 from neurodeploy.descriptions_crossbar import Crossbar
 from neurodeploy.errors import UsageError, nearest
+from neurodeploy.ir import text
+
+if TYPE_CHECKING:
+    from neurodeploy.data import Data
 
 #: Names of ages, in seconds since the first read after programming.
 TIMES: dict[str, float] = {"t0": 0.0, "1h": 3600.0, "1day": 86400.0, "1month": 2592000.0, "1year": 31536000.0}
@@ -63,12 +68,15 @@ class CrossbarRunner:
         seed: int = 0,
         compensate: bool = True,
         effects: Iterable[str] = ALL,
+        repair: str = "none",
+        repair_data: Data | None = None,
         spread: Map = map,
     ) -> ChipTrace:
         """Run every sample on every chip at every age.
 
         ``times``: ages since the first read (t0 after programming), as :func:`seconds_of` reads them. ``compensate``:
         global drift compensation. ``effects``: the physical effects that are switched on, of those that the target has.
+        ``repair``: what is done to the chips at every age, see :mod:`neurodeploy.crossbar.repair`, by ``repair_data``.
         ``spread``: what maps a function over tasks; an executor's ``map`` spreads them over processes or machines.
         Chip i of a seed is the same device by device, whatever the other arguments. The trace is the first chip's at
         the first age; ``states`` is about that one. Raises :class:`UsageError`.
@@ -87,10 +95,11 @@ class CrossbarRunner:
         target, _ = described(artifact)
         wanted = frozenset(effects)
         only(target, wanted)  # names an effect that isn't known, before anything runs
+        fixed = prepare(repair, text.from_files(artifact.files, "program"), repair_data)
         samples = len(next(iter(inputs.values()))) if inputs else 1
         tasks = plan(
             artifact, samples, chips,
-            ages=ages, seed=seed, compensate=compensate, effects=wanted, states=states,
+            ages=ages, seed=seed, compensate=compensate, effects=wanted, states=states, repair=fixed,
         )  # fmt: skip
         made = gather(list(spread(partial(_run, artifact, dict(inputs), lengths), tasks)))
         made.record = _record(artifact, target, made, tasks[0], chips)
@@ -124,6 +133,7 @@ def _record(artifact: Artifact, target: Crossbar, made: ChipTrace, task: Task, c
         "generator": "Philox 4x64, keyed by seed, purpose, chip, array and time",
         "times_s": list(made.times),
         "drift_compensation": "global, per tile" if task.compensate else "none",
+        "repair": task.repair.record() if task.repair is not None else None,
         "effects": sorted(present(target) & task.effects),
         "not_modelled": not_modelled(only(target, task.effects)),
         "versions": {"numpy": np.__version__},
