@@ -73,13 +73,12 @@ class Wires(Sourced):
 class Read(Sourced):
     """One read of an array: a full-scale input is ``volts`` on a word line for ``pulse_s``.
 
-    ``columns_per_adc`` bit lines share an output converter, which converts them one after the other: with
-    ``sample_and_hold`` all are read in one pulse, else a multiplexer chooses and each is read in a pulse of its own.
+    Where an output converter serves several bit lines in turn, ``sample_and_hold`` reads all of them in one pulse; else
+    a multiplexer chooses, and each is read in a pulse of its own.
     """
 
     volts: Positive
     pulse_s: Positive
-    columns_per_adc: Annotated[int, Field(gt=0)] | None = None
     sample_and_hold: bool = False
 
 
