@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from neurodeploy.descriptions_devices import Device
-from neurodeploy.tables import NonNegative, Positive, Sourced, Target
+from neurodeploy.tables import NonNegative, Positive, Range, Sourced, Target, Text
 
 Encoding = Literal["differential", "offset", "one-sided"]
 
@@ -71,16 +71,33 @@ class Wires(Sourced):
 
 
 class Read(Sourced):
-    """One read of an array: a full-scale input is ``volts`` on a word line for ``pulse_s``."""
+    """One read of an array: a full-scale input is ``volts`` on a word line for ``pulse_s``.
+
+    Where an output converter serves several bit lines in turn, ``sample_and_hold`` reads all of them in one pulse; else
+    a multiplexer chooses, and each is read in a pulse of its own.
+    """
 
     volts: Positive
     pulse_s: Positive
+    sample_and_hold: bool = False
 
 
 class ConversionEnergy(Sourced):
     """Energy of one conversion."""
 
-    conversion_joule: Positive
+    conversion_joule: Range
+
+
+class ConversionTime(Sourced):
+    """How long one conversion takes."""
+
+    conversion_s: Range
+
+
+class ConverterArea(Sourced):
+    """Area of one converter."""
+
+    area_m2: Range
 
 
 class ConverterErrors(Sourced):
@@ -104,11 +121,16 @@ class ConverterErrors(Sourced):
 
 
 class Converter(Sourced):
-    """A DAC or ADC; without ``bits`` it is of infinite precision. Without ``energy`` its energy is unknown."""
+    """A DAC or ADC; without ``bits`` it is of infinite precision.
+
+    ``energy``, ``time`` and ``area`` are this target's own figures, before those of its technologies.
+    """
 
     bits: Annotated[int, Field(ge=1, le=24)] | None = None
     errors: ConverterErrors | None = None
     energy: ConversionEnergy | None = None
+    time: ConversionTime | None = None
+    area: ConverterArea | None = None
 
     @model_validator(mode="after")
     def _errors_of_bits(self) -> Self:
@@ -140,14 +162,24 @@ class AnalogToDigital(Converter):
     full_scale_siemens: Positive | None = None
 
 
+class Lanes(Sourced):
+    """The digital part: how many values it computes in one cycle."""
+
+    lanes: Annotated[int, Field(gt=0)]
+
+
 class Cell(Sourced):
     """Area of one device with its selector."""
 
-    area_m2: Positive
+    area_m2: Range
 
 
 class Crossbar(Target):
-    """Arrays of memristive devices behind converters, simulated."""
+    """Arrays of memristive devices behind converters, simulated.
+
+    ``technologies``: the nodes in which a build's energy, time and area are estimated; a figure that this file gives
+    itself (``cell``, ``adc.energy`` ...) is taken before theirs.
+    """
 
     kind: Literal["crossbar"]
     backend: Literal["crossbar"]
@@ -158,18 +190,12 @@ class Crossbar(Target):
     dac: DigitalToAnalog
     adc: AnalogToDigital
     cell: Cell | None = None
+    digital: Lanes | None = None
+    technologies: Annotated[tuple[Text, ...], Field(strict=False)] = ()
 
     @model_validator(mode="after")
-    def _levels(self) -> Self:
-        held, bits = self.device.levels, self.array.slice_bits or self.array.weight_bits
-        if held is None or bits is None:
-            return self
-        if self.array.slice_bits is not None:
-            name, needed = "slice_bits", 1 << bits
-        else:
-            name, needed = "weight_bits", 1 << (bits - 1) if self.array.encoding == "differential" else (1 << bits) - 1
-        if needed > held:
-            raise ValueError(
-                f"array.{name} {bits} takes {needed} conductances, and a device holds {held} (device.levels)"
-            )
+    def _voltages(self) -> Self:
+        lacking = [n for n in ("nonlinear", "thermal_noise") if getattr(self.device, n) is not None]
+        if lacking and self.read is None:
+            raise ValueError(f"'device.{lacking[0]}' needs voltages and a pulse: 'read'")
         return self

@@ -74,7 +74,7 @@ class CrossbarBackend:
         tiled = Tiling.of(crossbar.array)(program)
         seen = (
             ranges.observe(tiled, data)
-            if data is not None and not (crossbar.dac.bits is None and crossbar.adc.bits is None)
+            if data is not None and ranges.needed(crossbar)
             else None
         )
         matrices = tiles.matrices(tiled, crossbar, scaling, ranges.segments(tiled, crossbar, seen))

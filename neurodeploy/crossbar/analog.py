@@ -28,14 +28,16 @@ class TileState:
 
     ``error``: differences of the lines' conductances from the wanted ones over the conductance range,
     ``[chips, slices, inputs, outputs]``, None for none. ``conductance``: sums of conductances on the lines of an
-    output (S), ``[chips, slices, outputs]``. ``first``: sum of the magnitudes of its weights at the first read,
-    ``[chips]``.
+    output (S), ``[chips, slices, outputs]``. ``curve``: what the square and the cube of a drive add, over the
+    conductance range at the full drive, as ``error``; empty for ohmic devices. ``first``: sum of the magnitudes of its
+    weights at the first read, ``[chips]``.
     """
 
     tile: Tile
     held: Stored
     error: Array | None = None
     conductance: Array | None = None
+    curve: list[Array] = field(default_factory=list)
     first: Array | None = None
 
     @property
@@ -64,7 +66,8 @@ class Block:
     line's current besides, and is subtracted digitally, ``[inputs, lines]``, None for nothing. ``full_scale``: of the
     output converters, in the product's unit, ``[lines]``. ``noise``: standard deviation of a read, in the product's
     unit, ``[chips, 1, lines]``. ``gain`` and ``shift``: a digital factor of every output and what is added to it,
-    ``[chips, 1, outputs]``. ``folded``: what multiplies input codes to give output codes.
+    ``[chips, 1, outputs]``. ``folded``: what multiplies input codes to give output codes; ``curve``: what multiplies
+    their squares and cubes.
     """
 
     inputs: Span
@@ -74,6 +77,7 @@ class Block:
     comparators: Comparators | None = None
     effective: Array = field(default_factory=_nothing)
     folded: Array = field(default_factory=_nothing)
+    curve: list[Array] = field(default_factory=list)
     noise: Array | None = None
     gain: Array | None = None
     shift: Array | None = None
@@ -188,19 +192,35 @@ class AnalogMatrix:
             block.shift = None
             block.noise = self._noise(block)
             on_line = acting if block.offset_on_line is None else acting + block.offset_on_line
-            if self.unit is not None:
-                on_line = on_line * self.unit[slice(*span), None]
-            if self.target.adc.bits is not None:
-                on_line = on_line / converters.steps(block.full_scale, self.target.adc.bits, np.dtype(np.float64))
-            block.folded = np.ascontiguousarray(on_line, self.dtype)
+            block.folded = self._folded(block, on_line, 1)
+            block.curve = [self._folded(block, self._curve(span, k), 2 + k) for k in range(self._curves)]
         key = [_READS, self.seed, self.matrix.index, round(seconds * 1000)]
         self._reads = [np.random.Generator(np.random.SFC64([*key, chip])) for chip in self.chips]
+
+    @property
+    def _curves(self) -> int:
+        return max((len(state.curve) for state in self.tiles), default=0)
+
+    def _curve(self, span: Span, term: int) -> Array:
+        """What a power of the drive adds, ``[chips, inputs, lines]``, a full-scale drive to the power being itself."""
+        found = np.zeros((len(self.chips), span[1] - span[0], self.matrix.slices, self.matrix.outputs))
+        for state in self._states(span):
+            found[..., slice(*state.tile.outputs)] = np.moveaxis(state.curve[term] * state.unit[:, None, :], 1, 2)
+        return found.reshape(len(self.chips), -1, self.lines) / ranges.full_drive(self.matrix) ** (1 + term)
+
+    def _folded(self, block: Block, weights: Array, power: int) -> Array:
+        """Weights ``[chips, inputs, lines]`` of a power of drives -> of that power of codes, to output codes."""
+        if self.unit is not None:
+            weights = weights * self.unit[slice(*block.inputs), None] ** power
+        if self.target.adc.bits is not None:
+            weights = weights / converters.steps(block.full_scale, self.target.adc.bits, np.dtype(np.float64))
+        return np.ascontiguousarray(weights, self.dtype)
 
     def _noise(self, block: Block) -> Array | None:
         device, adc, read = self.target.device, self.target.adc, self.target.read
         variance = np.zeros((len(self.chips), self.matrix.slices, self.matrix.outputs))
         if device.thermal_noise is not None and read is not None:
-            volts_of_a_unit = read.volts / (max(ranges.full_scales(self.matrix).max(), 0.0) or 1.0)
+            volts_of_a_unit = read.volts / ranges.full_drive(self.matrix)
             span = device.g_max_siemens - device.g_min_siemens
             for state in self._states(block.inputs):
                 if state.conductance is not None:
@@ -258,6 +278,10 @@ class AnalogMatrix:
         """One read of one range of inputs: ``[chips, n, outputs]``, and how often each result's converters clipped."""
         driven = codes if block.dac_levels is None else drive_levels(codes, block.dac_levels)
         part = np.matmul(driven, block.folded)
+        power = driven
+        for weights in block.curve:
+            power = power * driven
+            part += np.matmul(power, weights)
         bits, clipped = self.target.adc.bits, None
         scale: Array | None = None
         if bits is not None:

@@ -5,7 +5,7 @@ the current of its own pair of bit lines::
 
     field_i = sum_j W_ij s_j - theta_i,    s_i' = sign(field_i + hold s_i + noise), a tie keeps s_i
 
-W are the weights as the drawn chip's devices act now, theta a reference that doesn't age. Orders of updates:
+A field below 1e-12 of the largest ``sum_j |W_ij|`` counts as a tie: it is rounding. W are the weights as the drawn chip's devices act now, theta a reference that doesn't age. Orders of updates:
 
 ``synchronous``   all units at once (what the program ``hopfield`` driven ``until`` does); may end in a cycle of two
 ``asynchronous``  one unit at a time, every sweep in a new random order; with symmetric weights the energy only falls
@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from neurodeploy.crossbar.associative_cells import Written, chip_numbers, draws, shares, target_of
+from neurodeploy.crossbar.associative_cells import Written, chip_numbers, draws, target_of
 from neurodeploy.crossbar.associative_programs import bam_program, hopfield_program, matrix, signs, vector
 from neurodeploy.errors import UsageError, nearest
 from neurodeploy.hardware import Crossbar
@@ -86,9 +86,11 @@ class HopfieldArray:
         self.thresholds = np.zeros(n) if thresholds is None else vector(thresholds, "thresholds", n)
         self.chips, self.seed, self.read_noise = chip_numbers(chips), seed, read_noise
         self._written = Written(
-            hopfield_program(self.weights), "W", target_of(target), self.chips, seed, shares(stuck), "output"
-        )
+            hopfield_program(self.weights), "W", target_of(target, stuck), self.chips, seed, "output",
+            fresh=read_noise == "fresh",
+        )  # fmt: skip
         drawn = np.stack([draws(seed, chip, "offset").standard_normal(n) for chip in self.chips])
+        self.tie = 1e-12 * float(np.abs(self.weights).sum(axis=1).max())
         self._offsets = offset * drawn * self._written.largest
         self.age(seconds)
 
@@ -96,9 +98,8 @@ class HopfieldArray:
         """Let the chips be ``seconds`` older than at their first read; returns itself. Raises :class:`UsageError`."""
         if not 0 <= seconds < np.inf:
             raise UsageError(f"the age is {seconds} s; needed 0 or more.", place=PLACE)
-        fresh = self.read_noise == "fresh"
-        self.acting = self._written.effective(seconds, fresh=fresh)
-        self.read_sd = self._written.read_sd(seconds) if fresh else np.zeros(len(self.weights))
+        self.acting = self._written.age(seconds)
+        self.read_sd = self._written.read_sd(seconds)
         return self
 
     def energy(self, states: Array) -> Array:
@@ -133,11 +134,11 @@ class HopfieldArray:
         states = self._cues(cues)
         if order == "synchronous":
             return self._at_once(states, sweeps, scales)
-        return _OneByOne(self, states, scales).run(sweeps)
+        return _OneByOne(self, states, scales, settles=order == "asynchronous").run(sweeps)
 
     def keeps(self, states: Array) -> Array:
         """Whether the array keeps each of ``states [chips, cues, n]``, fresh noise left out: ``[chips, cues]``."""
-        return (_decide(self.fields(states), states) == states).all(axis=-1)
+        return (_decide(self.fields(states), states, self.tie) == states).all(axis=-1)
 
     def fields(self, states: Array) -> Array:
         """Fields ``[chips, cues, n]`` of states of that shape, fresh noise left out."""
@@ -157,15 +158,15 @@ class HopfieldArray:
         moving = np.ones(states.shape[:2], bool)
         cycles, used = np.zeros_like(moving), np.zeros(states.shape[:2], np.int64)
         before, seen = states.copy(), _Seen(states, self.energy(states))
-        steady = len(set(scales.hold.tolist())) == 1  # a schedule may end a cycle
+        steady = scales.steady  # a schedule may end a cycle
         for step in range(sweeps):
             if not moving.any():
                 seen.add(states, seen.trace[-1])
                 continue
             fields = self.fields(states) + scales.hold[step] * states
             if noisy:
-                fields += np.stack([rng.standard_normal(states.shape[1:]) for rng in rngs]) * self.read_sd
-            new = _decide(fields, states)
+                fields += np.stack([rng.standard_normal(states.shape[1:]) for rng in rngs]) * self.read_sd[:, None]
+            new = _decide(fields, states, self.tie)
             changed = moving & (new != states).any(axis=-1)
             used += changed
             back = moving & changed & (new == before).all(axis=-1) & (step > 0) & steady & (not noisy)
@@ -173,7 +174,7 @@ class HopfieldArray:
             even = (sweeps - 1 - step) % 2 == 0  # where a cycle of two stands after the last step
             ends = np.where(back[..., None] & (not even), states, new)
             before, states = states, np.where(moving[..., None], ends, states)
-            moving &= ~back & (changed | noisy | (not steady))
+            moving &= ~back & (changed | (not steady))
             seen.add(states, self.energy(states))
         reads = np.where(cycles, sweeps, np.minimum(used + 1, sweeps))
         used = np.where(cycles, sweeps, used)
@@ -204,6 +205,11 @@ class _Schedules:
     noise: Array
     hold: Array
 
+    @property
+    def steady(self) -> bool:
+        """Whether nothing changes from sweep to sweep."""
+        return all(len(set(a.tolist())) <= 1 for a in (self.temperature, self.noise, self.hold))
+
 
 class _OneByOne:
     """Updates of one unit at a time, many recalls side by side.
@@ -211,8 +217,9 @@ class _OneByOne:
     Fields are kept up to date: a decision looks at one number, and only a flip, ``n`` additions, changes them.
     """
 
-    def __init__(self, array: HopfieldArray, states: Array, scales: _Schedules) -> None:
+    def __init__(self, array: HopfieldArray, states: Array, scales: _Schedules, settles: bool) -> None:
         self.array, self.scales, self.shape = array, scales, states.shape
+        self.settles = settles and scales.steady
         chips, cues, n = states.shape
         self.rows = np.arange(chips * cues)
         self.chip = np.repeat(np.arange(chips), cues)
@@ -220,38 +227,47 @@ class _OneByOne:
         self.meant = (array.weights + array.weights.T) / 2
         self.rngs = [draws(array.seed, chip, "order") for chip in array.chips]
         self.rises = np.zeros(len(self.rows), np.int64)
-        # below this, a change of the energy is the rounding of sums of n weights
-        self.least = 1e-12 * max(float(np.abs(array.weights).sum(axis=1).max()), np.finfo(float).tiny)
+        self.moving = np.ones(len(self.rows), bool)
 
     def run(self, sweeps: int) -> Recall:
-        """Sweeps until nothing moves and nothing could, or all of them."""
-        noisy = any(a.any() for a in (self.scales.temperature, self.scales.noise, self.array.read_sd))
-        steady = not noisy and len(set(self.scales.hold.tolist())) == 1
+        """All sweeps, or until each recall has had one in which nothing changed: that ends it."""
         used, done = np.zeros(len(self.rows), np.int64), sweeps
-        seen = _Seen(self.s, self.array.energy(self.s))
+        seen = _Seen(self.s, self._energy(self._slopes()))
         for sweep in range(sweeps):
-            changed = self._sweep(sweep)
+            changed, energy = self._sweep(sweep)
             used += changed
-            seen.add(self.s, self.array.energy(self.s))
-            if steady and not changed.any():
-                done = sweep + 1
-                break
+            seen.add(self.s, energy)
+            if self.settles:
+                self.moving &= changed
+                if not self.moving.any():
+                    done = sweep + 1
+                    break
         n = self.shape[-1]
         states = self.s.reshape(self.shape)
-        looked = np.minimum(used + 1, done) if steady else np.full_like(used, done)
+        looked = np.minimum(used + 1, done) if self.settles else np.full_like(used, done)
         trace = np.stack(seen.trace + [seen.trace[-1]] * (sweeps - done)).reshape(-1, *self.shape[:2])
         flat = (used, self.rises, looked * n)
         used, rises, decisions = (a.reshape(self.shape[:2]) for a in flat)
         return Recall(
-            states, self.array.energy(states), used, self.array.keeps(states), np.zeros(self.shape[:2], bool), rises,
+            states, trace[-1].copy(), used, self.array.keeps(states), np.zeros(self.shape[:2], bool), rises,
             decisions, decisions.copy(), trace, seen.lowest.reshape(self.shape),
         )  # fmt: skip
 
-    def _sweep(self, sweep: int) -> Array:
-        """Each unit once, in an order of each recall's own; returns which recalls changed."""
+    def _slopes(self) -> Array:
+        """Fields of the weights that were meant, without a unit's own: a flip of unit i changes the energy by
+        ``2 s_i slope_i``."""
+        fields = np.matmul(self.s.reshape(self.shape), self.meant).reshape(self.s.shape)
+        return fields - self.array.thresholds - np.diag(self.meant) * self.s
+
+    def _energy(self, slopes: Array) -> Array:
+        own = np.trace(self.meant) - (self.s * self.array.thresholds).sum(axis=1)
+        return -0.5 * ((self.s * slopes).sum(axis=1) + own)
+
+    def _sweep(self, sweep: int) -> tuple[Array, Array]:
+        """Each unit once, in an order of each recall's own; returns which recalls changed, and their energies."""
         order, noise = self._drawn(sweep)
         fields = self.array.fields(self.s.reshape(self.shape)).reshape(self.s.shape)  # anew: rounding doesn't pile up
-        slopes = self.s @ self.meant - self.array.thresholds - np.diag(self.meant) * self.s
+        slopes = self._slopes()
         hold = self.scales.hold[sweep]
         changed = np.zeros(len(self.rows), bool)
         for k in range(self.s.shape[1]):
@@ -260,24 +276,24 @@ class _OneByOne:
             drive = fields[self.rows, unit] + hold * s
             if noise is not None:
                 drive += noise[:, k]
-            flips = np.flatnonzero(drive * s < 0)
+            flips = np.flatnonzero((drive * s < -self.array.tie) & self.moving)
             if len(flips):
                 moved, change = unit[flips], -2 * s[flips]
-                self.rises[flips] += slopes[flips, moved] * s[flips] > self.least
+                self.rises[flips] += slopes[flips, moved] * s[flips] > self.array.tie
                 self.s[flips, moved] *= -1
                 fields[flips] += change[:, None] * self.array.acting[self.chip[flips], moved]
                 slopes[flips] += change[:, None] * self.meant[moved]
                 slopes[flips, moved] -= change * self.meant[moved, moved]
                 changed[flips] = True
-        return changed
+        return changed, self._energy(slopes)
 
     def _drawn(self, sweep: int) -> tuple[Array, Array | None]:
         """Orders ``[recalls, n]`` and, unless there is none, the noise of every decision."""
         _, cues, n = self.shape
         heat, gauss = self.scales.temperature[sweep], self.scales.noise[sweep]
-        sd = np.sqrt(self.array.read_sd**2 + gauss**2)
+        deviations = np.sqrt(self.array.read_sd**2 + gauss**2)
         orders, noises = [], []
-        for rng in self.rngs:
+        for rng, sd in zip(self.rngs, deviations, strict=True):
             order = rng.random((cues, n)).argsort(axis=1)
             orders.append(order)
             noise = np.zeros((cues, n))
@@ -286,7 +302,7 @@ class _OneByOne:
             if sd.any():
                 noise += rng.standard_normal((cues, n)) * sd[order]
             noises.append(noise)
-        quiet = heat == 0 and not sd.any()
+        quiet = heat == 0 and not deviations.any()
         return np.concatenate(orders), None if quiet else np.concatenate(noises)
 
 
@@ -304,19 +320,19 @@ class BamArray:
         stuck: Sequence[float] = (0.0, 0.0), both_ways: bool = True, seconds: float = 0.0,
     ) -> None:  # fmt: skip
         self.weights, self.chips = matrix(weights, square=False), chip_numbers(chips)
-        program, crossbar, shared = bam_program(self.weights), target_of(target), shares(stuck)
+        program, crossbar = bam_program(self.weights), target_of(target, stuck)
         scaling = "matrix" if both_ways else "output"
-        self._there = Written(program, "W", crossbar, self.chips, seed, shared, scaling)
-        self._back = None if both_ways else Written(program, "WT", crossbar, self.chips, seed, shared, scaling)
+        self._there = Written(program, "W", crossbar, self.chips, seed, scaling)
+        self._back = None if both_ways else Written(program, "WT", crossbar, self.chips, seed, scaling)
         self.age(seconds)
 
     def age(self, seconds: float) -> BamArray:
         """As :meth:`HopfieldArray.age`."""
         if not 0 <= seconds < np.inf:
             raise UsageError(f"the age is {seconds} s; needed 0 or more.", place=PLACE)
-        self.to_y = self._there.effective(seconds, fresh=False)  # [chips, n, m]
+        self.to_y = self._there.age(seconds)  # [chips, n, m]
         back = self._back
-        self.to_x = self.to_y.transpose(0, 2, 1) if back is None else back.effective(seconds, fresh=False)
+        self.to_x = self.to_y.transpose(0, 2, 1) if back is None else back.age(seconds)
         return self
 
     def recall(self, cues: Any, *, steps: int = 50) -> BamRecall:
@@ -366,8 +382,8 @@ def schedule(values: Any, name: str, sweeps: int, *, negative: bool = False) -> 
     return np.broadcast_to(found.astype(np.float64), (sweeps,))
 
 
-def _decide(fields: Array, states: Array) -> Array:
-    return np.where(fields > 0, 1.0, np.where(fields < 0, -1.0, states))
+def _decide(fields: Array, states: Array, tie: float = 0.0) -> Array:
+    return np.where(fields > tie, 1.0, np.where(fields < -tie, -1.0, states))
 
 
 def _one_of(value: str, known: Sequence[str], name: str) -> None:

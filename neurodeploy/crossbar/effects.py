@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from neurodeploy.descriptions_crossbar import Converter, Crossbar
+from neurodeploy.descriptions_crossbar import Crossbar
 from neurodeploy.errors import UsageError, nearest
 
 #: Effect -> the tables of the target that it stands in, as (table, key); the first that is there switches it.
@@ -46,9 +46,6 @@ def only(target: Crossbar, effects: Iterable[str]) -> Crossbar:
             owner: Any = getattr(target, table) if table else target
             if getattr(owner, key, None) is None:
                 continue
-            off: dict[str, Any] = {key: None}
-            if isinstance(owner, Converter) and key == "bits" and hasattr(owner, "serial_bits"):
-                off["serial_bits"] = None
-            changed = owner.model_copy(update=off)
+            changed = owner.model_copy(update={key: None})
             target = target.model_copy(update={table: changed}) if table else changed
     return target

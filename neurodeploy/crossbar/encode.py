@@ -4,10 +4,9 @@ A slice s of a weight on output j is::
 
     w_s = weight_max_j factor_s (plus - minus - constant_s),    w = sum_s w_s
 
-<<<<<<< HEAD
-``differential``: ``plus`` and ``minus`` are the pair's devices, the one that isn't needed at 0. ``offset``: ``minus`` is
-the reference column, at one half. ``one-sided``: there is no ``minus``; the constant is subtracted digitally, times the
-sum of the inputs. Weights count as multiplied by their word line's share of the input range
+``differential``: ``plus`` and ``minus`` are the pair's devices, the one that isn't needed at 0. ``offset``: ``minus``
+is the reference column, at one half. ``one-sided``: there is no ``minus``; the constant is subtracted digitally, times
+the sum of the inputs. Weights count as multiplied by their word line's share of the input range
 (:func:`neurodeploy.crossbar.tiles.input_scale`). Empty cells (NaN) conduct nothing, and no constant is subtracted for
 them: their weight is 0.
 
@@ -18,13 +17,6 @@ of ``|k|``, each with k's sign: a digit d of at most D is ``|d|/D`` on one devic
 digit, so only its constant isn't 0 (the biased weights of ISAAC; Shafiee et al., ISCA 2016). The highest digit may be
 shorter; its largest value has full conductance too. Where ``weight_max`` makes the grid that of whole numbers, whole
 weights and all their slices are exact.
-=======
-``differential``: ``plus`` and ``minus`` are the pair's devices, the one that isn't needed at 0. ``offset``: ``minus``
-is the reference column, at one half. ``one-sided``: there is no ``minus``; the constant is subtracted digitally, times
-the sum of the inputs. Weights count as multiplied by their word line's share of the input range
-(:func:`neurodeploy.crossbar.tiles.input_scale`). On ``weight_bits`` a weight is a whole number of
-``weight_max / (2^(weight_bits-1) - 1)``, and on ``slice_bits`` a slice holds that many bits of its magnitude.
->>>>>>> main
 """
 
 from __future__ import annotations
@@ -81,8 +73,8 @@ def decoded(made: Stored, weight_max: Array) -> Array:
 
 def levels_needed(weight_bits: int, slice_bits: int | None, encoding: str) -> int:
     """Equally spaced conductances, both ends counted, that the digits of a weight need on one device."""
-    bits = min(slice_bits or weight_bits, weight_bits) if encoding == "one-sided" else _magnitude(weight_bits, slice_bits)
-    top = (1 << bits) - 1
+    held = weight_bits if encoding == "one-sided" else weight_bits - 1
+    top = (1 << min(slice_bits or held, held)) - 1
     return 2 * top + 1 if encoding == "offset" else top + 1
 
 
@@ -100,10 +92,6 @@ def check(target: Crossbar) -> None:
             place=target.name,
             hint="Cut weights into smaller slices: 'array.slice_bits'.",
         )
-
-
-def _magnitude(weight_bits: int, slice_bits: int | None) -> int:
-    return min(slice_bits or weight_bits - 1, weight_bits - 1)
 
 
 def _analog(matrix: Matrix, block: Array, largest: Array) -> Stored:

@@ -138,7 +138,7 @@ def _shape(program: Program) -> list:
 
 def _copied(marks: Array, data: Array, flat: Array) -> Array | None:
     """The places that a param copies, or None where it does something else."""
-    at = np.rint(marks).astype(np.int64) - 1
+    at = np.asarray(np.rint(marks).astype(np.int64) - 1)
     if (marks != at + 1).any() or at.min(initial=-1) < -1 or at.max(initial=-1) >= len(flat):
         return None
     wanted = np.where(at >= 0, flat[at], 0.0) if len(flat) else np.zeros_like(data)

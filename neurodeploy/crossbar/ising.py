@@ -101,9 +101,11 @@ def anneal(
         J, target, chips=chips, seed=seed, stuck=stuck, offset=offset, read_noise=read_noise, seconds=seconds
     )
     starts = np.stack([draws(seed, c, "start").integers(0, 2, (runs, len(J))) for c in chip_numbers(chips)])
-    order = "asynchronous" if temperature is None and noise is None and not array.read_sd.any() else "stochastic"
-    heat = {} if order == "asynchronous" else {"temperature": temperature, "noise": noise}
-    found = array.recall(2 * starts - 1, order=order, sweeps=sweeps, hold=hold, **heat)
+    heat = {"temperature": temperature, "noise": noise}
+    if not array.read_sd.any() and not any(np.any(v) for v in heat.values() if v is not None):
+        found = array.recall(2 * starts - 1, sweeps=sweeps, hold=hold)
+    else:
+        found = array.recall(2 * starts - 1, order="stochastic", sweeps=sweeps, hold=hold, **heat)
     best = found.lowest[..., :n] * found.lowest[..., n:] if extra else found.lowest
     trace = found.trace + problem.constant
     return Annealing(best, problem.energy(best), trace[-1], trace, found.decisions)

@@ -185,18 +185,22 @@ def random_regular(n: int, degree: int, seed: int) -> Array:
 
 
 def _from_edges(edges: Iterable[Any]) -> Array:
-    found = [tuple(edge) for edge in edges]
+    found = [_edge(edge) for edge in edges]
     if not found:
         raise DataError("the graph has no edges; needed at least one.", place=PLACE)
-    for edge in found:
-        ends = [v for v in edge[:2] if isinstance(v, int | np.integer) and v >= 0]
-        if len(edge) not in (2, 3) or len(ends) != 2:
-            raise DataError(f"{edge!r} is no edge; needed (i, j) or (i, j, weight), vertices from 0.", place=PLACE)
-    n = 1 + max(max(edge[:2]) for edge in found)
+    n = 1 + max(max(i, j) for i, j, _ in found)
     A = np.zeros((n, n))
-    for i, j, *weight in found:
-        A[i, j] = A[j, i] = weight[0] if weight else 1.0
+    for i, j, weight in found:
+        A[i, j] = A[j, i] = weight
     return A
+
+
+def _edge(edge: Any) -> tuple[int, int, float]:
+    numbers = tuple(edge) if isinstance(edge, tuple | list | np.ndarray) else ()
+    ends = [v for v in numbers[:2] if isinstance(v, int | np.integer) and v >= 0]
+    if len(numbers) not in (2, 3) or len(ends) != 2 or not all(isinstance(v, int | float | np.number) for v in numbers):
+        raise DataError(f"{edge!r} is no edge; needed (i, j) or (i, j, weight), vertices from 0.", place=PLACE)
+    return int(ends[0]), int(ends[1]), float(numbers[2]) if len(numbers) == 3 else 1.0
 
 
 def _spread(scope: tuple[int, ...], table: Array, whole: tuple[int, ...]) -> Array:

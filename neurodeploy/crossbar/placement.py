@@ -64,12 +64,12 @@ def placed(matrices: Sequence[Matrix], target: Crossbar, pack: str = "auto") -> 
             spot = array.place(height, width, target.array.rows, target.array.columns)
             if spot is not None:
                 array.matrices.add(m)
-                at[m, t] = number, *spot
+                at[m, t] = number, spot[0], spot[1]
                 break
         else:
             fresh = _Array(matrices={m})
             spot = fresh.place(height, width, target.array.rows, target.array.columns) or (0, 0)
-            at[m, t] = len(arrays), *spot
+            at[m, t] = len(arrays), spot[0], spot[1]
             arrays.append(fresh)
     numbers = {old: new for new, old in enumerate(dict.fromkeys(at[m, t][0] for *_, m, t in sizes))}
     return tuple(

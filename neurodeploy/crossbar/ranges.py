@@ -92,7 +92,7 @@ def segments(program: Program, target: Crossbar, seen: Mapping[tuple[str, str], 
             inputs = _inputs(value, stage.graph.params[value.args[0]].data)
             parts = value.attrs.get("segments") or [{"start": 0, "stop": inputs, "value": value.args[1]}]
             spans = [(part["start"], part["stop"], part["value"]) for part in parts]
-            if target.dac.bits is None and target.adc.bits is None:
+            if not needed(target):
                 found[stage.name, value.name] = tuple((a, b, None) for a, b, _ in spans)
             elif seen is not None:
                 watch = seen[stage.name, value.name]
@@ -149,7 +149,7 @@ def with_ranges(
     if fixed is not None:
         span = target.device.g_max_siemens - target.device.g_min_siemens
         return tuple(
-            replace(m, tiles=tuple(replace(t, adc_range=(_largest(m) * fixed / span,) * m.slices) for t in m.tiles))
+            replace(m, tiles=tuple(replace(t, adc_range=(full_drive(m) * fixed / span,) * m.slices) for t in m.tiles))
             for m in matrices
         ), []
     ranged = []
@@ -210,9 +210,16 @@ def full_scales(matrix: Matrix) -> Array:
     return full
 
 
-def _largest(matrix: Matrix) -> float:
-    """A full-scale drive in the units of :func:`drives`."""
-    return max((top or 0.0 for *_, top in matrix.segments), default=0.0)
+def full_drive(matrix: Matrix) -> float:
+    """A full-scale drive in the units of :func:`drives`; 1 where the inputs have no range."""
+    return max((top or 0.0 for *_, top in matrix.segments), default=0.0) or 1.0
+
+
+def needed(target: Crossbar) -> bool:
+    """Whether the inputs' ranges matter: converters have steps, or voltages a scale."""
+    device = target.device
+    physical = device.thermal_noise is not None or device.nonlinear is not None
+    return target.dac.bits is not None or target.adc.bits is not None or physical
 
 
 def _tile_range(
@@ -229,7 +236,7 @@ def _tile_range(
         if held.minus is None:  # what conducts at weight 0 is on the line too, and subtracted after conversion
             relative = relative + constant + device.g_min_siemens / (device.g_max_siemens - device.g_min_siemens)
         if driven is None:
-            found.append(float(_largest(matrix) * np.abs(relative).sum(axis=0).max()))
+            found.append(float(full_drive(matrix) * np.abs(relative).sum(axis=0).max()))
         else:
             sums = [np.abs(x[:, slice(*tile.inputs)] @ relative) for x in driven]
             found.append(float(np.percentile(np.stack(sums), percentile, method="higher")))

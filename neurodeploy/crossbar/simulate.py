@@ -18,6 +18,7 @@ from neurodeploy.artifact import Trace
 from neurodeploy.crossbar import encode, tiles
 from neurodeploy.crossbar.analog import AnalogMatrix
 from neurodeploy.crossbar.devices import Cells, stream
+from neurodeploy.crossbar.devices_formulas import nonlinear_coefficients
 from neurodeploy.crossbar.effects import ALL, only
 from neurodeploy.crossbar.encode import Stored
 from neurodeploy.crossbar.tiles import Matrix
@@ -112,28 +113,41 @@ class _Physical:
             from neurodeploy.crossbar import wires
 
             now = wires.effective(np.ascontiguousarray(now), line)
-        quiet = now is self.cells.target
+        curves = self._curves(held)
+        error = None if now is self.cells.target else now - self.ideal
         for p in self.placed:
-            tile = p.matrix.tiles[p.tile]
-            plus, minus = p.matrix.lines(tile)
-            count = tile.inputs[1] - tile.inputs[0]
-            rows = slice(tile.row, tile.row + count)
+            plus, minus = p.matrix.lines(p.matrix.tiles[p.tile])
+            rows = _rows(p)
             state = self.chips._of[p.matrix.index].tiles[p.tile]
-            if quiet:
-                state.error = None
-            else:
-                error = (now - self.ideal)[:, rows]
-                found = error[:, :, plus]
-                if minus is not None:
-                    found = found - error[:, :, minus]
-                state.error = np.moveaxis(found, 2, 1) / self.span  # [chips, slices, inputs, outputs]
-            if self.chips.target.device.thermal_noise is not None:
+            state.error = None if error is None else self._on_lines(p, error) / self.span
+            if self.device.thermal_noise is not None:
                 sums = held[:, rows].sum(axis=1)  # [chips, columns]
                 state.conductance = sums[:, plus] + (0.0 if minus is None else sums[:, minus])
+            state.curve = [self._on_lines(p, term) / self.span for term in curves]
+
+    def _curves(self, held: Array) -> list[Array]:
+        """What devices add to their current (A) at the full read voltage, over it: by its square and its cube (S)."""
+        read = self.chips.target.read
+        if self.device.nonlinear is None or read is None:
+            return []
+        square, cube = nonlinear_coefficients(self.device, held)
+        return [square * read.volts, cube * read.volts**2]
+
+    def _on_lines(self, placed: _Placed, cells: Array) -> Array:
+        """Cells' values ``[chips, rows, columns]`` on a tile's lines, ``[chips, slices, inputs, outputs]``."""
+        plus, minus = placed.matrix.lines(placed.matrix.tiles[placed.tile])
+        here = cells[:, _rows(placed)]
+        found = here[:, :, plus] if minus is None else here[:, :, plus] - here[:, :, minus]
+        return np.moveaxis(found, 2, 1)
 
     def _normals(self, purpose: str, seconds: float = 0.0) -> Array:
         draws = [stream(self.chips.seed, chip, self.number, purpose, seconds) for chip in self.chips.chips]
         return np.stack([draw.standard_normal(self.goal.shape) for draw in draws])
+
+
+def _rows(placed: _Placed) -> slice:
+    tile = placed.matrix.tiles[placed.tile]
+    return slice(tile.row, tile.row + tile.inputs[1] - tile.inputs[0])
 
 
 def _extent(matrix: Matrix, index: int) -> tuple[int, int]:
@@ -145,9 +159,8 @@ def _extent(matrix: Matrix, index: int) -> tuple[int, int]:
 def _write(goal: Array, placed: _Placed) -> None:
     """Put a tile's relative conductances on its lines."""
     matrix, held = placed.matrix, placed.held
-    tile = matrix.tiles[placed.tile]
-    rows = slice(tile.row, tile.row + tile.inputs[1] - tile.inputs[0])
-    plus, minus = matrix.lines(tile)
+    rows = _rows(placed)
+    plus, minus = matrix.lines(matrix.tiles[placed.tile])
     goal[rows, plus.ravel()] = np.moveaxis(held.plus, 1, 0).reshape(goal[rows].shape[0], -1)
     if minus is not None and held.minus is not None:
         goal[rows, minus.ravel()] = np.moveaxis(held.minus, 1, 0).reshape(goal[rows].shape[0], -1)

@@ -153,7 +153,7 @@ class Matrix:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Matrix:
         """What :meth:`as_json` gave."""
-        tiles = tuple(
+        cut = tuple(
             Tile(
                 **{
                     **t,
@@ -168,134 +168,7 @@ class Matrix:
         )
         segments = tuple((a, b, full) for a, b, full in record["segments"])
         listed = {"parts": tuple(record["parts"]), "sources": tuple(record["sources"])}
-        return cls(**{**record, "tiles": tiles, "segments": segments, **listed})
-
-
-def weights(self) -> int:
-        """Weights that it holds."""
-        gone = sum((i[1] - i[0]) * (o[1] - o[0]) for i, o in self.empty)
-        return (self.inputs[1] - self.inputs[0]) * (self.outputs[1] - self.outputs[0]) - gone
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """One ``crossbar`` value: ``[outputs, inputs]`` weights that multiply ``vectors`` vectors each step.
-
-    ``index`` numbers the matrices of a program. ``input`` names the value that drives it, ``parts`` say which weights
-    of the network lie on which outputs and inputs. ``side`` is where the weights stood in the product. ``segments``:
-    consecutive ranges of inputs and the full scale of their converters in the input's unit (None without a range); they
-    share the converters' voltages, so weights of a segment with a smaller range are stored smaller by as much.
-    ``sources`` name the values that the segments come from. ``slices`` devices (or pairs) of ``slice_bits`` hold a
-    weight of ``weight_bits``.
-    """
-
-    index: int
-    stage: str
-    value: str
-    input: str
-    side: str
-    inputs: int
-    outputs: int
-    vectors: int
-    parts: tuple[Mapping[str, Any], ...]
-    tiles: tuple[Tile, ...]
-    segments: tuple[tuple[int, int, float | None], ...] = ()
-    encoding: Encoding = "differential"
-    weight_bits: int | None = None
-    slice_bits: int | None = None
-    slices: int = 1
-    sources: tuple[str, ...] = ()
-
-    def conversions(self, kind: str) -> int:
-        """Conversions of ``"dac"`` or ``"adc"`` each time that it is read."""
-        return self.dac_conversions if kind == "dac" else self.adc_conversions
-
-    def reads(self, cycles: int = 1) -> int:
-        """Reads of arrays each time it multiplies: every tile for every vector, in each of ``cycles`` serial cycles.
-
-        A read gives all slices. Serial cycles multiply the conversions below by as much.
-        """
-        return self.vectors * len(self.tiles) * cycles
-
-    @property
-    def dac_conversions(self) -> int:
-        """Digital-to-analog conversions each time it is read: one for each word line in use of each tile."""
-        return self.vectors * sum(t.inputs[1] - t.inputs[0] for t in self.tiles)
-
-    @property
-    def adc_conversions(self) -> int:
-        """Analog-to-digital conversions each time it is read: one for each output and slice of each tile."""
-        return self.vectors * sum(t.outputs[1] - t.outputs[0] for t in self.tiles) * self.slices
-
-    @property
-    def additions(self) -> int:
-        """Digital additions each time it is read, of converted results: over tiles and slices of each output.
-
-        ``one-sided`` also adds a tile's inputs up once and takes their share from every output.
-        """
-        converted = sum((t.outputs[1] - t.outputs[0]) for t in self.tiles) * self.slices
-        count = converted - self.outputs
-        if self.encoding == "one-sided":
-            count += sum(t.inputs[1] - t.inputs[0] - 1 + t.outputs[1] - t.outputs[0] for t in self.tiles)
-        return self.vectors * count
-
-    @property
-    def input_blocks(self) -> list[Span]:
-        """The distinct ranges of inputs, in order: the partial sums of a result."""
-        return sorted({t.inputs for t in self.tiles})
-
-    @property
-    def devices(self) -> int:
-        """Devices in use."""
-        pairs = 2 if self.encoding == "differential" else 1
-        held = pairs * self.slices * sum(t.weights for t in self.tiles)
-        if self.encoding == "offset":
-            held += sum(t.inputs[1] - t.inputs[0] for t in self.tiles)
-        return held
-
-    def width(self, outputs: int) -> int:
-        """Bit lines that a tile of so many outputs takes."""
-        each, reference = lines(self.encoding, self.slices)
-        return each * outputs + reference
-
-    def lines(self, tile: Tile) -> tuple[Array, Array | None]:
-        """Bit lines of the array on which a tile's currents add and subtract, ``[slices, outputs]``; None for none."""
-        count = tile.outputs[1] - tile.outputs[0]
-        places = np.arange(count * self.slices).reshape(count, self.slices).T
-        if self.encoding == "differential":
-            return tile.column + 2 * places, tile.column + 2 * places + 1
-        if self.encoding == "offset":
-            return tile.column + places, np.full_like(places, tile.column + count * self.slices)
-        return tile.column + places, None
-
-    def as_json(self) -> dict[str, Any]:
-        """A JSON record of it."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Matrix:
-        """What :meth:`as_json` gave."""
-        tiles = tuple(
-            Tile(
-                **{
-                    **t,
-                    "inputs": tuple(t["inputs"]),
-                    "outputs": tuple(t["outputs"]),
-                    "weight_max": tuple(t["weight_max"]),
-                    "adc_range": tuple(t["adc_range"]),
-                    "empty": tuple((tuple(i), tuple(o)) for i, o in t["empty"]),
-                }
-            )
-            for t in record["tiles"]
-        )
-        segments = tuple((a, b, full) for a, b, full in record["segments"])
-        listed = {"parts": tuple(record["parts"]), "sources": tuple(record["sources"])}
-        return cls(**{**record, "tiles": tiles, "segments": segments, **listed})
-
-
-def spans(size: int, step: int) -> list[Span]:
-    """``[start, stop)`` of consecutive pieces of at most ``step``."""
-    return [(start, min(start + step, size)) for start in range(0, size, step)]
+        return cls(**{**record, "tiles": cut, "segments": segments, **listed})
 
 
 def weights(program: Program, matrix: Matrix) -> Array:
@@ -312,7 +185,7 @@ def arrays(matrices: tuple[Matrix, ...] | list[Matrix]) -> int:
 
 
 def input_scale(matrix: Matrix) -> Array:
-    """A full-scale input of every word line over the largest of the matrix, ``[inputs]``: 1 where all share one range."""
+    """Every word line's full-scale input over the matrix's largest, ``[inputs]``: 1 where all share one range."""
     scale = np.ones(matrix.inputs)
     known = [full for *_, full in matrix.segments if full]
     for start, stop, full in matrix.segments:
@@ -326,9 +199,9 @@ def matrices(
 ) -> tuple[Matrix, ...]:
     """The matrices of a tiled program, placed on arrays, without the ranges of output converters.
 
-    ``scaling``: full conductance is the largest weight of an ``output`` or of a ``tile``. ``segments``: what
-    input converters span (:func:`neurodeploy.crossbar.ranges.segments`), nothing without them. ``pack``: ``auto`` lets several matrices share an
-    array, ``never`` gives each tile its own. Raises :class:`UsageError`.
+    ``scaling``: full conductance is the largest weight of an ``output`` or of a ``tile``. ``segments``: what input
+    converters span (:func:`neurodeploy.crossbar.ranges.segments`), nothing without them. ``pack``: ``auto`` lets
+    several matrices share an array, ``never`` gives each tile its own. Raises :class:`UsageError`.
     """
     for name, given, known in (("scaling", scaling, SCALINGS), ("pack", pack, PACKS)):
         if given not in known:

@@ -172,99 +172,131 @@ def _leaves(g, left, right, bottom, top, row, column, out):  # noqa: ANN001, ANN
 
 
 @_jit
-def _accumulate(a, at, b, c, width, m):  # noqa: ANN001, ANN202
-    """``c[q, j] += sum_k a[k, at + q] b[k, j]``, 4 rows q, k below m, j below ``width``; b and c are flat panels."""
+def _copy(source, to):  # noqa: ANN001, ANN202
+    """One row to another: a loop, which is vectorised; numba's assignment to a slice is not."""
+    for j in range(len(to)):
+        to[j] = source[j]
+
+
+@_jit
+def _accumulate(a, b, c, width, m):  # noqa: ANN001, ANN202
+    """``c[q, j] += sum_k a[k, q] b[k, j]``: 4 rows q, k below m, j below ``width``; rows of 4 in a, of a panel in b, c."""
     whole = m // 4 * 4
     for k in range(0, whole, 4):
-        b0, b1, b2, b3 = k * _CHUNK, (k + 1) * _CHUNK, (k + 2) * _CHUNK, (k + 3) * _CHUNK
-        a00, a01, a02, a03 = a[k, at], a[k + 1, at], a[k + 2, at], a[k + 3, at]
-        a10, a11, a12, a13 = a[k, at + 1], a[k + 1, at + 1], a[k + 2, at + 1], a[k + 3, at + 1]
-        a20, a21, a22, a23 = a[k, at + 2], a[k + 1, at + 2], a[k + 2, at + 2], a[k + 3, at + 2]
-        a30, a31, a32, a33 = a[k, at + 3], a[k + 1, at + 3], a[k + 2, at + 3], a[k + 3, at + 3]
+        x = b[k * _CHUNK : (k + 4) * _CHUNK]  # views of their own: indices that can't be negative
+        f = a[4 * k : 4 * k + 16]
+        a00, a01, a02, a03 = f[0], f[4], f[8], f[12]
+        a10, a11, a12, a13 = f[1], f[5], f[9], f[13]
+        a20, a21, a22, a23 = f[2], f[6], f[10], f[14]
+        a30, a31, a32, a33 = f[3], f[7], f[11], f[15]
         for j in range(width):
-            x0, x1, x2, x3 = b[b0 + j], b[b1 + j], b[b2 + j], b[b3 + j]
+            x0, x1, x2, x3 = x[j], x[_CHUNK + j], x[2 * _CHUNK + j], x[3 * _CHUNK + j]
             c[j] += a00 * x0 + a01 * x1 + a02 * x2 + a03 * x3
             c[_CHUNK + j] += a10 * x0 + a11 * x1 + a12 * x2 + a13 * x3
             c[2 * _CHUNK + j] += a20 * x0 + a21 * x1 + a22 * x2 + a23 * x3
             c[3 * _CHUNK + j] += a30 * x0 + a31 * x1 + a32 * x2 + a33 * x3
     for k in range(whole, m):
-        a0, a1, a2, a3 = a[k, at], a[k, at + 1], a[k, at + 2], a[k, at + 3]
+        x = b[k * _CHUNK : (k + 1) * _CHUNK]
+        f = a[4 * k : 4 * k + 4]
+        a0, a1, a2, a3 = f[0], f[1], f[2], f[3]
         for j in range(width):
-            x0 = b[k * _CHUNK + j]
-            c[j] += a0 * x0
-            c[_CHUNK + j] += a1 * x0
-            c[2 * _CHUNK + j] += a2 * x0
-            c[3 * _CHUNK + j] += a3 * x0
+            c[j] += a0 * x[j]
+            c[_CHUNK + j] += a1 * x[j]
+            c[2 * _CHUNK + j] += a2 * x[j]
+            c[3 * _CHUNK + j] += a3 * x[j]
 
 
 @_jit
-def _eliminate(u, scale, panel, width, rows, known):  # noqa: ANN001, ANN202
+def _eliminate(u, scale, panel, width, rows, known, c):  # noqa: ANN001, ANN202
     """Forward elimination of a panel ``[rows, width]`` by the rows before each; the first ``known`` have their pivots.
 
-    From row ``known`` on, the panel holds the diagonal block (column 0 of the panel is node ``known``) and, last, the
-    sum of everything to its right: a row's pivot is the sum of what is right of its diagonal. Rows are scaled by the
-    pivot's root and written to ``u[nodes, nodes]`` too, where these columns are nodes.
+    From row ``known`` on, the panel holds the diagonal block (its column 0 is node ``known``) and, last, the sum of
+    everything to its right: a row's pivot is the sum of what is right of its diagonal. Rows are scaled by the pivot's
+    root. ``u``: rows by node, 4 nodes together; the columns of a panel with a diagonal block are written there.
     """
-    c = np.empty(4 * _CHUNK)
+    stride = len(scale) * 4
     factor = known < rows
     for first in range(0, rows, 4):
-        count = min(4, rows - first)
-        c[: 4 * _CHUNK] = panel[first * _CHUNK : (first + 4) * _CHUNK]
-        _accumulate(u, first, panel, c, width, first)
-        for q in range(count):
-            k, own = first + q, q * _CHUNK
+        own = u[first // 4 * stride : (first // 4 + 1) * stride]
+        _copy(panel[first * _CHUNK : (first + 4) * _CHUNK], c)
+        _accumulate(own, panel, c, width, first)
+        for q in range(min(4, rows - first)):
+            k = first + q
+            row = c[q * _CHUNK : (q + 1) * _CHUNK]
             for p in range(q):
-                f = u[first + p, k]
+                f = own[4 * (first + p) + q]
+                before = c[p * _CHUNK : (p + 1) * _CHUNK]
                 for j in range(width):
-                    c[own + j] += f * c[p * _CHUNK + j]
+                    row[j] += f * before[j]
             start = 0
             if factor and k >= known:
                 start = k - known + 1
                 pivot = 0.0
                 for j in range(start, width):
-                    pivot += c[own + j]
+                    pivot += row[j]
                 scale[k] = 1.0 / np.sqrt(pivot) if pivot > 0.0 else 0.0
+            f = scale[k]
             for j in range(width):
-                c[own + j] *= scale[k]
+                row[j] *= f
             if factor:
                 for j in range(start, width - 1):
-                    u[k, known + j] = c[own + j]
-        panel[first * _CHUNK : (first + 4) * _CHUNK] = c
-    return panel
+                    u[(known + j) // 4 * stride + 4 * k + (known + j) % 4] = row[j]
+        _copy(c, panel[first * _CHUNK : (first + 4) * _CHUNK])
 
 
 @_jit
-def _assemble(a, b, segments, x, base, rows, start):  # noqa: ANN001, ANN202
-    """What both blocks hold between the merged block's ports, ``base[:rows, :]`` of columns from ``start`` on; 0 else."""
-    i = 0
+def _gather(a, on, s, segments, block, x):  # noqa: ANN001, ANN202
+    """What the ``s`` shared nodes of a block, ``on`` the first, have to its other ports: its columns of ``x[s, ports]``.
+
+    Only the upper triangle of ``a`` is there.
+    """
+    to = 0
     for g in range(6):
-        block = a if segments[g, 0] == 0 else b
-        for p in range(segments[g, 1], segments[g, 1] + segments[g, 2]):
-            if i == rows:
-                return
-            j = 0
-            for h in range(6):
-                count, q = segments[h, 2], segments[h, 1]
-                skip = min(max(start - j, 0), count)
-                if segments[h, 0] == segments[g, 0]:
-                    base[i, j + skip - start : j + count - start] = block[p, q + skip : q + count]
-                else:
-                    base[i, j + skip - start : j + count - start] = 0.0
-                j += count
-            i += 1
+        q, count = segments[g, 1], segments[g, 2]
+        if segments[g, 0] == block:
+            if q > on:
+                for k in range(s):
+                    _copy(a[on + k, q : q + count], x[k, to : to + count])
+            else:
+                for k0 in range(0, s, 8):
+                    for j in range(count):
+                        for k in range(k0, min(k0 + 8, s)):
+                            x[k, to + j] = a[q + j, on + k]
+        to += count
+
+
+@_jit
+def _base(a, b, segments, i, first, stop, c):  # noqa: ANN001, ANN202
+    """What both blocks hold between port ``i`` of the merged block and its ports ``first`` to ``stop``: to ``c``."""
+    g = 0
+    while i >= segments[g, 2]:
+        i -= segments[g, 2]
+        g += 1
+    row = segments[g, 1] + i
+    block = a if segments[g, 0] == 0 else b
+    at = 0
+    for h in range(6):
+        count, q = segments[h, 2], segments[h, 1]
+        start, end = max(first - at, 0), min(stop - at, count)
+        if start < end:
+            part = c[at + start - first : at + end - first]
+            if segments[h, 0] == segments[g, 0]:
+                _copy(block[row, q + start : q + end], part)
+            else:
+                for j in range(len(part)):
+                    part[j] = 0.0
+        at += count
 
 
 @_jit
 def merge(a, a_counts, b, b_counts, vertical, last):  # noqa: ANN001, ANN201
     """Block ``b`` right of ``a``, or above it, as one; how many ports it has on each side.
 
-    ``a``, ``b``: conductances between ports, symmetric, ``[ports, ports]``; the diagonals aren't looked at.
+    ``a``, ``b``, result: conductances between ports, ``[ports, ports]``; only what is above the diagonal counts.
     ``last``: only what lies between word lines and bit lines, ``[left + right, bottom + top]``.
     """
     segments = _segments(a_counts, b_counts, vertical)
-    counts = np.empty(4, np.int64)
-    for side in range(4):
-        counts[side] = a_counts[side] + b_counts[side]
+    counts = a_counts + b_counts
     if vertical:
         s, on_a, on_b = a_counts[3], a_counts[:3].sum(), b_counts[:2].sum()
         counts[2], counts[3] = a_counts[2], b_counts[3]
@@ -272,66 +304,52 @@ def merge(a, a_counts, b, b_counts, vertical, last):  # noqa: ANN001, ANN201
         s, on_a, on_b = a_counts[1], a_counts[0], 0
         counts[0], counts[1] = a_counts[0], b_counts[1]
     size = counts.sum()
-    rows, start = (counts[0] + counts[1], counts[0] + counts[1]) if last else (size, 0)
-    u = np.zeros((s + 3, s + 4))
-    x = np.zeros((s, size + 4))
-    rest = np.empty(s)
+    rows = counts[0] + counts[1] if last else size
+    start = rows if last else 0
+    x = np.empty((s, size))
+    _gather(a, on_a, s, segments, 0, x)
+    _gather(b, on_b, s, segments, 1, x)
+    scale, u = np.zeros(s), np.zeros((s + 3) // 4 * s * 4)
+    panel, c = np.zeros((s + 4) * _CHUNK), np.zeros(4 * _CHUNK)
+    rest = np.zeros(s)
     for k in range(s):
-        j = 0
-        for g in range(6):
-            block, row = (a, on_a + k) if segments[g, 0] == 0 else (b, on_b + k)
-            x[k, j : j + segments[g, 2]] = block[row, segments[g, 1] : segments[g, 1] + segments[g, 2]]
-            j += segments[g, 2]
-        for j in range(k + 1, s):
-            u[k, j] = a[on_a + k, on_a + j] + b[on_b + k, on_b + j]
-        rest[k] = x[k].sum()
-    out = np.empty((rows, size - start))
-    _assemble(a, b, segments, x, out, rows, start)
-    scale = np.zeros(s)
-    panel = np.zeros((s + 4) * _CHUNK)
-    c = np.zeros(4 * _CHUNK)
+        for j in range(size):
+            rest[k] += x[k, j]
     for first in range(0, s, _CHUNK - 1):  # the shared nodes themselves; one column for what is right of them
         stop = min(first + _CHUNK - 1, s)
-        width = stop - first
         for k in range(stop):
-            panel[k * _CHUNK : k * _CHUNK + width] = u[k, first:stop]
-            panel[k * _CHUNK + width] = 0.0
+            row = panel[k * _CHUNK : (k + 1) * _CHUNK]
+            for j in range(max(first, k + 1), stop):
+                row[j - first] = a[on_a + k, on_a + j] + b[on_b + k, on_b + j]
+            right = rest[k]
             for j in range(stop, s):
-                panel[k * _CHUNK + width] += a[on_a + k, on_a + j] + b[on_b + k, on_b + j]
-            panel[k * _CHUNK + width] += rest[k]
-        _eliminate(u, scale, panel, width + 1, stop, first)
+                right += a[on_a + k, on_a + j] + b[on_b + k, on_b + j]
+            row[stop - first] = right
+        _eliminate(u, scale, panel, stop - first + 1, stop, first, c)
+    packed = np.zeros((size + 3) // 4 * s * 4)
+    out = np.empty((rows, size - start))
     for first in range(0, size, _CHUNK):  # the ports
         stop = min(first + _CHUNK, size)
         width = stop - first
         for k in range(s):
-            panel[k * _CHUNK : k * _CHUNK + width] = x[k, first:stop]
-        _eliminate(u, scale, panel, width, s, s)
-        for k in range(s):
-            x[k, first:stop] = panel[k * _CHUNK : k * _CHUNK + width]
-        if stop <= start:
-            continue
+            _copy(x[k, first:stop], panel[k * _CHUNK : k * _CHUNK + width])
+        _eliminate(u, scale, panel, width, s, s, c)
+        for j0 in range(0, width, 4):
+            own = packed[(first + j0) * s : (first + j0 + 4) * s]
+            for k in range(s):
+                for q in range(min(4, width - j0)):
+                    own[4 * k + q] = panel[k * _CHUNK + j0 + q]
+        begin = max(first, start)
         for i in range(0, min(stop, rows), 4):
             count = min(4, rows - i)
-            skip = max(start - first, 0)
-            for q in range(count):
-                c[q * _CHUNK + skip : q * _CHUNK + width] = out[i + q, first + skip - start : stop - start]
-            _accumulate(x, i, panel, c, width, s)
-            for q in range(count):
-                out[i + q, first + skip - start : stop - start] = c[q * _CHUNK + skip : q * _CHUNK + width]
-    if not last:
-        _mirror(out)
+            if begin < stop:
+                for q in range(count):
+                    _base(a, b, segments, i + q, begin, stop, c[q * _CHUNK + begin - first : (q + 1) * _CHUNK])
+                _accumulate(packed[i * s : (i + 4) * s], panel, c, width, s)
+                for q in range(count):
+                    row = c[q * _CHUNK + begin - first : q * _CHUNK + width]
+                    _copy(row, out[i + q, begin - start : stop - start])
     return out, counts
-
-
-@_jit
-def _mirror(m):  # noqa: ANN001, ANN202
-    """The upper triangle onto the lower one, in squares that fit the first-level cache."""
-    n = m.shape[0]
-    for i0 in range(0, n, 32):
-        for j0 in range(i0, n, 32):
-            for i in range(i0, min(i0 + 32, n)):
-                for j in range(max(j0, i + 1), min(j0 + 32, n)):
-                    m[j, i] = m[i, j]
 
 
 @_jit

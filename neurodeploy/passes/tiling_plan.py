@@ -93,7 +93,9 @@ def cut(rectangles: Iterable[Rectangle], rows: int, outputs: int) -> list[Rectan
 def empty(rectangles: Iterable[Rectangle], tile: Rectangle) -> tuple[Rectangle, ...]:
     """The parts of a tile without weights, as rectangles."""
     rows, columns = tile
-    held = [(_common(i, rows), _common(o, columns)) for i, o in rectangles if _overlap(i, rows) and _overlap(o, columns)]
+    held = [
+        (_common(i, rows), _common(o, columns)) for i, o in rectangles if _overlap(i, rows) and _overlap(o, columns)
+    ]
     found: list[Rectangle] = []
     marks = sorted({edge for _, out in held for edge in out} | set(columns))
     for first, last in zip(marks, marks[1:], strict=False):
