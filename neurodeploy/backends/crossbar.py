@@ -152,7 +152,9 @@ def _guarded(program: Program) -> bool:
 def _drive(matrices: Sequence[Matrix], seen: Mapping[tuple[str, str], ranges.Watch] | None) -> list[dict[str, Any]]:
     """Mean square of every word line's drive over full scale, on the calibration data."""
     found = []
-    for matrix in matrices if seen is not None else ():
+    if seen is None:
+        return found
+    for matrix in matrices:
         full = ranges.full_scales(matrix)
         relative = seen[matrix.stage, matrix.value].power / np.where(full > 0, full, 1.0) ** 2
         found.append({"stage": matrix.stage, "value": matrix.value, "mean_square": relative.tolist()})
