@@ -145,9 +145,9 @@ def _leaves(g, left, right, bottom, top, row, column, out):  # noqa: ANN001, ANN
                 x[4, l] = top[r] if c < columns else 0.0
             _cells(x[0], x[1], x[2], x[3], x[4], now[i * LEAF + j])
     w = np.empty((5 * LEAF, 5 * LEAF, LANES))
-    r, c, tall, wide = 1, 1, LEAF, LEAF
+    tall, wide = LEAF, LEAF
     while tall * wide > 1:
-        vertical = wide < tall
+        r, c, vertical = LEAF // tall, LEAF // wide, wide < tall
         taller, wider = (tall // 2, wide) if vertical else (tall, wide // 2)
         size = 2 * (r * (2 if vertical else 1) + c * (1 if vertical else 2))
         new = np.empty((taller * wider, size, size, LANES))
@@ -157,10 +157,6 @@ def _leaves(g, left, right, bottom, top, row, column, out):  # noqa: ANN001, ANN
                 second = first + (wide if vertical else 1)
                 _merge_lanes(now[first], now[second], r, c, vertical, w, total, share, new[i * wider + j])
         now = new
-        if vertical:
-            r *= 2
-        else:
-            c *= 2
         tall, wide = taller, wider
     for l in range(LANES):
         for p in range(4 * LEAF):
@@ -364,15 +360,18 @@ def tile(g, left, right, bottom, top, row, column):  # noqa: ANN001, ANN201
     for half in range(2):
         _leaves(g, left, right, bottom, top, row + half * 2 * LEAF, column, leaves[half])
     sides = np.array([LEAF, LEAF, LEAF, LEAF])
-    quarters = []
-    for half in range(2):
-        for pair in range(2):
-            lower, n = merge(leaves[half, 2 * pair], sides, leaves[half, 2 * pair + 1], sides, False, False)
-            upper, n = merge(leaves[half, 2 * pair + 4], sides, leaves[half, 2 * pair + 5], sides, False, False)
-            quarters.append(merge(lower, n, upper, n, True, False))
-    lower, n = merge(quarters[0][0], quarters[0][1], quarters[1][0], quarters[1][1], False, False)
-    upper, n = merge(quarters[2][0], quarters[2][1], quarters[3][0], quarters[3][1], False, False)
-    whole, n = merge(lower, n, upper, n, True, False)
+    blocks = [leaves[i // 8, i % 8] for i in range(16)]
+    tall, wide = 4, 4
+    while tall * wide > 1:
+        vertical = wide < tall
+        merged = []
+        for i in range(tall * wide // 2):
+            first = i // wide * 2 * wide + i % wide if vertical else 2 * i
+            whole, n = merge(blocks[first], sides, blocks[first + (wide if vertical else 1)], sides, vertical, bool(0))
+            merged.append(whole)
+        sides, blocks = n, merged
+        tall, wide = (tall // 2, wide) if vertical else (tall, wide // 2)
+    whole = blocks[0]
     rows, columns = min(TILE, g.shape[0] - row), min(TILE, g.shape[1] - column)
     counts = np.array([rows, rows, columns, columns])
     counts[1] = 0 if right[column + TILE - 1] == 0.0 else rows
