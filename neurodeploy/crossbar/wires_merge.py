@@ -15,6 +15,9 @@ other bits from a cached kernel than from a fresh one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numba
 import numpy as np
 
@@ -24,10 +27,17 @@ LANES = 8  # leaves that are merged at a time
 TILE = 32  # cells along the side of the square of 16 leaves that one call takes
 _CHUNK = 128  # ports that are updated at a time: their panel stays in the second-level cache
 
-_jit = numba.njit(cache=True, fastmath={"contract"}, error_model="numpy")
+
+def jit(function: Callable) -> Any:
+    """Compile a kernel when it is first called; keep it on disk where there is a place that can be written to."""
+    options = {"fastmath": {"contract"}, "error_model": "numpy"}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # numba finds neither __pycache__ nor a user's cache folder that it may write to
+        return numba.njit(**options)(function)
 
 
-@_jit
+@jit
 def _segments(a, b, vertical):  # noqa: ANN001, ANN202
     """Where the ports of a merged block come from: ``[6, 3]`` of block (0 or 1), first port there, count.
 
@@ -45,7 +55,7 @@ def _segments(a, b, vertical):  # noqa: ANN001, ANN202
 # ------------------------------------------------------------------------------- cells to leaves, 8 leaves at a time
 
 
-@_jit
+@jit
 def _star_mesh(w, s, n, total, share):  # noqa: ANN001, ANN202
     """Eliminate the first ``s`` of ``n`` nodes of ``w[n, n, LANES]``, upper triangle."""
     for k in range(s):
@@ -64,7 +74,7 @@ def _star_mesh(w, s, n, total, share):  # noqa: ANN001, ANN202
                     w[i, j, l] += share[l] * w[k, j, l]
 
 
-@_jit
+@jit
 def _merge_lanes(a, b, r, c, vertical, w, total, share, out):  # noqa: ANN001, ANN202
     """Merge two blocks of ``r x c`` cells, ``[ports, ports, LANES]``, to one, ``out``."""
     sides = np.array([r, r, c, c])
@@ -104,7 +114,7 @@ def _merge_lanes(a, b, r, c, vertical, w, total, share, out):  # noqa: ANN001, A
                 out[q - s, p - s, l] = w[p, q, l]
 
 
-@_jit
+@jit
 def _cells(g, left, right, bottom, top, out):  # noqa: ANN001, ANN202
     """One cell a lane to the conductances between its four ports; all arguments ``[LANES]``, ``out[4, 4, LANES]``.
 
@@ -124,7 +134,7 @@ def _cells(g, left, right, bottom, top, out):  # noqa: ANN001, ANN202
         out[1, 0, l] += through
 
 
-@_jit
+@jit
 def _leaves(g, left, right, bottom, top, row, column, out):  # noqa: ANN001, ANN202
     """Merge 8 leaves, 2 rows of 4 from ``(row, column)`` on, to ``out[8, 32, 32]``.
 
@@ -167,14 +177,14 @@ def _leaves(g, left, right, bottom, top, row, column, out):  # noqa: ANN001, ANN
 # ----------------------------------------------------------------------------------------------- leaves upwards
 
 
-@_jit
+@jit
 def _copy(source, to):  # noqa: ANN001, ANN202
     """One row to another: a loop, which is vectorised; numba's assignment to a slice is not."""
     for j in range(len(to)):
         to[j] = source[j]
 
 
-@_jit
+@jit
 def _accumulate(a, b, c, width, m):  # noqa: ANN001, ANN202
     """``c[q, j] += sum_k a[k, q] b[k, j]``: 4 rows q, k below m, j below ``width``; rows of 4 in a, of a panel in b, c."""
     whole = m // 4 * 4
@@ -202,7 +212,7 @@ def _accumulate(a, b, c, width, m):  # noqa: ANN001, ANN202
             c[3 * _CHUNK + j] += a3 * x[j]
 
 
-@_jit
+@jit
 def _eliminate(u, scale, panel, width, rows, known, c):  # noqa: ANN001, ANN202
     """Forward elimination of a panel ``[rows, width]`` by the rows before each; the first ``known`` have their pivots.
 
@@ -240,7 +250,7 @@ def _eliminate(u, scale, panel, width, rows, known, c):  # noqa: ANN001, ANN202
         _copy(c, panel[first * _CHUNK : (first + 4) * _CHUNK])
 
 
-@_jit
+@jit
 def _gather(a, on, s, segments, block, x):  # noqa: ANN001, ANN202
     """What the ``s`` shared nodes of a block, ``on`` the first, have to its other ports: its columns of ``x[s, ports]``.
 
@@ -261,7 +271,7 @@ def _gather(a, on, s, segments, block, x):  # noqa: ANN001, ANN202
         to += count
 
 
-@_jit
+@jit
 def _base(a, b, segments, i, first, stop, c):  # noqa: ANN001, ANN202
     """What both blocks hold between port ``i`` of the merged block and its ports ``first`` to ``stop``: to ``c``."""
     g = 0
@@ -284,7 +294,7 @@ def _base(a, b, segments, i, first, stop, c):  # noqa: ANN001, ANN202
         at += count
 
 
-@_jit
+@jit
 def merge(a, a_counts, b, b_counts, vertical, last):  # noqa: ANN001, ANN201
     """Block ``b`` right of ``a``, or above it, as one; how many ports it has on each side.
 
@@ -303,8 +313,8 @@ def merge(a, a_counts, b, b_counts, vertical, last):  # noqa: ANN001, ANN201
     rows = counts[0] + counts[1] if last else size
     start = rows if last else 0
     x = np.empty((s, size))
-    _gather(a, on_a, s, segments, 0, x)
-    _gather(b, on_b, s, segments, 1, x)
+    for block in range(2):
+        _gather(b if block else a, on_b if block else on_a, s, segments, block, x)
     scale, u = np.zeros(s), np.zeros((s + 3) // 4 * s * 4)
     panel, c = np.zeros((s + 4) * _CHUNK), np.zeros(4 * _CHUNK)
     rest = np.zeros(s)
@@ -348,7 +358,7 @@ def merge(a, a_counts, b, b_counts, vertical, last):  # noqa: ANN001, ANN201
     return out, counts
 
 
-@_jit
+@jit
 def tile(g, left, right, bottom, top, row, column):  # noqa: ANN001, ANN201
     """The cells from ``(row, column)`` on, at most 32 x 32, as one block; how many ports it has on each side.
 
