@@ -14,13 +14,14 @@ has the same again at its far end. Everything is float64. A line's resistance ma
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from neurodeploy.descriptions_crossbar import Wires
-from neurodeploy.errors import DataError, UnsupportedError, require
+from neurodeploy.errors import DataError, UnsupportedError
 
 Array = np.ndarray
 #: From more vectors on, an array's matrix costs less than a solution for each of them.
@@ -149,9 +150,8 @@ _NOTHING = np.empty((0, 0))
 
 
 def kernels(module: str) -> Any:
-    """The compiled part, or :class:`MissingExtraError`."""
-    require("numba", "crossbar", "simulating a crossbar's wires")
-    return require(f"neurodeploy.crossbar.{module}", "crossbar", "simulating a crossbar's wires")
+    """A module of kernels, or MissingExtraError where they can't be compiled."""
+    return importlib.import_module(f"neurodeploy.crossbar.{module}")
 
 
 def conductances(g: Array) -> Array:
@@ -162,7 +162,7 @@ def conductances(g: Array) -> Array:
     bad = ~(np.isfinite(g) & (g >= 0))
     if bad.any():
         raise DataError(
-            f"{bad.sum()} of {g.size} conductances are negative or not finite, the first {g[bad][0]} S; needed 0 or more.",
+            f"{bad.sum()} of {g.size} conductances are negative or not finite, the first {g[bad][0]} S; needed >= 0.",
             place="wires",
             hint="A cell without a device conducts nothing: 0.",
         )
@@ -236,9 +236,7 @@ def _inputs(g: Array, v: Array) -> tuple[Array, Array, tuple[int, ...]]:
     g = conductances(g)
     v = np.asarray(v, dtype=np.float64)
     if v.ndim < 2 or v.shape[-1] != g.shape[-2]:
-        raise DataError(
-            f"the inputs have the shape {v.shape}; needed [..., n, {g.shape[-2]}], a row each.", place="wires"
-        )
+        raise DataError(f"the inputs have the shape {v.shape}; needed [..., n, {g.shape[-2]}].", place="wires")
     if not np.isfinite(v).all():
         raise DataError("some inputs are not finite; needed volts.", place="wires")
     try:

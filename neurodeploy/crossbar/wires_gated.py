@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from neurodeploy.crossbar.wires_merge import jit
+from neurodeploy.crossbar.wires_jit import jit
 
 Array = np.ndarray
 

@@ -2,9 +2,9 @@
 
 A block of cells is a network whose ports are the ends of its lines: left and right of its word lines, bottom and top of
 its bit lines. It is kept as the conductances between every two ports, ``[ports, ports]``, and nothing else: a diagonal
-is the sum of its row whenever one is needed. Two blocks side by side share a port a line; eliminating a shared node k is
-the star-mesh transform ``g_ij += g_ki g_kj / sum_m g_km``. Only positive numbers are added, multiplied and divided, so
-every result has a relative error of a few roundings however far apart the conductances lie, as in the elimination of
+is the sum of its row whenever one is needed. Two blocks side by side share a port a line; eliminating a shared node k
+is the star-mesh transform ``g_ij += g_ki g_kj / sum_m g_km``. Only positive numbers are added, multiplied and divided,
+so every result has a relative error of a few roundings however far apart the conductances lie, as in the elimination of
 Grassmann, Taksar and Heyman, Operations Research 33, 1107 (1985).
 
 The order is that of A. George's nested dissection, SIAM J. Numer. Anal. 10, 345 (1973): halves, quarters, ... down to
@@ -15,26 +15,15 @@ other bits from a cached kernel than from a fresh one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
+
+from neurodeploy.crossbar.wires_jit import jit
 
 Array = np.ndarray
 LEAF = 8  # cells along a leaf's side
 LANES = 8  # leaves that are merged at a time
 TILE = 32  # cells along the side of the square of 16 leaves that one call takes
 _CHUNK = 128  # ports that are updated at a time: their panel stays in the second-level cache
-
-
-def jit(function: Callable) -> Any:
-    """Compile a kernel when it is first called; keep it on disk where there is a place that can be written to."""
-    options = {"fastmath": {"contract"}, "error_model": "numpy"}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # numba finds neither __pycache__ nor a user's cache folder that it may write to
-        return numba.njit(**options)(function)
 
 
 @jit
@@ -186,7 +175,7 @@ def _copy(source, to):  # noqa: ANN001, ANN202
 
 @jit
 def _accumulate(a, b, c, width, m):  # noqa: ANN001, ANN202
-    """``c[q, j] += sum_k a[k, q] b[k, j]``: 4 rows q, k below m, j below ``width``; rows of 4 in a, of a panel in b, c."""
+    """``c[q, j] += sum_k a[k, q] b[k, j]``: 4 rows q, k below m, j below ``width``; a in rows of 4."""
     whole = m // 4 * 4
     for k in range(0, whole, 4):
         x = b[k * _CHUNK : (k + 4) * _CHUNK]  # views of their own: indices that can't be negative
@@ -252,7 +241,7 @@ def _eliminate(u, scale, panel, width, rows, known, c):  # noqa: ANN001, ANN202
 
 @jit
 def _gather(a, on, s, segments, block, x):  # noqa: ANN001, ANN202
-    """What the ``s`` shared nodes of a block, ``on`` the first, have to its other ports: its columns of ``x[s, ports]``.
+    """What a block's ``s`` shared nodes, ``on`` the first, have to its other ports: its columns of ``x[s, ports]``.
 
     Only the upper triangle of ``a`` is there.
     """

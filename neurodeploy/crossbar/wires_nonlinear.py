@@ -53,14 +53,15 @@ def _one(lines, g: Array, ends: Ends, inputs: Array, cubic: Array, tolerance: fl
         slope, offset = g * (1 + 3 * cubic * x * x), -2 * g * cubic * x**3
         falling = (slope < 0).sum()
         if falling:
+            limit = (-1 / (3 * cubic.min())) ** 0.5
             raise NeurodeployError(
                 f"the current of {falling} cells falls while their voltage rises; needed curves that rise.",
                 place="wires",
-                hint=f"With cubic = {cubic.min():g} 1/V^2 a cell may have {(-1 / (3 * cubic.min())) ** 0.5:.3g} V at most.",
+                hint=f"With cubic = {cubic.min():g} 1/V^2 a cell may have {limit:.3g} V at most.",
             )
     raise NeurodeployError(
-        f"Newton's method did not converge: after {most} steps Kirchhoff's law is missed by {missed:.1e} of the largest "
-        f"current, needed {tolerance:.0e}.",
+        f"Newton's method did not converge: after {most} steps Kirchhoff's law is missed by {missed:.1e} of the "
+        f"largest current, needed {tolerance:.0e}.",
         place="wires",
         hint="Lower the read voltage or 'cubic', or allow more steps or a larger tolerance.",
     )

@@ -14,10 +14,9 @@ what a node sees behind it, is ``g + y e' y/(y + e')``, positive numbers through
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from neurodeploy.crossbar.wires_merge import jit
+from neurodeploy.crossbar.wires_jit import jit
 
 Array = np.ndarray
 
