@@ -137,10 +137,45 @@ METRICS: dict[str, Metric] = {
 BY_CHIP = "energy."
 DENSE = Known("Energy of the network without spikes", _TIME)
 
+_PARTS = {
+    "array": "Arrays",
+    "dac": "DACs",
+    "adc": "ADCs",
+    "digital": "Digital part",
+}
+#: A crossbar's costs by part: ``energy.adc``, ``area.array`` ..., ranges as above. Part -> its title, in stack order.
+BY_PART: dict[str, dict[str, str]] = dict.fromkeys(("energy", "latency", "area"), _PARTS)
+
+#: What a sweep changes in a crossbar's target, and the title of its axis.
+QUANTITIES: dict[str, str] = {
+    "adc_bits": "Resolution of the ADCs",
+    "dac_bits": "Resolution of the DACs",
+    "stuck": "Stuck devices",
+    "wires": "Resistance of the wires, times the target's",
+}
+
+
+def known(name: str) -> Known:
+    """The known figure of that name, or a plain one for a name that isn't known; both ends of a range are one."""
+    name = without_end(name)
+    return FIGURES.get(name) or by_part(name) or by_chip(name) or Known(name, "Other figures")
+
+
+def by_part(name: str) -> Known | None:
+    """The known figure of a crossbar's cost by part; None for other names."""
+    place = part_of(name)
+    return place and Known(f"{place[0].capitalize()}: {BY_PART[place[0]][place[1]]}", _TIME)
+
+
+def part_of(name: str) -> tuple[str, str] | None:
+    """``("energy", "adc")`` for ``energy.adc``, with or without an end of a range; None for other names."""
+    cost, _, part = without_end(name).partition(".")
+    return (cost, part) if part in BY_PART.get(cost, {}) else None
+
 
 def by_chip(name: str) -> Known | None:
-    """The known figure of an energy by chip, ranges under one title; None for other names."""
-    if not name.startswith(BY_CHIP):
+    """The known figure of an energy by chip; None for other names."""
+    if not name.startswith(BY_CHIP) or part_of(name):
         return None
     chip = without_end(name).removeprefix(BY_CHIP)
     return DENSE if chip == "dense" else Known(f"Energy on {chip}", _TIME)
@@ -148,4 +183,4 @@ def by_chip(name: str) -> Known | None:
 
 def without_end(name: str) -> str:
     """The name that both ends of a range share."""
-    return name.removesuffix(".low").removesuffix(".high") if name.startswith(BY_CHIP) else name
+    return name.removesuffix(".low").removesuffix(".high")
