@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability
-from neurodeploy.crossbar import converters, encode, ranges, tiles
+from neurodeploy.crossbar import converters, encode, floor_plan, ranges, tiles
 from neurodeploy.crossbar.effects import present
 from neurodeploy.crossbar.manifest import described, not_modelled
 from neurodeploy.crossbar.tiles import Matrix
@@ -53,12 +53,16 @@ class CrossbarBackend:
         name: str | None = None,
         percentile: float = 99.9,
         scaling: str = "output",
+        join: str = "auto",
+        bias: str = "digital",
+        pack: str = "auto",
     ) -> Artifact:
         """Map a program onto tiles.
 
         ``source``: the float program that a native one came from. ``data``: calibration data, which set the converters'
         ranges, the output converters' to ``percentile`` of their currents' magnitudes. ``name``: the artifact's.
-        ``scaling``: full conductance is the largest weight of an ``"output"`` or of a ``"tile"``.
+        ``scaling``: full conductance is the largest weight of an ``"output"`` or of a ``"tile"``. ``join``, ``bias``:
+        options of :class:`~neurodeploy.passes.tiling.Tiling`; ``pack``: of :func:`neurodeploy.crossbar.tiles.matrices`.
         Raises :class:`TargetError` for a target that can't hold a pair of devices, :class:`UnsupportedError` for
         numerics or programs that don't fit, :class:`UsageError` where converters lack a range.
         """
@@ -71,15 +75,16 @@ class CrossbarBackend:
             )
         if not 0 < percentile <= 100:
             raise UsageError(f"the percentile is {percentile}; needed more than 0, at most 100.", place="crossbar")
-        tiled = Tiling.of(crossbar.array)(program)
+        tiled = Tiling.of(crossbar.array, join, bias)(program)
         seen = (
             ranges.observe(tiled, data)
             if data is not None and ranges.needed(crossbar)
             else None
         )
-        matrices = tiles.matrices(tiled, crossbar, scaling, ranges.segments(tiled, crossbar, seen))
+        matrices = tiles.matrices(tiled, crossbar, scaling, ranges.segments(tiled, crossbar, seen), pack)
         matrices, warnings = ranges.with_ranges(tiled, matrices, crossbar, seen, percentile)
         files = {**text.to_files(tiled, "program"), **text.to_files(source or program, "source")}
+        flags = [f"percentile={percentile}", f"scaling={scaling}", f"join={join}", f"bias={bias}", f"pack={pack}"]
         manifest: dict[str, Any] = {
             "schema": SCHEMA_VERSION,
             "name": name or program.name,
@@ -90,11 +95,12 @@ class CrossbarBackend:
             "equality": _equality(tiled, crossbar),
             "layout": {"matrices": _named(matrices, source or program), "digital": digital(tiled)},
             "crossbar": crossbar.model_dump(mode="json"),
-            "compiler": {"name": "neurodeploy", "flags": [f"percentile={percentile}", f"scaling={scaling}"]},
+            "compiler": {"name": "neurodeploy", "flags": flags},
             "not_modelled": not_modelled(crossbar),
             "warnings": [*program.meta.get("warnings", []), *warnings],
         }
         artifact = Artifact(manifest["name"], self.name, crossbar.name, files, manifest)
+        files |= floor_plan.files(artifact)
         manifest["figures"] = [asdict(figure) for figure in self.resources(artifact)]
         return artifact
 
