@@ -73,13 +73,12 @@ class Wires(Sourced):
 class Read(Sourced):
     """One read of an array: a full-scale input is ``volts`` on a word line for ``pulse_s``.
 
-    ``columns_per_adc`` bit lines share an output converter, which converts them one after the other: with
-    ``sample_and_hold`` all are read in one pulse, else a multiplexer chooses and each is read in a pulse of its own.
+    Where an output converter serves several bit lines in turn, ``sample_and_hold`` reads all of them in one pulse; else
+    a multiplexer chooses, and each is read in a pulse of its own.
     """
 
     volts: Positive
     pulse_s: Positive
-    columns_per_adc: Annotated[int, Field(gt=0)] | None = None
     sample_and_hold: bool = False
 
 
@@ -199,19 +198,4 @@ class Crossbar(Target):
         lacking = [n for n in ("nonlinear", "thermal_noise") if getattr(self.device, n) is not None]
         if lacking and self.read is None:
             raise ValueError(f"'device.{lacking[0]}' needs voltages and a pulse: 'read'")
-        return self
-
-    @model_validator(mode="after")
-    def _levels(self) -> Self:
-        held, bits = self.device.levels, self.array.slice_bits or self.array.weight_bits
-        if held is None or bits is None:
-            return self
-        if self.array.slice_bits is not None:
-            name, needed = "slice_bits", 1 << bits
-        else:
-            name, needed = "weight_bits", 1 << (bits - 1) if self.array.encoding == "differential" else (1 << bits) - 1
-        if needed > held:
-            raise ValueError(
-                f"array.{name} {bits} takes {needed} conductances, and a device holds {held} (device.levels)"
-            )
         return self

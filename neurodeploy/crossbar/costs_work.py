@@ -1,0 +1,136 @@
+"""What the digital part around crossbars does in a step: operations by kind and type, and bits read and written.
+
+Counted from the shapes of a tiled program's primitives, every guard open. A product that stays digital is one
+multiplication and one addition each. Moves, negations, roundings, casts and selections cost nothing here, as for
+spiking networks (:mod:`neurodeploy.spiking.energy`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from neurodeploy.crossbar.tiles import Matrix
+from neurodeploy.ir.cost import macs_of
+from neurodeploy.ir.graph import Graph, Value
+from neurodeploy.ir.types import INT_BITS, TensorType, Type
+from neurodeploy.passes.tiling import OP
+
+MULTIPLICATION, ADDITION, COMPARISON, LOOKUP, FUNCTION = (
+    "multiplications", "additions", "comparisons", "lookups", "functions",
+)  # fmt: skip
+#: Kinds of operations in the order in which they are told. ``functions`` have no published price.
+KINDS = (MULTIPLICATION, ADDITION, COMPARISON, LOOKUP, FUNCTION)
+#: Op -> kind, one for each element of the result.
+ELEMENTWISE: Mapping[str, str] = {
+    **dict.fromkeys(("add", "sub"), ADDITION),
+    **dict.fromkeys(("mul", "quantize", "dequantize", "requantize"), MULTIPLICATION),
+    **dict.fromkeys(("min", "max", "relu", "eq", "lt", "ne"), COMPARISON),
+    **dict.fromkeys(("tanh", "sigmoid", "lut"), LOOKUP),
+    **dict.fromkeys(("div", "exp", "log", "sqrt", "softplus", "softmax", "random"), FUNCTION),
+}
+#: Op -> kind, one for each element that is folded into another.
+REDUCTIONS: Mapping[str, str] = {
+    "sum": ADDITION, "prod": MULTIPLICATION, "reduce_max": COMPARISON, "argmax": COMPARISON
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Work:
+    """``operations``: (kind, dtype) -> how many; ``bits``: read from or written to buffers; ``unpriced``: the ops that
+    are ``functions``."""
+
+    operations: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    bits: float = 0.0
+    unpriced: frozenset[str] = frozenset()
+
+    def __add__(self, other: Work) -> Work:
+        merged = dict(self.operations)
+        for key, count in other.operations.items():
+            merged[key] = merged.get(key, 0.0) + count
+        return Work(merged, self.bits + other.bits, self.unpriced | other.unpriced)
+
+    def __rmul__(self, times: float) -> Work:
+        return Work({key: times * n for key, n in self.operations.items()}, times * self.bits, self.unpriced)
+
+    def count(self, kind: str) -> float:
+        """Operations of a kind, of all types."""
+        return sum(n for (k, _), n in self.operations.items() if k == kind)
+
+    @property
+    def all(self) -> float:
+        """Operations of every kind."""
+        return sum(self.operations.values())
+
+    @property
+    def words(self) -> str:
+        """``96 multiplications, 128 additions``; kinds that don't occur are left out."""
+        told = [f"{count:.10g} {kind}" for kind in KINDS if (count := self.count(kind))]
+        return ", ".join(told) if told else "no operations"
+
+
+def of_graph(graph: Graph) -> dict[str, Work]:
+    """Each value's work, bodies included; a crossbar's own is :func:`of_matrix`'s."""
+    types, macs = graph.types(), macs_of(graph)
+    return {value.name: _of_value(value, types, macs.get(value.name, 0)) for value in graph.values}
+
+
+def _of_value(value: Value, types: Mapping[str, Type], macs: int) -> Work:
+    if value.op == OP:
+        return Work()
+    if value.body is not None:
+        return _accessed(total(of_graph(value.body).values()), value, types)
+    dtype = _dtype(value, types)
+    if value.op in ELEMENTWISE:
+        kind = ELEMENTWISE[value.op]
+        unpriced = frozenset({value.op}) if kind == FUNCTION else frozenset()
+        return _accessed(Work({(kind, dtype): value.tensor.size}, 0.0, unpriced), value, types)
+    if value.op in REDUCTIONS:
+        read = types[value.args[0]]
+        folded = read.size - value.tensor.size if isinstance(read, TensorType) else 0
+        return _accessed(Work({(REDUCTIONS[value.op], dtype): folded}), value, types)
+    if value.op in ("matmul", "einsum"):
+        return _accessed(Work({(MULTIPLICATION, dtype): macs, (ADDITION, dtype): macs}), value, types)
+    if value.op == "solve":
+        return _accessed(Work({(FUNCTION, dtype): value.tensor.size}, 0.0, frozenset({"solve"})), value, types)
+    return Work()
+
+
+def of_matrix(matrix: Matrix, result: TensorType, input_bits: int, cycles: int) -> Work:
+    """What converted codes need each time that the matrix is read: one multiplication to scale each output of each
+    tile, additions over tiles, slices and ``cycles`` serial inputs; inputs read and scaled outputs written."""
+    scaled = matrix.vectors * sum(t.outputs[1] - t.outputs[0] for t in matrix.tiles)
+    added = matrix.additions + (cycles - 1) * matrix.adc_conversions
+    operations = {(MULTIPLICATION, result.dtype): float(scaled)}
+    if added:
+        operations[ADDITION, result.dtype] = float(added)
+    bits = matrix.dac_conversions * input_bits + scaled * width(result.dtype)
+    return Work(operations, float(bits))
+
+
+def width(dtype: str) -> int:
+    """Bits of an element; a boolean takes a byte."""
+    return 32 if dtype == "f32" else INT_BITS.get(dtype, 8)
+
+
+def _dtype(value: Value, types: Mapping[str, Type]) -> str:
+    """The type in which an op computes: a float if an argument is one, else the widest of its arguments."""
+    read = [t.dtype for a in value.args if isinstance(t := types[a], TensorType)] or [value.tensor.dtype]
+    return "f32" if "f32" in read else max(read, key=width)
+
+
+def _accessed(work: Work, value: Value, types: Mapping[str, Type]) -> Work:
+    """With the arguments read and the result written; work of nothing accesses nothing."""
+    if not work.all:
+        return work
+    read = [t for a in value.args if isinstance(t := types[a], TensorType)]
+    bits = sum(t.size * width(t.dtype) for t in [*read, value.tensor])
+    return Work(work.operations, float(bits), work.unpriced)
+
+
+def total(parts: Iterable[Work]) -> Work:
+    """All of them together."""
+    found = Work()
+    for part in parts:
+        found = found + part
+    return found
