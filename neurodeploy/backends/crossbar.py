@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability
-from neurodeploy.crossbar import converters, encode, ranges, tiles
+from neurodeploy.crossbar import converters, costs, encode, ranges, tiles
 from neurodeploy.crossbar.effects import present
 from neurodeploy.crossbar.manifest import described, not_modelled
 from neurodeploy.crossbar.tiles import Matrix
@@ -116,8 +116,7 @@ class CrossbarBackend:
             Figure("utilisation", 100 * used / there, "%", "compiled", "devices used over devices of those tiles"),
             Figure("dac_conversions", dac, "conversions/step", "compiled", worst),
             Figure("adc_conversions", adc, "conversions/step", "compiled", worst),
-            *_area(crossbar, count, used),
-            *conversion_energy(crossbar, dac, adc, "step"),
+            *costs.compile_figures(program, matrices, crossbar),
         )
 
 
@@ -157,27 +156,3 @@ def _guarded(program: Program) -> bool:
         if any(value.op == OP and conditions[value.name] for value in stage.graph.values):
             return True
     return False
-
-
-def _area(crossbar: Crossbar, count: int, used: int) -> list[Figure]:
-    cell = crossbar.cell
-    if cell is None:
-        return [Figure.unknown("cell_area", "um2", f"'{crossbar.name}' has no sourced area of a cell")]
-    area = count * crossbar.array.rows * crossbar.array.columns * cell.area_m2 * 1e12
-    why = f"cells of whole tiles, without wiring and periphery; {cell.source}"
-    return [Figure("cell_area", area, "um2", "estimated", why)]
-
-
-def conversion_energy(crossbar: Crossbar, dac: float, adc: float, per: str) -> list[Figure]:
-    """Energy of so many conversions per ``per``, where the target has a sourced figure of one."""
-    figures = []
-    for name, count, converter in (("dac", dac, crossbar.dac), ("adc", adc, crossbar.adc)):
-        if converter.energy is None:
-            why = f"'{crossbar.name}' has no sourced energy of a conversion"
-            figures.append(Figure.unknown(f"{name}_energy", f"pJ/{per}", why))
-        else:
-            joule = count * converter.energy.conversion_joule
-            why = f"conversions times {converter.energy.conversion_joule * 1e12:g} pJ; {converter.energy.source}"
-            figures.append(Figure(f"{name}_energy", joule * 1e12, f"pJ/{per}", "estimated", why))
-    why = "array, digital part and some converters have no sourced figure"
-    return [*figures, Figure.unknown("energy", f"pJ/{per}", why)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from neurodeploy.crossbar import converters
 from neurodeploy.crossbar.costs_work import ADDITION, COMPARISON, LOOKUP, MULTIPLICATION, width
 from neurodeploy.descriptions_crossbar import Converter, Crossbar
-from neurodeploy.descriptions_technology import CellCircuits, Conversion, CrossbarTechnology
+from neurodeploy.descriptions_technology import CellCircuits, CrossbarTechnology
 
 Pair = tuple[float, float]
 
@@ -67,15 +67,11 @@ class Prices:
             return Price(None, f"{name} of infinite precision")
         if self.technology is None:
             return Price(None, f"{name}: '{self.target.name}' has no sourced figure")
-        table = getattr(self._conversions(kind), what)
+        table = getattr(self.technology.adc if kind == "adc" else self.technology.dac, what)
         found = table.at(bits) if table is not None else None
-        if found is None:
+        if table is None or found is None:
             return Price(None, f"{name} of {bits} bits: {self.technology.name} has no sourced figure")
         return Price(found, table.source)
-
-    def _conversions(self, kind: str) -> Conversion:
-        assert self.technology is not None
-        return self.technology.adc if kind == "adc" else self.technology.dac
 
     def cell_area(self) -> Price:
         """Square metres of a device with its selector."""

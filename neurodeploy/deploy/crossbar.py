@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neurodeploy.artifact import Artifact, Figure
-from neurodeploy.backends.crossbar import conversion_energy
+from neurodeploy.crossbar import costs
 from neurodeploy.crossbar.effects import ALL, only, present
 from neurodeploy.crossbar.manifest import described, not_modelled
 from neurodeploy.crossbar.monte_carlo import ChipTrace, Part, Task, gather, plan, run_task
@@ -122,7 +122,13 @@ def _record(artifact: Artifact, target: Crossbar, made: ChipTrace, task: Task, c
                    "share of conversions outside the converter's range; mean over chips and times")
             for kind in ("dac", "adc")
         ),
-        *conversion_energy(target, dac, adc, "inference"),
+        *costs.run_figures(
+            text.from_files(artifact.files, "program"),
+            described(artifact)[1],
+            target,
+            {key: float(count.mean()) for key, count in made.reads.items()},
+            {stage: float(count.mean()) for stage, count in made.steps.items()},
+        ),
     ]  # fmt: skip
     off = sorted(present(target) - task.effects)
     return {

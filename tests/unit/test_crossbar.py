@@ -358,16 +358,15 @@ def test_scores_are_means_and_deviations_over_chips():
 
 
 def test_figures_without_a_source_are_unknown():
-    for target, known in ((PCM, {"adc_energy", "cell_area"}), (IDEAL, set())):
-        built, _ = built_gru(target)
-        figures = {f["name"]: f for f in built.manifest["figures"]}
-        for name in ("adc_energy", "dac_energy", "cell_area", "energy"):
-            assert (figures[name]["value"] is not None) == (name in known)
-            assert figures[name]["how"] == ("estimated" if name in known else "unknown")
+    built, _ = built_gru(IDEAL)
+    figures = {f["name"]: f for f in built.manifest["figures"]}
+    for name in ("energy", "energy.adc", "energy.dac", "energy.array", "area", "area.array", "latency"):
+        assert (figures[name]["value"], figures[name]["how"]) == (None, "unknown")
     built, _ = built_gru(PCM)
     figures = {f["name"]: f["value"] for f in built.manifest["figures"]}
-    assert figures["adc_energy"] == pytest.approx(0.57 * figures["adc_conversions"])
-    assert figures["cell_area"] == pytest.approx(figures["tiles"] * 128 * 128 * 0.077)
+    assert None not in figures.values()
+    assert figures["energy.adc.high"] == pytest.approx(0.555 * figures["adc_conversions"])
+    assert figures["area.array.low"] == pytest.approx(figures["tiles"] * 128 * 128 * 0.0232)
 
 
 def test_the_record_says_what_was_simulated_and_what_was_not(tmp_path: Any):
