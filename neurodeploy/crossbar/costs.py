@@ -14,6 +14,7 @@ from neurodeploy import hardware
 from neurodeploy.artifact import Figure
 from neurodeploy.crossbar.costs_parts import Activity, Cost, Drive, Key, areas, digital_work, energies, work_of
 from neurodeploy.crossbar.costs_prices import Pair, Prices
+from neurodeploy.crossbar.costs_programming import programming_figures
 from neurodeploy.crossbar.costs_time import PARTS, Steps, Timing, schedule
 from neurodeploy.crossbar.costs_work import KINDS
 from neurodeploy.crossbar.tiles import Matrix
@@ -32,7 +33,11 @@ def compile_figures(
     ``program`` is the tiled one. ``drive``: (stage, value) -> mean (input/full scale)^2 of a matrix's word lines
     (``[inputs]``, from calibration data); without it the arrays' energy lies between 0 and that of full-scale inputs.
     """
-    return (*_counts(program, matrices, target, Activity()), *_priced(program, matrices, target, Activity(), drive))
+    return (
+        *_counts(program, matrices, target, Activity()),
+        *programming_figures(program, matrices, target),
+        *_priced(program, matrices, target, Activity(), drive),
+    )
 
 
 def run_figures(

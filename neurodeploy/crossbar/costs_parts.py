@@ -148,13 +148,23 @@ def areas(matrices: Sequence[Matrix], prices: Prices) -> list[Cost]:
 
 def conductances(matrix: Matrix, tile: Tile, weights: Array, target: Crossbar) -> Array:
     """Siemens on each word line of a tile, all of its devices together, ``[inputs]``, as they are aimed at."""
+    inputs = tile.inputs[1] - tile.inputs[0]
+    return sum(
+        (np.nansum(g.reshape(inputs, -1), axis=1) for g in devices(matrix, tile, weights, target)), np.zeros(inputs)
+    )
+
+
+def devices(matrix: Matrix, tile: Tile, weights: Array, target: Crossbar) -> list[Array]:
+    """Siemens of a tile's devices, ``[inputs, ...]`` each; NaN where none is formed. A reference column counts once."""
     held, device = stored(matrix, tile, weights), target.device
     span = device.g_max_siemens - device.g_min_siemens
-    plus = np.where(np.isnan(held.plus), 0.0, device.g_min_siemens + span * held.plus).sum(axis=(0, 2))
-    if held.minus is None:
-        return plus
-    minus = np.where(np.isnan(held.minus), 0.0, device.g_min_siemens + span * held.minus)
-    return plus + (minus.max(axis=(0, 2)) if matrix.encoding == "offset" else minus.sum(axis=(0, 2)))
+    found = [np.moveaxis(held.plus, 1, 0)]
+    if held.minus is not None:
+        minus = np.moveaxis(held.minus, 1, 0)
+        if matrix.encoding == "offset":
+            minus = np.where(np.isnan(minus).all(axis=(1, 2)), np.nan, 0.5)[:, None]
+        found.append(minus)
+    return [device.g_min_siemens + span * relative for relative in found]
 
 
 def _array(
