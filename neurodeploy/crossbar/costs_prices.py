@@ -62,7 +62,7 @@ class Prices:
             key = {"energy": "conversion_joule", "time": "conversion_s", "area": "area_m2"}[what]
             return Price(getattr(given, key), given.source)
         bits = self.dac_bits if kind == "dac" else own.bits
-        name = f"{what} of a {kind.upper()}"
+        name = f"{what} of a{'n' if kind == 'adc' else ''} {kind.upper()}"
         if bits is None:
             return Price(None, f"{name} of infinite precision")
         if self.technology is None:
@@ -89,7 +89,8 @@ class Prices:
         if not digital:
             return Price(None, f"{name}: {self._lacks}")
         if kind == LOOKUP:
-            return Price(digital.lookup.joule, digital.lookup.source) if digital.lookup else Price(None, name)
+            lookup = digital.lookup
+            return Price(lookup.joule, lookup.source) if lookup else Price(None, f"{name}: {self._lacks}")
         word = "add" if kind in (ADDITION, COMPARISON) else "multiply" if kind == MULTIPLICATION else ""
         table = getattr(digital, f"{'float' if dtype == 'f32' else 'integer'}_{word}", None)
         found = table.at(width(dtype)) if table is not None else None
