@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 from neurodeploy import hardware, passes
 from neurodeploy.backends.crossbar import CrossbarBackend
+from neurodeploy.cli.output import number
 from neurodeploy.errors import UsageError, nearest
 
 #: Keyword arguments of the backend that ``--mapping`` may give; the others are the compiler's own.
@@ -52,3 +53,34 @@ def run_options(given: dict[str, Any], runner: str) -> Iterator[dict[str, Any]]:
         return
     with ProcessPoolExecutor(jobs) as pool:
         yield {**stated, "spread": pool.map}
+
+
+def cost_rows(figures: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Figures as a table: columns and rows. A range is one cell, ``low - high``; every further technology is a column.
+
+    ``figures`` are records of :class:`~neurodeploy.artifact.Figure`.
+    """
+    table: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
+    nodes: dict[str, None] = {}
+    for f in figures:
+        name, end = f["name"], ""
+        for suffix in (".low", ".high"):
+            if name.endswith(suffix):
+                name, end = name.removesuffix(suffix), suffix
+        name, _, node = name.partition("@")
+        nodes.setdefault(node)
+        table.setdefault((name, f["unit"], f["how"]), {}).setdefault(node, {})[end] = f["value"]
+    others = [node for node in nodes if node]
+    rows = []
+    for (name, unit, how), cells in table.items():
+        shown = [_range(cells.get(node, {})) for node in ("", *others)]
+        rows.append((name, *shown, unit, how))
+    return ("figure", "value", *(f"at {node}" for node in others), "unit", "how"), rows
+
+
+def _range(cell: Mapping[str, Any]) -> str:
+    if not cell:
+        return ""
+    if "" in cell:
+        return number(cell[""])
+    return f"{number(cell.get('.low'))} - {number(cell.get('.high'))}"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from neurodeploy import data as data_files
 from neurodeploy import validate as validation
 from neurodeploy.artifact import Artifact
-from neurodeploy.cli.crossbar import run_options
-from neurodeploy.cli.output import number, out, print_json, progress, table
+from neurodeploy.cli.crossbar import cost_rows, run_options
+from neurodeploy.cli.output import out, print_json, progress, table
 from neurodeploy.compiler import Built
 from neurodeploy.errors import UsageError
 from neurodeploy.report.figures import METRICS
@@ -67,8 +68,8 @@ def _print(run: Any, record: Path) -> None:
     if line := validation.first_difference(run):
         out.print(line, markup=False)
     if run.figures:
-        rows = [(f.name, number(f.value), f.unit, f.how) for f in run.figures]
-        table("", ("figure", "value", "unit", "how"), rows, right=("value",))
+        columns, rows = cost_rows([asdict(figure) for figure in run.figures])
+        table("", columns, rows, right=columns[1:-2])
     if said := energy.verdict(run.figures):
         out.print(said, markup=False)
     for entry in run.not_run:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neurodeploy.artifact import Artifact, Figure
-from neurodeploy.backends.crossbar import conversion_energy
+from neurodeploy.crossbar import costs
 from neurodeploy.crossbar.effects import ALL, only, present
-from neurodeploy.crossbar.manifest import described, not_modelled
+from neurodeploy.crossbar.manifest import described, drive_of, not_modelled
 from neurodeploy.crossbar.monte_carlo import ChipTrace, Part, Task, gather, plan, run_task
 from neurodeploy.crossbar.repair import prepare
 from neurodeploy.descriptions_crossbar import Crossbar
@@ -110,6 +110,15 @@ def _run(artifact: Artifact, inputs: Mapping[str, np.ndarray], lengths: np.ndarr
     return run_task(artifact, inputs, lengths, task)
 
 
+def _costs(artifact: Artifact, target: Crossbar, made: ChipTrace) -> tuple[Figure, ...]:
+    """What an inference costs, by what the first chip read."""
+    _, matrices = described(artifact)
+    program = text.from_files(artifact.files, "program")
+    reads = {key: float(found.mean()) for key, found in made.reads.items()}
+    steps = {stage: float(found.mean()) for stage, found in made.steps.items()}
+    return costs.run_figures(program, matrices, target, reads, steps, drive_of(artifact))
+
+
 def _record(artifact: Artifact, target: Crossbar, made: ChipTrace, task: Task, chips: int) -> dict[str, Any]:
     """Where it ran, in JSON; ``figures`` are what the run counted."""
     dac, adc = (float(made.counters[f"{kind}_conversions"].mean()) for kind in ("dac", "adc"))
@@ -122,7 +131,7 @@ def _record(artifact: Artifact, target: Crossbar, made: ChipTrace, task: Task, c
                    "share of conversions outside the converter's range; mean over chips and times")
             for kind in ("dac", "adc")
         ),
-        *conversion_energy(target, dac, adc, "inference"),
+        *_costs(artifact, target, made),
     ]  # fmt: skip
     off = sorted(present(target) - task.effects)
     return {
