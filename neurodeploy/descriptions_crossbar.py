@@ -199,18 +199,3 @@ class Crossbar(Target):
         if lacking and self.read is None:
             raise ValueError(f"'device.{lacking[0]}' needs voltages and a pulse: 'read'")
         return self
-
-    @model_validator(mode="after")
-    def _levels(self) -> Self:
-        held, bits = self.device.levels, self.array.slice_bits or self.array.weight_bits
-        if held is None or bits is None:
-            return self
-        if self.array.slice_bits is not None:
-            name, needed = "slice_bits", 1 << bits
-        else:
-            name, needed = "weight_bits", 1 << (bits - 1) if self.array.encoding == "differential" else (1 << bits) - 1
-        if needed > held:
-            raise ValueError(
-                f"array.{name} {bits} takes {needed} conductances, and a device holds {held} (device.levels)"
-            )
-        return self

@@ -7,15 +7,17 @@ chips at several ages.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability
 from neurodeploy.crossbar import converters, costs, encode, ranges, tiles
 from neurodeploy.crossbar.effects import present
-from neurodeploy.crossbar.manifest import described, not_modelled
+from neurodeploy.crossbar.manifest import described, drive_of, not_modelled
 from neurodeploy.crossbar.tiles import Matrix
 from neurodeploy.errors import TargetError, UsageError, nearest
 from neurodeploy.hardware import Crossbar, Target
@@ -72,11 +74,7 @@ class CrossbarBackend:
         if not 0 < percentile <= 100:
             raise UsageError(f"the percentile is {percentile}; needed more than 0, at most 100.", place="crossbar")
         tiled = Tiling.of(crossbar.array)(program)
-        seen = (
-            ranges.observe(tiled, data)
-            if data is not None and ranges.needed(crossbar)
-            else None
-        )
+        seen = ranges.observe(tiled, data) if data is not None and ranges.needed(crossbar) else None
         matrices = tiles.matrices(tiled, crossbar, scaling, ranges.segments(tiled, crossbar, seen))
         matrices, warnings = ranges.with_ranges(tiled, matrices, crossbar, seen, percentile)
         files = {**text.to_files(tiled, "program"), **text.to_files(source or program, "source")}
@@ -88,7 +86,11 @@ class CrossbarBackend:
             "target_info": {"title": crossbar.title, "kind": "crossbar"},
             "numerics": program.numerics,
             "equality": _equality(tiled, crossbar),
-            "layout": {"matrices": _named(matrices, source or program), "digital": digital(tiled)},
+            "layout": {
+                "matrices": _named(matrices, source or program),
+                "digital": digital(tiled),
+                "drive": _drive(matrices, seen),
+            },
             "crossbar": crossbar.model_dump(mode="json"),
             "compiler": {"name": "neurodeploy", "flags": [f"percentile={percentile}", f"scaling={scaling}"]},
             "not_modelled": not_modelled(crossbar),
@@ -99,24 +101,23 @@ class CrossbarBackend:
         return artifact
 
     def resources(self, artifact: Artifact) -> Resources:
-        """Tiles, devices, conversions and, where the target has sourced numbers, area and energy."""
+        """What a step takes: arrays, devices, conversions, energy, latency and area by part."""
         crossbar, matrices = described(artifact)
+        program = text.from_files(artifact.files, "program")
         count = tiles.arrays(matrices)
         used = sum(matrix.devices for matrix in matrices)
         there = count * crossbar.array.rows * crossbar.array.columns
         reads = converters.cycles(crossbar)
         dac, adc = (reads * sum(m.conversions(kind) for m in matrices) for kind in ("dac", "adc"))
-        program = text.from_files(artifact.files, "program")
-        guarded = _guarded(program)
-        worst = "shapes of the tile map" + ("; every guarded product counted, so the worst case" if guarded else "")
+        worst = "; every guarded product counted, so the worst case" if _guarded(program) else ""
         shape = "shapes of the tile map"
         return (
-            Figure("tiles", count, "tiles", "compiled", shape),
+            Figure("tiles", count, "tiles", "compiled", f"{shape}; arrays of the target"),
             Figure("devices", used, "devices", "compiled", f"{shape}; {crossbar.array.encoding}"),
-            Figure("utilisation", 100 * used / there, "%", "compiled", "devices used over devices of those tiles"),
-            Figure("dac_conversions", dac, "conversions/step", "compiled", worst),
-            Figure("adc_conversions", adc, "conversions/step", "compiled", worst),
-            *costs.compile_figures(program, matrices, crossbar),
+            Figure("utilisation", 100 * used / there, "%", "compiled", "devices used over devices of those arrays"),
+            Figure("dac_conversions", dac, "conversions/step", "compiled", shape + worst),
+            Figure("adc_conversions", adc, "conversions/step", "compiled", shape + worst),
+            *costs.compile_figures(program, matrices, crossbar, drive_of(artifact)),
         )
 
 
@@ -140,6 +141,24 @@ def _equality(program: Program, crossbar: Crossbar) -> str:
     return "exact" if program.numerics == "native" else "close(1e-4)"
 
 
+def _guarded(program: Program) -> bool:
+    for stage in program.stages:
+        conditions = guards(stage.graph)
+        if any(value.op == OP and conditions[value.name] for value in stage.graph.values):
+            return True
+    return False
+
+
+def _drive(matrices: Sequence[Matrix], seen: Mapping[tuple[str, str], ranges.Watch] | None) -> list[dict[str, Any]]:
+    """Mean square of every word line's drive over full scale, on the calibration data."""
+    found = []
+    for matrix in matrices if seen is not None else ():
+        full = ranges.full_scales(matrix)
+        relative = seen[matrix.stage, matrix.value].power / np.where(full > 0, full, 1.0) ** 2
+        found.append({"stage": matrix.stage, "value": matrix.value, "mean_square": relative.tolist()})
+    return found
+
+
 def _named(matrices: Sequence[Matrix], source: Program) -> list[dict[str, Any]]:
     """The matrices as JSON, their parts under the names that the network itself has for its weights."""
     graphs = {stage.name: stage.graph for stage in source.stages}
@@ -148,11 +167,3 @@ def _named(matrices: Sequence[Matrix], source: Program) -> list[dict[str, Any]]:
         graph = graphs.get(record["stage"], Graph())
         record["parts"] = [{**part, "weight": origin(graph, part["weight"])} for part in record["parts"]]
     return records
-
-
-def _guarded(program: Program) -> bool:
-    for stage in program.stages:
-        conditions = guards(stage.graph)
-        if any(value.op == OP and conditions[value.name] for value in stage.graph.values):
-            return True
-    return False

@@ -25,23 +25,22 @@ class Origins:
     """``trained``: the network's float params, (stage, name) -> first place of its numbers in one long vector.
 
     ``places``: param of the tiled program -> the place of each of its numbers, -1 where it is none of them.
+    ``zeros``: whether zeros of vectors may change; those of matrices never do: they are connections that aren't there.
     """
 
     source: Program
     tiled: Program
     trained: Mapping[Key, int]
     places: Mapping[Key, Array]
+    zeros: bool = True
 
     def numbers(self) -> Array:
         """The trained numbers, float32, as one vector."""
         return np.concatenate([param(self.source, key).data.ravel() for key in self.trained])
 
     def movable(self) -> Array:
-        """Which of them may change: not the zeros of matrices, which are connections that aren't there."""
-        kept = []
-        for key in self.trained:
-            data = param(self.source, key).data
-            kept.append((data != 0).ravel() if data.ndim > 1 else np.ones(data.size, bool))
+        """Which of them may change."""
+        kept = [_places(param(self.source, key).data, 0, self.zeros).ravel() >= 0 for key in self.trained]
         return np.concatenate(kept)
 
     def with_numbers(self, numbers: Array) -> Program:
@@ -97,9 +96,12 @@ def origins(source: Program, lower: Callable[[Program], Program]) -> Origins:
         )
     tiled = lower(source)
     unit = 2.0 ** -np.ceil(np.log2(count + 1))  # places as small numbers: the network still runs with them
-    there = {key: _places(param(source, key).data, start) for key, start in trained.items()}
-    marked = lower(with_params(source, {key: (at + 1) * unit for key, at in there.items()}))
-    if _shape(marked) != _shape(tiled):
+    for zeros in (True, False):  # a bias of zeros may be left out of the mapping: then it stays so
+        there = {key: _places(param(source, key).data, start, zeros) for key, start in trained.items()}
+        marked = lower(with_params(source, {key: (at + 1) * unit for key, at in there.items()}))
+        if _shape(marked) == _shape(tiled):
+            break
+    else:
         raise UnsupportedError(
             "is mapped onto arrays by what its weights are; fine-tuning changes them.",
             place=source.name,
@@ -119,13 +121,13 @@ def origins(source: Program, lower: Callable[[Program], Program]) -> Origins:
         trained, places = _without_computed(source, tiled, lower, trained, places, computed)
     if not trained:
         raise UnsupportedError("has no weights to train.", place=source.name, hint="Leave out fine-tuning.")
-    return Origins(source, tiled, trained, places)
+    return Origins(source, tiled, trained, places, zeros)
 
 
-def _places(data: Array, start: int) -> Array:
-    """The place of each number; -1 for a matrix's zeros, which stay zeros."""
+def _places(data: Array, start: int, zeros: bool) -> Array:
+    """The place of each number; -1 for zeros that stay zeros: a matrix's, without ``zeros`` every one."""
     at = np.arange(start, start + data.size).reshape(data.shape)
-    return np.where(data != 0, at, -1) if data.ndim > 1 else at
+    return np.where(data != 0, at, -1) if data.ndim > 1 or not zeros else at
 
 
 def _shape(program: Program) -> list:

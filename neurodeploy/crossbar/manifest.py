@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
+
 from neurodeploy.artifact import Artifact
 from neurodeploy.crossbar.effects import present
 from neurodeploy.crossbar.tiles import Matrix
@@ -22,6 +24,12 @@ def described(artifact: Artifact) -> tuple[Crossbar, tuple[Matrix, ...]]:
     """The target as it was when the artifact was compiled, and its matrices."""
     target = Crossbar.model_validate_json(json.dumps(artifact.manifest["crossbar"]))
     return target, tuple(Matrix.from_json(m) for m in artifact.manifest["layout"]["matrices"])
+
+
+def drive_of(artifact: Artifact) -> dict[tuple[str, str], np.ndarray] | None:
+    """Mean square of every word line's drive over full scale on the calibration data; None without them."""
+    found = artifact.manifest["layout"].get("drive")
+    return {(m["stage"], m["value"]): np.array(m["mean_square"]) for m in found} if found else None
 
 
 def not_modelled(target: Crossbar) -> list[str]:

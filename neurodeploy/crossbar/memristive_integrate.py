@@ -170,10 +170,13 @@ class _State:
             raw = self.network.rate(np.clip(stage, 0.0, 1.0), self.source(which, t + c * h))
             k.append(_held(raw, stage, low, high))
         new = w + h[:, None] * sum(b * ki for b, ki in zip(_FIFTH, k, strict=True))
-        error = np.abs(h[:, None] * sum(b * ki for b, ki in zip(_FIFTH - _FOURTH, k, strict=True))).max(1)
-        ratio = error / self.tolerance
+        error = np.abs(h[:, None] * sum(b * ki for b, ki in zip(_FIFTH - _FOURTH, k, strict=True)))
+        # What starts at a border crosses none: if it ends outside, that is the error of a rate that turned meanwhile.
+        border = (w <= 0) | (w >= 1)
+        outside = np.where(border, np.maximum(-new, new - 1), 0.0)
+        ratio = np.maximum(error, outside).max(1) / self.tolerance
         exact = ratio <= 1
-        fraction = _crossing(w, new, k[0] * h[:, None], k[-1] * h[:, None], snap)
+        fraction = _crossing(w, np.where(border, w, new), k[0] * h[:, None], k[-1] * h[:, None], snap)
         crosses = fraction < 1
         taken = exact & ~crosses
         better = h * np.clip(0.9 * np.maximum(ratio, 1e-10) ** -0.2, 0.2, 5.0)

@@ -25,7 +25,7 @@ from neurodeploy.ir.types import int_range
 from neurodeploy.ir.verify import verify
 from neurodeploy.passes.expand import expand_graph
 from neurodeploy.passes.tiling_plan import Grid, plan
-from neurodeploy.passes.tiling_products import Addition, Constants, Sum, additions, bias, products
+from neurodeploy.passes.tiling_products import Addition, Constants, Sum, additions, bias, inner_sums, products
 from neurodeploy.passes.tiling_rewrite import OP, rewritten
 
 JOINS = ("auto", "never")
@@ -78,8 +78,8 @@ class Tiling:
                 raise UsageError(f"'{name}' can't be '{given}'.", place="tiling", hint=nearest(given, known))
         if self.rows < 1 or self.outputs < 1:
             each, reference = lines(self.encoding, self.slices)
-            why = "a pair of devices on two bit lines" if (each, reference) == (2, 0) else f"{each} devices"
-            column = ", and a reference column" if reference else ""
+            why = "a pair of devices on two bit lines" if (each, reference) == (2, 0) else f"{each} bit lines wide"
+            column = ", beside a reference column" if reference else ""
             raise TargetError(
                 f"a tile of {self.rows} x {self.columns} holds no weight; needed at least 1 row and {each + reference} "
                 f"columns (a weight is {why}{column}).",
@@ -152,8 +152,9 @@ def _exact(graph: Graph, constant: Constants, tree: Addition, joined: Sum) -> bo
     type_ = tree.root.tensor
     if not type_.is_int:
         return True
-    if {p.name for p in joined.products} == set(tree.leaves):
-        return True  # the very same sums
+    names = {p.name for p in joined.products}
+    if any(names == set(leaves) for _, leaves in inner_sums(tree, constant.values)):
+        return True  # the program adds just these
     known = {p.name: p for p in tree.products}
     total = 0
     for leaf in tree.leaves:

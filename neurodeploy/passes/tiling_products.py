@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -219,3 +220,14 @@ def additions(graph: Graph, found: dict[str, Product]) -> list[Addition]:
     roots = [v for v in graph.values if v.op == "add" and v.name not in below]
     every = [Addition(root, names, joinable(root, names)) for root in roots for names in [leaves(root)]]
     return [a for a in every if a.products]
+
+
+def inner_sums(tree: Addition, values: Mapping[str, Value]) -> list[tuple[Value, list[str]]]:
+    """Every addition of a tree, its root included, and the leaves below it."""
+    order = [tree.root]
+    for value in order:  # grows while it is read: parents before children
+        order += [values[arg] for arg in value.args if arg not in tree.leaves]
+    below: dict[str, list[str]] = {}
+    for value in reversed(order):
+        below[value.name] = [leaf for arg in value.args for leaf in below.get(arg, [arg])]
+    return [(value, below[value.name]) for value in order]

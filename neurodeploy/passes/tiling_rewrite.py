@@ -12,7 +12,7 @@ from neurodeploy.ir.ops import OPS, infer
 from neurodeploy.ir.types import TensorType
 from neurodeploy.passes.rewrite import Names
 from neurodeploy.passes.tiling_plan import Group
-from neurodeploy.passes.tiling_products import ONE, Addition, Product, Sum
+from neurodeploy.passes.tiling_products import ONE, Addition, Product, Sum, inner_sums
 
 OP = "crossbar"
 
@@ -53,7 +53,7 @@ class _Rewriting:
 
     def _replace(self, tree: Addition, held: list[Sum]) -> None:
         """Find the inner addition that is a sum itself; else add what is left anew, from left to right."""
-        nodes = {frozenset(leaves): node for node, leaves in _nodes(tree, self.values)}
+        nodes = {frozenset(leaves): node for node, leaves in inner_sums(tree, self.values)}
         found = [nodes.get(frozenset(p.name for p in s.products)) for s in held]
         if all(node is not None for node in found):
             for one, node in zip(held, found, strict=True):
@@ -140,21 +140,6 @@ class _Rewriting:
         if value is None or value.op != "concat" or not vector.single:
             return [(name, vector.inputs)]
         return [(arg, self.original.tensor(arg).size) for arg in value.args]
-
-
-def _nodes(tree: Addition, values: Mapping[str, Value]) -> list[tuple[Value, list[str]]]:
-    """Every addition of a tree and the leaves below it."""
-    found: list[tuple[Value, list[str]]] = []
-
-    def below(value: Value) -> list[str]:
-        leaves: list[str] = []
-        for arg in value.args:
-            leaves += [arg] if arg in tree.leaves else below(values[arg])
-        found.append((value, leaves))
-        return leaves
-
-    below(tree.root)
-    return found
 
 
 def _weight(group: Group, results: list[tuple[str, TensorType]]) -> tuple[np.ndarray, list[dict[str, object]]]:

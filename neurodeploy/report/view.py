@@ -6,7 +6,7 @@ sets; where a build has one figure got in two ways, both are shown.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from neurodeploy.artifact import Figure
 from neurodeploy.report.figures import FIGURES, KINDS, METRICS, Known, by_chip, known, without_end
@@ -130,9 +130,13 @@ def not_run(builds: list[Build]) -> list[tuple[str, str, list[str]]]:
 
 def table(builds: list[Build]) -> list[Group]:
     """All figures of all builds as rows, grouped by kind of cost; known ones first, in their order. Both ends of a
-    range share a row."""
+    range share a row, and so do energies in different units (that of the first)."""
     order = {name: i for i, name in enumerate(FIGURES)}
-    found = dict.fromkeys((without_end(f.name), f.unit) for build in builds for f in build.all_figures())
+    units: dict[tuple[str, str], str] = {}
+    for build in builds:
+        for f in build.all_figures():
+            units.setdefault((without_end(f.name), _kind_of_unit(f.unit)), f.unit)
+    found = [(name, unit) for (name, _), unit in units.items()]
     groups: dict[str, list[Row]] = {}
 
     def place(pair: tuple[str, str]) -> int:
@@ -148,7 +152,10 @@ def table(builds: list[Build]) -> list[Group]:
 
 def _cell(build: Build, name: str, unit: str) -> tuple[Figure, ...]:
     """Distinct figures, strongest first; an unknown one only where nothing is known in whatever unit."""
+    kind = _kind_of_unit(unit)
     found = [f for f in build.all_figures() if without_end(f.name) == name]
+    found = [replace(f, value=_in(unit, f), unit=unit) if f.value is not None and f.unit != unit
+             and _kind_of_unit(f.unit) == kind else f for f in found]  # fmt: skip
     stated: dict[tuple, Figure] = {}
     for f in found:
         if f.value is not None and f.unit == unit:
@@ -157,7 +164,7 @@ def _cell(build: Build, name: str, unit: str) -> tuple[Figure, ...]:
         return tuple(sorted(stated.values(), key=lambda f: STRENGTH.index(f.how)))
     if any(f.value is not None for f in found):
         return ()
-    return tuple(f for f in found if f.unit == unit)[:1]
+    return tuple(f for f in found if _kind_of_unit(f.unit) == kind)[:1]
 
 
 def summaries(builds: list[Build]) -> list[Summary]:
