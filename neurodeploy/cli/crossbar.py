@@ -77,7 +77,7 @@ def run_options(given: dict[str, Any], runner: str, program: Program) -> Iterato
 def studies(
     given: dict[str, Any], simulated: dict[str, Any], build: Built, data: Data, run: Run, say: Callable[[str], None]
 ) -> Run:
-    """The run with what was asked for besides: sweeps, where the error comes from, and the chips before their repair."""
+    """The run with what was asked for besides: sweeps, where the error comes from, the chips before their repair."""
     chips, seed = given.get("chips") or 25, given.get("seed") or 0
     compensate = given.get("compensate") is not False
     found: dict[str, Any] = {}
@@ -142,15 +142,8 @@ def age_rows(run: Run) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     for k, d in enumerate(run.accuracy.drift):
         told = (d.mean, d.sd, d.median, d.low, d.high, *(b.mean for b in before[k : k + 1]))
         rows.append((duration(d.seconds), *(f"{metric.factor * v:.2f}" for v in told if v is not None)))
-    return (
-        "age",
-        f"mean {metric.unit}".strip(),
-        "sd",
-        "median",
-        "5 %",
-        "95 %",
-        *["mean before repair"] * bool(before),
-    ), rows
+    heads = ("age", f"mean {metric.unit}".strip(), "sd", "median", "5 %", "95 %")
+    return (*heads, "mean before repair") if before else heads, rows
 
 
 def cost_rows(figures: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

@@ -214,7 +214,8 @@ class Run(Record):
 
     def _digest(self) -> str:
         # Fields that came later are no part of a record that hasn't them: earlier seals stay good.
-        absent = {name for name in ("activity", "decision", "sweeps", "attribution", "repair") if not getattr(self, name)}
+        later = ("activity", "decision", "sweeps", "attribution", "repair")
+        absent = {name for name in later if not getattr(self, name)}
         return digest(self.model_dump(mode="json", by_alias=True, exclude={"seal", *absent}))
 
 
