@@ -91,8 +91,6 @@ class AnalogMatrix:
     product reads its arrays.
     """
 
-    reads = 1
-
     def __init__(
         self,
         program: Program,
@@ -111,6 +109,7 @@ class AnalogMatrix:
         self.lines = matrix.slices * matrix.outputs
         self.saturated: list[Array] = []
         self.serial = ranges.serial_weights(matrix, target)
+        self.reads = converters.cycles(target)
         self.unit = ranges.drive_unit(matrix, target)
         self.blocks = [self._block(span) for span in matrix.input_blocks]
 

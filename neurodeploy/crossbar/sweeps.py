@@ -132,7 +132,9 @@ def _bits(kind: str) -> Quantity:
 
     def lacks(record: Record, matrices: Sequence[Matrix]) -> str | None:
         ranged = all(
-            all(tile.adc_range for tile in m.tiles) if kind == "adc" else all(full is not None for *_, full in m.segments)
+            all(tile.adc_range for tile in m.tiles)
+            if kind == "adc"
+            else all(full is not None for *_, full in m.segments)
             for m in matrices
         )
         return None if ranged else f"its {kind.upper()}s are of infinite precision and have no range; compile with bits"

@@ -98,7 +98,7 @@ def _chips(
         for px, s, at in zip(curve.xs, curve.spreads, curve.at, strict=True):
             place = x(px), y(s.mean * factor)
             whisker = tuple(y(e * factor) for e in s.ends)
-            bar = (whisker[0], whisker[1]) if s.sd else None
+            bar = (whisker[0], whisker[1]) if s.sd and not banded else None
             parts.append(
                 svg.point(*place, curve.build.target.kind, f"{curve.build.name}: {told(s, metric)} {at}.", False, bar)
             )
@@ -120,45 +120,36 @@ def told(s: Spread, metric: str) -> str:
 
 def errors(rows: Sequence[Effect]) -> Markup:
     """RMS error of the outputs with each effect alone, as bars."""
-    rows = [row for row in rows if row.alone.rms is not None and row.effect != "none"]
+    told = [(row.effect, 100 * row.alone.error) for row in rows if row.alone and row.effect != "none"]
     left = svg.LEFT + 62
-    high = max(100 * (row.alone.rms or 0) for row in rows) * 1.12 or 1.0
+    high = max(value for _, value in told) * 1.12 or 1.0
     step = svg.nice(high / 4)
     ticks = tuple(float(f"{i * step:.12g}") for i in range(int(high / step + 1e-9) + 1))
     x = svg.Axis(0, high, left, svg.WIDTH - svg.RIGHT, ticks)
     parts = [svg.grid(x, _no_axis(), [svg.tick(t) for t in ticks], [], "RMS error of the outputs, % of their RMS")]
-    pitch = (svg.FLOOR - svg.TOP) / len(rows)
-    for i, row in enumerate(rows):
-        value = 100 * (row.alone.rms or 0)
-        middle = svg.TOP + (i + 0.5) * pitch
-        words = escape(f"{row.effect}: {value:.3g} %")
-        height = min(16, pitch * 0.62)
-        parts.append(_left(row.effect, left, middle))
+    pitch = (svg.FLOOR - svg.TOP) / len(told)
+    for i, (effect, value) in enumerate(told):
+        middle, height = svg.TOP + (i + 0.5) * pitch, min(16, pitch * 0.62)
+        words = escape(f"{effect}: {value:.3g} %")
+        parts.append(_left(effect, left, middle))
         parts.append(
-            f'<rect class="part s{7 if row.effect == "all" else 0}" x="{left}" y="{middle - height / 2:.1f}" '
+            f'<rect class="part s{7 if effect == "all" else 0}" x="{left}" y="{middle - height / 2:.1f}" '
             f'width="{max(x(value) - left, 0.8):.1f}" height="{height:.1f}"><title>{words}</title></rect>'
         )
-    spoken = "; ".join(f"{row.effect} {100 * (row.alone.rms or 0):.3g} %" for row in rows)
-    return svg.svg(
-        f"RMS error of the outputs with each effect alone: {spoken}.", f'<g class="k-crossbar">{"".join(parts)}</g>'
-    )
+    spoken = "; ".join(f"{effect} {value:.3g} %" for effect, value in told)
+    body = f'<g class="k-crossbar">{"".join(parts)}</g>'
+    return svg.svg(f"RMS error of the outputs with each effect alone: {spoken}.", body)
 
 
 def breakdown(found: Breakdown, numbers: dict[str, int]) -> Markup:
     """One cost by part as stacked bars, one a build; two where sources give a range, its low and its high end."""
     bars = []
-    for build, parts in found.bars:
-        ranged = any(p.ends[0] != p.ends[1] for p in parts)
+    for bar in found.bars:
+        ranged = any(p.ends[0] != p.ends[1] for p in bar.parts)
+        number_of = str(numbers[bar.build.name])
         for end in (0, 1) if ranged else (0,):
-            name = f"{numbers[build.name]} {build.name}" if end == 0 else ""
-            bars.append(
-                (
-                    build,
-                    name,
-                    ("low", "high")[end] if ranged else "",
-                    [(p.title, p.ends[end]) for p in parts if p.known],
-                )
-            )
+            known = [(p.title, p.ends[end]) for p in bar.parts if p.known]
+            bars.append((bar.name, number_of, ("low", "high")[end] if ranged else "", known))
     left = svg.LEFT + 62
     high = max(sum(v for _, v in parts) for *_, parts in bars) * 1.04 or 1.0
     step = svg.nice(high / 4)
@@ -168,15 +159,15 @@ def breakdown(found: Breakdown, numbers: dict[str, int]) -> Markup:
     drawn = [svg.grid(x, _no_axis(), [svg.tick(t) for t in ticks], [], found.unit), legend]
     pitch = (svg.FLOOR - top) / len(bars)
     spoken = []
-    for i, (build, name, end, parts) in enumerate(bars):
+    for i, (name, chip, end, parts) in enumerate(bars):
         middle = top + (i + 0.5) * pitch
         height = min(20, pitch * 0.66)
-        drawn.append(_left(name, left, middle, end))
+        drawn.append(_left(f"{chip} {name}" if end != "high" else "", left, middle, end))
         at = 0.0
         for title, value in parts:
             shade = found.titles.index(title) % SHADES
             words = escape(
-                f"{build.name}, {title}{f' ({end})' if end else ''}: {number(float(f'{value:.4g}'))} {found.unit}"
+                f"{name}, {title}{f' ({end})' if end else ''}: {number(float(f'{value:.4g}'))} {found.unit}"
             )
             width = max(x(at + value) - x(at), 0.0)
             drawn.append(
@@ -184,7 +175,7 @@ def breakdown(found: Breakdown, numbers: dict[str, int]) -> Markup:
                 f'height="{height:.1f}"><title>{words}</title></rect>'
             )
             at += value
-        spoken.append(f"{build.name}{f' ({end})' if end else ''} {number(float(f'{at:.4g}'))}")
+        spoken.append(f"{name}{f' ({end})' if end else ''} {number(float(f'{at:.4g}'))}")
     body = f'<g class="k-crossbar">{"".join(drawn)}</g>'
     return svg.svg(f"{found.title}, {found.unit}, sums of the known parts: {'; '.join(spoken)}.", body)
 

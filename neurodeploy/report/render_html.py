@@ -109,8 +109,7 @@ def _crossbars(builds: list[Build], numbers: dict[str, int]) -> dict | None:
     attributions = []
     for build, _, found in view_crossbar.attributions(builds):
         rows = view_crossbar.effects(found)
-        told = any(row.alone.rms for row in rows)
-        attributions.append((build, found, plots_crossbar.errors(rows) if told else None, rows))
+        attributions.append((build, found, plots_crossbar.errors(rows), rows))
     return {
         "drifts": [(m[0][1], plots_crossbar.drift(m, numbers)) for m in view_crossbar.drifts(builds)],
         "sweeps": [(chart, plots_crossbar.sweep(chart, numbers)) for chart in view_crossbar.sweeps(builds)],

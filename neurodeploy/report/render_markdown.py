@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from neurodeploy.report import pictures, view, view_crossbar, words
 from neurodeploy.report.figures import HOW, KINDS, METRICS
-from neurodeploy.report.schema import Build, ReportData, Score
-from neurodeploy.report.schema_crossbar import Attribution, Outcome, Spread
+from neurodeploy.report.schema import Build, ReportData
+from neurodeploy.report.schema_crossbar import Attribution, Measured, Spread
 from neurodeploy.report.schema_spiking import Decision, Tried
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&])")
@@ -194,13 +194,13 @@ def _crossbars(builds: list[Build]) -> list[str]:
         parts += [title, _spreads(spreads, chart.metric, column), age]
     for build, _, found in view_crossbar.attributions(builds):
         parts += [f"### Where the error comes from: {text(build.name)}", _attribution(found)]
-        parts.append(f"{found.chips:,} chips, {words.age(found.seconds)}. Error: RMS over the RMS of the outputs.")
+        parts.append(f"{found.chips:,} chips, {words.age(found.age_s)}. Error: RMS over that of the golden outputs.")
     for found in view_crossbar.breakdowns(builds):
         rows = [
-            [text(part.title), text(build.name), words.span(part.ends) if part.known else words.UNKNOWN,
+            [text(part.title), text(bar.name), words.span(part.ends) if part.known else words.UNKNOWN,
              part.low.how, text(part.low.source)]
-            for build, of_build in found.bars
-            for part in of_build
+            for bar in found.bars
+            for part in bar.parts
         ]  # fmt: skip
         parts += [f"### {found.title}", grid(["Part", "Build", text(found.unit), "Got by", "Source"], rows)]
     return ["## Crossbars", *parts] if parts else []
@@ -220,18 +220,16 @@ def _spreads(rows: list[tuple[Build, str, Spread]], metric: str, column: str) ->
 
 
 def _attribution(found: Attribution) -> str:
-    def cells(told: Outcome | None) -> list[str]:
-        accuracy, rms = (told.accuracy, told.rms) if told else (None, None)
-        scored = "–"
-        if told and accuracy is not None and found.metric:
-            scored = words.score_text(Score(value=accuracy, sd=told.sd, how="simulated", where=""), found.metric)
-        return [scored, "–" if rms is None else words.percent(rms)]
+    def cells(told: Measured | None) -> list[str]:
+        scored = words.measured_text(told, found.metric) if told and told.score is not None and found.metric else "–"
+        return [*([scored] if found.metric else []), words.percent(told.error) if told else "–"]
 
-    more = view_crossbar.has_without(found)
     rows = [
-        [text(e.effect), *cells(e.alone), *(cells(e.without) if more else [])] for e in view_crossbar.effects(found)
+        [text(e.effect), *cells(e.alone), "–" if e.share is None else words.percent(e.share), *cells(e.without)]
+        for e in view_crossbar.effects(found)
     ]
-    head = ["Effect", "Accuracy alone", "Error alone", *(["Accuracy without", "Error without"] if more else [])]
+    scores = [["Accuracy alone"], ["Accuracy without"]] if found.metric else [[], []]
+    head = ["Effect", *scores[0], "Error alone", "Share", *scores[1], "Error without"]
     return grid(head, rows, right=len(head) - 1)
 
 

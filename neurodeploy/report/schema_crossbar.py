@@ -43,6 +43,28 @@ class Spread(Record):
         return self.low, self.high
 
 
+class DriftScore(Spread):
+    """Accuracy of a crossbar ``seconds`` after the first read, over ``chips`` chips."""
+
+    seconds: float = Field(ge=0)
+
+
+class Repaired(Record):
+    """What was done to the chips before they ran, by calibration data, and their accuracy ``before`` it at each age.
+
+    ``digital_macs_per_step``: multiply-accumulates of readouts that left the arrays; ``numbers_per_chip``: of refitted
+    readouts.
+    """
+
+    kind: str
+    data: str
+    samples: int = Field(ge=1)
+    sha256: str
+    digital_macs_per_step: int = Field(ge=0)
+    numbers_per_chip: int = Field(ge=0)
+    before: list[DriftScore] = []
+
+
 class SweepPoint(Spread):
     """The accuracy over chips where the quantity swept is ``x``."""
 
@@ -64,34 +86,44 @@ class Sweep(Record):
     points: list[SweepPoint] = Field(min_length=1)
 
 
-class Outcome(Record):
-    """Accuracy over chips (mean and standard deviation) and the RMS error of the outputs, relative to their RMS."""
+class Measured(Record):
+    """One set of effects: the outputs' RMS error over the RMS of the golden model's (``error``), and with labels what
+    the metric says (``score``); mean and standard deviation (n - 1) over chips."""
 
-    accuracy: float | None = None
-    sd: float | None = Field(default=None, ge=0)
-    rms: float | None = Field(default=None, ge=0)
+    error: float = Field(ge=0)
+    error_sd: float = Field(ge=0)
+    score: float | None = None
+    score_sd: float | None = Field(default=None, ge=0)
 
 
 class Effect(Record):
-    """One effect of the physics: what it does ``alone``, everything else ideal; and all others ``without`` it."""
+    """One effect of the physics: what it does ``alone``, everything else ideal; all others ``without`` it; and its
+    ``share`` of the sum of squared errors. None where the target hasn't it."""
 
     effect: str
-    alone: Outcome
-    without: Outcome | None = None
+    alone: Measured | None = None
+    without: Measured | None = None
+    share: float | None = None
 
 
 class Attribution(Record):
-    """Where the error comes from, ``seconds`` after the first read, over ``chips`` chips.
+    """Where the error comes from, ``age_s`` after the first read: the JSON of
+    :class:`neurodeploy.crossbar.attribution.Attribution`.
 
-    ``none``: no effect at all; ``every``: all of them together.
+    ``golden``: the golden model's score. ``none``: no effect at all; ``every``: all of them together.
     """
 
-    metric: str | None = None
-    seconds: float = Field(ge=0)
+    target: str
     chips: int = Field(ge=1)
-    effects: list[Effect] = Field(min_length=1)
-    none: Outcome | None = None
-    every: Outcome | None = None
+    seed: int = Field(ge=0)
+    age_s: float = Field(ge=0)
+    compensate: bool
+    samples: int = Field(ge=1)
+    metric: str | None = None
+    golden: float | None = None
+    none: Measured
+    every: Measured
+    rows: list[Effect] = Field(min_length=1)
 
 
 class Arrays(Record):

@@ -8,7 +8,7 @@ from neurodeploy.artifact import Figure
 from neurodeploy.report import view
 from neurodeploy.report.figures import BY_PART, QUANTITIES, part_of
 from neurodeploy.report.schema import Accuracy, Build, Run
-from neurodeploy.report.schema_crossbar import Attribution, Effect, Outcome, Sweep
+from neurodeploy.report.schema_crossbar import Attribution, Effect, Sweep
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,27 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Bar:
+    """A build's parts of one cost; ``name`` is the build's, with the technology that prices it where there are more."""
+
+    build: Build
+    name: str
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
 class Breakdown:
     """One cost in one unit, by part, of every build that has parts of it."""
 
     title: str
     unit: str
     hows: tuple[str, ...]
-    bars: tuple[tuple[Build, tuple[Part, ...]], ...]
+    bars: tuple[Bar, ...]
 
     @property
     def titles(self) -> list[str]:
-        """The parts of all bars, in order of first appearance."""
-        return list(dict.fromkeys(part.title for _, parts in self.bars for part in parts))
+        """The known parts of all bars, in order of first appearance."""
+        return list(dict.fromkeys(part.title for bar in self.bars for part in bar.parts if part.known))
 
 
 def drifts(builds: list[Build]) -> list[list[tuple[Build, Accuracy]]]:
@@ -89,46 +98,45 @@ def attributions(builds: list[Build]) -> list[tuple[Build, Run, Attribution]]:
 
 
 def effects(found: Attribution) -> list[Effect]:
-    """The rows of an attribution's table: no effect, each effect, the largest error first, then all of them."""
-    ranked = sorted(found.effects, key=lambda e: -(e.alone.rms or 0))
-    ends = [Effect(effect=name, alone=told) for name, told in (("none", found.none), ("all", found.every)) if told]
-    return [e for e in ends if e.effect == "none"] + ranked + [e for e in ends if e.effect == "all"]
+    """The rows of an attribution's table: no effect, each that the target has, the largest error first, then all."""
+    ranked = sorted((row for row in found.rows if row.alone), key=lambda row: -row.alone.error if row.alone else 0)
+    return [Effect(effect="none", alone=found.none), *ranked, Effect(effect="all", alone=found.every)]
 
 
-def has_without(found: Attribution) -> bool:
-    """Whether any effect was also left out of all."""
-    return any(e.without for e in found.effects)
-
-
-def lost(outcome: Outcome, found: Attribution) -> float | None:
-    """What an accuracy lost against no effect at all, in the metric's own unit."""
-    if outcome.accuracy is None or found.none is None or found.none.accuracy is None:
-        return None
-    return outcome.accuracy - found.none.accuracy
+def absent(found: Attribution) -> list[str]:
+    """Effects that the target hasn't."""
+    return [row.effect for row in found.rows if row.alone is None]
 
 
 def breakdowns(builds: list[Build]) -> list[Breakdown]:
-    """Costs by part: one for each cost and unit of which a build has two parts or more."""
-    table: dict[tuple[str, str], list[tuple[Build, tuple[Part, ...]]]] = {}
+    """Costs by part: one for each cost and unit of which a build has two known parts or more.
+
+    What a build spent an inference stands for what it spends a step.
+    """
+    table: dict[tuple[str, str], list[Bar]] = {}
     for build in builds:
-        found: dict[tuple[str, str], dict[str, dict[str, Figure]]] = {}
+        found: dict[tuple[str, str], dict[str, dict[str, dict[str, Figure]]]] = {}
         for figure in build.all_figures():
-            if (place := part_of(figure.name)) is None:
+            if (place := part_of(figure.name)) is not None:
+                cost, part, node = place
+                end = "high" if figure.name.endswith(".high") else "low"
+                bars = found.setdefault((cost, figure.unit), {})
+                bars.setdefault(node, {}).setdefault(part, {}).setdefault(end, figure)
+        for (cost, unit), by_node in found.items():
+            if unit.endswith("/step") and (cost, unit.replace("/step", "/inference")) in found:
                 continue
-            cost, part = place
-            end = "high" if figure.name.endswith(".high") else "low"
-            found.setdefault((cost, figure.unit), {}).setdefault(part, {}).setdefault(end, figure)
-        for key, by_part in found.items():
-            parts = tuple(
-                Part(BY_PART[key[0]][part], ends.get("low", figure), ends.get("high", figure))
-                for part, ends in by_part.items()
-                if (figure := next(iter(ends.values())))
-            )
-            if len(parts) > 1:
-                table.setdefault(key, []).append((build, parts))
+            for node, by_part in by_node.items():
+                parts = tuple(
+                    Part(title, ends.get("low") or ends["high"], ends.get("high") or ends["low"])
+                    for part, title in BY_PART[cost].items()
+                    if (ends := by_part.get(part))
+                )
+                if sum(part.known for part in parts) > 1:
+                    name = f"{build.name}, {node}" if node else build.name
+                    table.setdefault((cost, unit), []).append(Bar(build, name, parts))
     made = []
     for (cost, unit), bars in table.items():
-        hows = dict.fromkeys(f.how for _, parts in bars for p in parts for f in (p.low, p.high) if p.known)
+        hows = dict.fromkeys(f.how for bar in bars for p in bar.parts for f in (p.low, p.high) if p.known)
         made.append(Breakdown(f"{cost.capitalize()} by part", unit, tuple(hows), tuple(bars)))
     return made
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from neurodeploy.artifact import Figure
 from neurodeploy.report.figures import METRICS
 from neurodeploy.report.schema import Accuracy, Agreement, Build, FirstDifference, Score
+from neurodeploy.report.schema_crossbar import Measured
 
 MINUS = "\N{MINUS SIGN}"
 UNKNOWN = "unknown"
@@ -137,6 +138,11 @@ def duration(seconds: float) -> str:
 def age(seconds: float) -> str:
     """``at the first read``, or ``1 day after the first read``."""
     return f"{duration(seconds)} after the first read" if seconds else "at the first read"
+
+
+def measured_text(told: Measured, metric: str) -> str:
+    """The score of a set of effects, as an accuracy is told."""
+    return score_text(Score(value=told.score or 0.0, sd=told.score_sd, how="simulated", where=""), metric)
 
 
 def percent(share: float) -> str:

@@ -14,14 +14,14 @@ import pytest
 from neurodeploy.artifact import Artifact, Figure
 from neurodeploy.backends.crossbar import CrossbarBackend
 from neurodeploy.compiler import Built
-from neurodeploy.crossbar import sweeps
+from neurodeploy.crossbar import attribution, sweeps
 from neurodeploy.data import Data
 from neurodeploy.errors import DataError, UsageError
 from neurodeploy.report import build_report, read_report, view, view_crossbar, words
 from neurodeploy.report.metrics import spread
 from neurodeploy.report.records import build_of
 from neurodeploy.report.schema import Build, DriftScore, Run
-from neurodeploy.report.schema_crossbar import Attribution, Effect, Outcome, Spread, Sweep, SweepPoint
+from neurodeploy.report.schema_crossbar import Attribution, Effect, Measured, Spread, Sweep, SweepPoint
 from neurodeploy.validate import validate
 from tests.golden.report import sample
 from tests.unit.test_crossbar import IDEAL, PCM, gru, samples, small
@@ -79,17 +79,21 @@ def drawn_builds() -> list[Build]:
             Sweep(what="stuck", unit="%", metric=metric, seconds=86400, points=stuck),
         ]
         rows = [
-            Effect(effect=e, alone=Outcome(accuracy=0.97 - r / 9, sd=0.004, rms=r), without=Outcome(accuracy=0.96, rms=0.09 - r))
+            Effect(effect=e, alone=Measured(error=r, error_sd=0.01, score=0.97 - r / 9, score_sd=0.004),
+                   without=Measured(error=0.09 - r, error_sd=0.01, score=0.96, score_sd=0.0), share=r**2 / 0.0094)
             for e, r in (("programming", 0.061), ("read noise", 0.022), ("adc", 0.0089), ("wires", 0.0712))
-        ]  # fmt: skip
-        cause = Attribution(metric=metric, seconds=86400, chips=25, effects=rows, none=Outcome(accuracy=0.9757, rms=0),
-                            every=Outcome(accuracy=0.955, sd=0.008, rms=0.098))  # fmt: skip
+        ] + [Effect(effect="stuck")]  # fmt: skip
+        cause = Attribution(
+            target="pcm-128", chips=25, seed=0, age_s=86400, compensate=True, samples=370, metric=metric, golden=0.9757,
+            none=Measured(error=0, error_sd=0, score=0.9757, score_sd=0.0), rows=rows,
+            every=Measured(error=0.098, error_sd=0.01, score=0.955, score_sd=0.008),
+        )  # fmt: skip
         run = build.runs[0].model_copy(
             update={"accuracy": score, "sweeps": swept, "attribution": cause, "figures": costs(1 + k), "seal": ""}
         )
         figures = [f for f in build.figures if f.name != "energy"]
         update = {"accuracies": [score], "figures": figures, "runs": [run.sealed()], "arrays": {"floor_plan": PLAN}}
-        made.append(Build.model_validate(build.model_dump() | {k: v for k, v in update.items()}))
+        made.append(Build.model_validate(build.model_dump() | update))
     return [*made, sample.sample_builds()[0], sample.sample_builds()[3]]
 
 
@@ -99,6 +103,7 @@ def costs(scale: float) -> list[Figure]:
         Figure("energy.array", 410.0 * scale, per, how, source), Figure("energy.adc.low", 900.0 * scale, per, how, source),
         Figure("energy.adc.high", 2500.0 * scale, per, how, "another paper"), Figure("energy.dac", 120.5, per, how, source),
         Figure.unknown("energy.digital", per, "no checked source"),
+        Figure("energy.array@cmos-32nm", 410.0, per, how, source), Figure("energy.adc@cmos-32nm", 1300.0, per, how, source),
         Figure("energy.low", 1430.5 * scale, per, how, source), Figure("energy.high", 3030.5 * scale, per, how, source),
         Figure("area.array", 5100.0, "um2", how, source), Figure("area.adc", 2200.0 * scale, "um2", how, source),
     ]  # fmt: skip
@@ -177,12 +182,20 @@ def test_every_format_tells_the_sections_numbers(tmp_path: Path):
     assert "Energy by chip" not in page  # a part is no chip
     assert "gru-pcm: 94.61 ± 1.00 % (median 94.71, 5 to 95 % of chips 92.61 to 95.61), 25 chips, at 8 bits." in page
     assert "| gru-pcm | 8 | 94.61 | 1.00 | 94.71 | 92.61 | 95.61 | 25 |" in markdown
-    assert "| wires | 96.21 ± 0.40 % | 7.12 % | 96.00 % | 1.88 % |" in markdown
+    assert "| wires | 96.21 ± 0.40 % | 7.12 % | 53.9 % | 96.00 ± 0.00 % | 1.88 % |" in markdown
+    assert "Not in this target: stuck." in page
     assert "| ADCs | gru-pcm | 900 to 2,500 | estimated | conversions times a sourced energy |" in markdown
     assert "| Digital part | gru-pcm | unknown | unknown | no checked source |" in markdown
     assert "Energy by part, pJ/inference, sums of the known parts: gru-pcm (low) 1,430; gru-pcm (high) 3,030" in page
     path = report.write(tmp_path / "r.json")
     assert read_report(path) == report
+
+
+def test_an_attribution_is_recorded_as_it_was_found(artifact: Artifact):
+    found = attribution.attribute(artifact, labelled(), chips=3, age="1day")
+    read = Attribution.model_validate_json(json.dumps(found.as_dict()))
+    assert json.loads(read.model_dump_json()) == json.loads(json.dumps(found.as_dict()))
+    assert {row.effect for row in read.rows if row.alone} == {"programming", "drift", "read noise", "dac", "adc"}
 
 
 def test_effects_are_ranked_between_none_and_all():
@@ -202,14 +215,21 @@ def test_energies_of_other_units_and_ranges_share_a_chart():
     rows = {row.title: row for group in view.table(drawn_builds()) for row in group.rows}
     assert words.cell(rows["Energy: ADCs"].cells[0])[0][0] == "900 to 2,500"
     assert rows["Energy"].unit == "pJ/inference"
-    assert [words.cell(cell)[0][0] for cell in rows["Energy"].cells if cell] == ["1,430.5 to 3,030.5", "2,861 to 6,061", "988,377.4"]
+    assert [words.cell(cell)[0][0] for cell in rows["Energy"].cells if cell] == [
+        "1,430.5 to 3,030.5",
+        "2,861 to 6,061",
+        "988,377.4",
+    ]
 
 
 def test_the_floor_plan_is_an_image_from_the_builds_own_files(artifact: Artifact):
     page = build_report([artifact]).render(".html")
     (address,) = re.findall(r'<img src="data:image/svg\+xml;base64,([^"]+)"', page)
     assert base64.b64decode(address).decode() == PLAN
-    assert build_of(replace(artifact, files={k: v for k, v in artifact.files.items() if k != "floor_plan.svg"})).arrays is None
+    assert (
+        build_of(replace(artifact, files={k: v for k, v in artifact.files.items() if k != "floor_plan.svg"})).arrays
+        is None
+    )
 
 
 @pytest.mark.parametrize(
