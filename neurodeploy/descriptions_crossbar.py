@@ -51,11 +51,17 @@ class Array(Sourced):
 
 
 class Wires(Sourced):
-    """Resistance of the lines between neighbouring cells, of drivers and of sense amplifiers, in ohms.
+    """Resistance of the lines between neighbouring cells, of drivers and of sense amplifiers, in ohms; 0 is allowed.
 
-    Word lines are driven at their left end, or at both; bit lines are sensed at virtual ground at the end next to the
-    first word line, or at both. ``topology``: ``crosspoint``, word lines carry the cells' currents; ``gated``, inputs
-    switch the cells' transistors, and a source line beside each bit line carries the current.
+    Row 0 is nearest to the sense amplifiers, column 0 nearest to the drivers. ``row_ohm`` is one segment of a word line
+    (between neighbouring columns, and between the driver and the first cell), ``column_ohm`` one of a bit line, with
+    one more to the amplifier; ``driver_ohm`` and ``sense_ohm`` come on top at the ends. ``driven``, ``sensed``: whether
+    the lines' far ends have drivers, amplifiers (virtual grounds) too.
+
+    ``topology``: ``crosspoint``, inputs are voltages on the word lines, which carry the cells' currents: the array is
+    one matrix. ``gated``, inputs switch the cells' transistors, each bit line has the read voltage and a source line of
+    its own beside it that is sensed: word lines carry nothing, and currents aren't linear in the inputs
+    (:func:`neurodeploy.crossbar.wires.gated`).
     """
 
     row_ohm: NonNegative

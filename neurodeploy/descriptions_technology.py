@@ -106,8 +106,8 @@ class CellArea(Sourced):
 
 
 class LineEnergy(Sourced):
-    """Each time inputs are applied: ``cell_joule`` a cell on a driven word line (its converter drives it), and
-    ``select_joule`` an array for choosing the bit lines that are read."""
+    """``cell_joule``: charging a cell's piece of a driven word line, each time; ``select_joule``: connecting a bit line
+    to its converter."""
 
     cell_joule: Range
     select_joule: Range

@@ -1,10 +1,10 @@
 """Targets as data: how the TOML files under ``targets/`` are found, read and checked.
 
 A file describes one thing: a *chip*, a *neuromorphic-chip*, a *crossbar-technology*, or a target (a *board* of a chip,
-a *crossbar*, a *neuromorphic* simulator or an *interpreter*). Its name is its file name. Keys carry their unit (``size_bytes``,
-``clock_hz``, ``g_max_siemens``), a table that holds physical numbers names its ``source``, and an unknown key is an
-error. The only inheritance is board to chip: a table that the board gives replaces the chip's table of that name as a
-whole. What a file may say is in :mod:`neurodeploy.descriptions`.
+a *crossbar*, a *neuromorphic* simulator or an *interpreter*). Its name is its file name. Keys carry their unit
+(``size_bytes``, ``clock_hz``, ``g_max_siemens``), a table that holds physical numbers names its ``source``, and an
+unknown key is an error. The only inheritance is board to chip: a table that the board gives replaces the chip's table
+of that name as a whole. What a file may say is in :mod:`neurodeploy.descriptions`.
 """
 
 from __future__ import annotations
@@ -226,7 +226,8 @@ def _known(path: Path, key: str, given: Sequence[str], kind: str) -> None:
     known = names(kind)
     for name in given:
         if name not in known:
-            raise TargetError(f"'{key}' names '{name}', which doesn't exist.", place=str(path), hint=nearest(name, known))
+            hint = nearest(name, known)
+            raise TargetError(f"'{key}' names '{name}', which doesn't exist.", place=str(path), hint=hint)
 
 
 def _read(path: Path) -> dict[str, Any]:

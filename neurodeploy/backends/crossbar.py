@@ -15,7 +15,7 @@ import numpy as np
 
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability
-from neurodeploy.crossbar import converters, costs, encode, ranges, tiles
+from neurodeploy.crossbar import converters, costs, encode, floor_plan, ranges, tiles
 from neurodeploy.crossbar.effects import present
 from neurodeploy.crossbar.manifest import described, drive_of, not_modelled
 from neurodeploy.crossbar.tiles import Matrix
@@ -55,12 +55,16 @@ class CrossbarBackend:
         name: str | None = None,
         percentile: float = 99.9,
         scaling: str = "output",
+        join: str = "auto",
+        bias: str = "digital",
+        pack: str = "auto",
     ) -> Artifact:
         """Map a program onto tiles.
 
         ``source``: the float program that a native one came from. ``data``: calibration data, which set the converters'
         ranges, the output converters' to ``percentile`` of their currents' magnitudes. ``name``: the artifact's.
-        ``scaling``: full conductance is the largest weight of an ``"output"`` or of a ``"tile"``.
+        ``scaling``: full conductance is the largest weight of an ``"output"`` or of a ``"tile"``. ``join``, ``bias``:
+        options of :class:`~neurodeploy.passes.tiling.Tiling`; ``pack``: of :func:`neurodeploy.crossbar.tiles.matrices`.
         Raises :class:`TargetError` for a target that can't hold a pair of devices, :class:`UnsupportedError` for
         numerics or programs that don't fit, :class:`UsageError` where converters lack a range.
         """
@@ -73,11 +77,12 @@ class CrossbarBackend:
             )
         if not 0 < percentile <= 100:
             raise UsageError(f"the percentile is {percentile}; needed more than 0, at most 100.", place="crossbar")
-        tiled = Tiling.of(crossbar.array)(program)
+        tiled = Tiling.of(crossbar.array, join, bias)(program)
         seen = ranges.observe(tiled, data) if data is not None and ranges.needed(crossbar) else None
-        matrices = tiles.matrices(tiled, crossbar, scaling, ranges.segments(tiled, crossbar, seen))
+        matrices = tiles.matrices(tiled, crossbar, scaling, ranges.segments(tiled, crossbar, seen), pack)
         matrices, warnings = ranges.with_ranges(tiled, matrices, crossbar, seen, percentile)
         files = {**text.to_files(tiled, "program"), **text.to_files(source or program, "source")}
+        flags = [f"percentile={percentile}", f"scaling={scaling}", f"join={join}", f"bias={bias}", f"pack={pack}"]
         manifest: dict[str, Any] = {
             "schema": SCHEMA_VERSION,
             "name": name or program.name,
@@ -92,11 +97,12 @@ class CrossbarBackend:
                 "drive": _drive(matrices, seen),
             },
             "crossbar": crossbar.model_dump(mode="json"),
-            "compiler": {"name": "neurodeploy", "flags": [f"percentile={percentile}", f"scaling={scaling}"]},
+            "compiler": {"name": "neurodeploy", "flags": flags},
             "not_modelled": not_modelled(crossbar),
             "warnings": [*program.meta.get("warnings", []), *warnings],
         }
         artifact = Artifact(manifest["name"], self.name, crossbar.name, files, manifest)
+        files |= floor_plan.files(artifact)
         manifest["figures"] = [asdict(figure) for figure in self.resources(artifact)]
         return artifact
 
@@ -152,7 +158,9 @@ def _guarded(program: Program) -> bool:
 def _drive(matrices: Sequence[Matrix], seen: Mapping[tuple[str, str], ranges.Watch] | None) -> list[dict[str, Any]]:
     """Mean square of every word line's drive over full scale, on the calibration data."""
     found = []
-    for matrix in matrices if seen is not None else ():
+    if seen is None:
+        return found
+    for matrix in matrices:
         full = ranges.full_scales(matrix)
         relative = seen[matrix.stage, matrix.value].power / np.where(full > 0, full, 1.0) ** 2
         found.append({"stage": matrix.stage, "value": matrix.value, "mean_square": relative.tolist()})

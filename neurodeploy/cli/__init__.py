@@ -150,10 +150,18 @@ def run(
     seed: Annotated[int | None, _crossbars("Seed of the chips; 0 if not given.", min=0)] = None,
     effects: Annotated[str | None, _crossbars("Physical effects that are on, like 'programming,wires'; all.")] = None,
     compensate: Annotated[bool | None, _crossbars("Global drift compensation, on if not given.")] = None,
+    repair: Annotated[str | None, _crossbars("Repair the chips first: columns, readout or both.")] = None,
+    repair_data: Annotated[Path | None, _crossbars("Calibration data for --repair; never the test data.")] = None,
+    stuck_map: Annotated[Path | None, _crossbars("Maps of stuck devices: .npz, an array for each crossbar.")] = None,
+    attribute: Annotated[bool, _crossbars("Where the error comes from: each effect alone, at the last age.")] = False,
+    sweep: Annotated[list[str] | None, _crossbars("Accuracy against a quantity: adc_bits=4,6,8, stuck=0,0.01.")] = None,
     jobs: Annotated[int | None, _crossbars("Processes to spread the chips over.", min=1)] = None,
 ) -> None:
     """Run a build on its target, real, emulated or simulated."""
-    crossbar = {"chips": chips, "ages": ages, "seed": seed, "effects": effects, "compensate": compensate, "jobs": jobs}
+    crossbar = {
+        "chips": chips, "ages": ages, "seed": seed, "effects": effects, "compensate": compensate, "jobs": jobs,
+        "repair": repair, "repair_data": repair_data, "stuck_map": stuck_map, "attribute": attribute, "sweep": sweep,
+    }  # fmt: skip
     common = {"build": build, "data": data, "port": port, "emulator": emulator, "on": on, "samples": samples}
     _do("run", **common, save=save, json=json, crossbar=crossbar)
 

@@ -94,8 +94,6 @@ class AnalogMatrix:
     product reads its arrays.
     """
 
-    reads = 1
-
     def __init__(
         self,
         program: Program,
@@ -115,6 +113,7 @@ class AnalogMatrix:
         self.saturated: list[Array] = []
         self.drivers = len({t.outputs for t in matrix.tiles})  # every tile has its own input converters
         self.serial = ranges.serial_weights(matrix, target)
+        self.reads = converters.cycles(target)
         self.unit = ranges.drive_unit(matrix, target)
         self.dac_step = _nothing()
         if target.dac.bits is not None:

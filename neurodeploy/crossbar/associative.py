@@ -68,7 +68,8 @@ class HopfieldArray:
     ``chips``: how many, or their numbers; a chip is the same whatever others stand beside it. ``stuck``: shares of
     devices stuck at g_max and at g_min. ``offset``: standard deviation of the comparators' offsets, in currents of a
     device at full conductance, drawn once for a chip. ``read_noise``: ``"held"`` for the time of a recall, as 1/f noise
-    is; or ``"fresh"`` at every read, the other end (white). ``seconds`` since the first read: see :meth:`age`.
+    is; or ``"fresh"`` at every read, the other end (white). ``conductance``: what the largest weight takes of the
+    devices' range; less makes a memory noisier where devices of low conductance are. ``seconds`` since the first read: see :meth:`age`.
     Raises :class:`DataError` for weights that aren't finite and square, :class:`UsageError` for the other arguments,
     :class:`TargetError` for an unknown target.
     """
@@ -76,7 +77,7 @@ class HopfieldArray:
     def __init__(
         self, weights: Any, target: str | Crossbar, *, thresholds: Any = None, chips: int | Sequence[int] = 1,
         seed: int = 0, stuck: Sequence[float] = (0.0, 0.0), offset: float = 0.0, read_noise: str = "held",
-        seconds: float = 0.0,
+        conductance: float = 1.0, seconds: float = 0.0,
     ) -> None:  # fmt: skip
         _one_of(read_noise, READS, "read_noise")
         if not 0 <= offset < np.inf:
@@ -87,7 +88,7 @@ class HopfieldArray:
         self.chips, self.seed, self.read_noise = chip_numbers(chips), seed, read_noise
         self._written = Written(
             hopfield_program(self.weights), "W", target_of(target, stuck), self.chips, seed, "output",
-            fresh=read_noise == "fresh",
+            fresh=read_noise == "fresh", conductance=conductance,
         )  # fmt: skip
         drawn = np.stack([draws(seed, chip, "offset").standard_normal(n) for chip in self.chips])
         self.tie = 1e-12 * float(np.abs(self.weights).sum(axis=1).max())

@@ -39,14 +39,17 @@ class Written:
 
     ``value`` names the param of the program. ``scaling``: full conductance is the largest weight of an ``"output"`` (one
     comparator each) or of the whole ``"matrix"`` (needed where the array is read both ways). ``fresh``: read noise is
-    left out of the weights, since it is drawn anew at every read. Raises :class:`UnsupportedError` for arrays whose
+    left out of the weights, since it is drawn anew at every read. ``conductance``: what the largest weight takes of the
+    conductance range. ``largest``: the weight at full conductance, ``[outputs]``. Raises :class:`UnsupportedError` for arrays whose
     currents say nothing to a comparator: sliced weights, and weights on one device without a reference.
     """
 
     def __init__(
         self, program: Program, value: str, target: Crossbar, chips: Sequence[int], seed: int, scaling: str,
-        fresh: bool = False,
+        fresh: bool = False, conductance: float = 1.0,
     ) -> None:  # fmt: skip
+        if not 0 < conductance <= 1:
+            raise UsageError(f"conductance is {conductance}; needed a share, above 0 up to 1.", place="associative memory")
         tiled = Tiling(target.array.rows, target.array.columns)(program)
         (found,) = (m for m in tiles.matrices(tiled, target) if any(p["weight"] == value for p in m.parts))
         if found.slices > 1 or found.encoding == "one-sided":
@@ -60,6 +63,7 @@ class Written:
         self.largest = np.abs(self.weights).max(axis=0)
         if scaling == "matrix":
             self.largest = np.full_like(self.largest, self.largest.max())
+        self.largest /= conductance
         one_scale = (replace(t, weight_max=tuple(self.largest[slice(*t.outputs)].tolist())) for t in found.tiles)
         self.matrix = replace(found, tiles=tuple(one_scale))
         effects = ALL - CONVERTERS - ({"read noise"} if fresh else set())

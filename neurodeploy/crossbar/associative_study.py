@@ -46,16 +46,21 @@ class Setting:
 
 @dataclass(frozen=True)
 class Point:
-    """What chips make of one setting; arrays ``[chips]``: share of cues recalled, mean overlap with the pattern
-    (``mean_i s_i x_i``, of y in a pair memory), share of cues that ended in a fixed point, in a cycle of two, and
-    updates a cue that raised the energy (None where they aren't counted)."""
+    """What chips make of one setting: ``right [chips, cues]``, which cues were recalled; and, ``[chips]``, their share,
+    mean overlap with the pattern (``mean_i s_i x_i``, of y in a pair memory), share of cues that ended in a fixed point,
+    in a cycle of two, and updates a cue that raised the energy (None where they aren't counted)."""
 
     setting: Setting
-    recalled: Array
+    right: Array
     overlap: Array
     converged: Array
     cycles: Array
     rises: Array | None
+
+    @property
+    def recalled(self) -> Array:
+        """Share of cues recalled, ``[chips]``."""
+        return self.right.mean(axis=1)
 
 
 def curve(
@@ -118,5 +123,5 @@ def crossing(values: Sequence[float], overlaps: Sequence[float], level: float) -
 
 def _point(setting: Setting, overlap: Array, converged: Array, cycles: Array, rises: Array | None) -> Point:
     right = (1 + overlap) / 2 >= RECALLED - 1e-12
-    means = (right.mean(axis=1), overlap.mean(axis=1), converged.mean(axis=1), cycles.mean(axis=1))
-    return Point(setting, *means, None if rises is None else rises.mean(axis=1))
+    means = (overlap.mean(axis=1), converged.mean(axis=1), cycles.mean(axis=1))
+    return Point(setting, right, *means, None if rises is None else rises.mean(axis=1))

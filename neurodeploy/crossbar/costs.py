@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-
 from neurodeploy import hardware
 from neurodeploy.artifact import Figure
 from neurodeploy.crossbar.costs_parts import Activity, Cost, Drive, Key, areas, digital_work, energies, work_of
 from neurodeploy.crossbar.costs_prices import Pair, Prices
+from neurodeploy.crossbar.costs_programming import programming_figures
 from neurodeploy.crossbar.costs_time import PARTS, Steps, Timing, schedule
 from neurodeploy.crossbar.costs_work import KINDS
-from neurodeploy.crossbar.tiles import Matrix, arrays
+from neurodeploy.crossbar.tiles import Matrix
 from neurodeploy.descriptions_crossbar import Crossbar
 from neurodeploy.ir.graph import Program
 
@@ -33,7 +33,11 @@ def compile_figures(
     ``program`` is the tiled one. ``drive``: (stage, value) -> mean (input/full scale)^2 of a matrix's word lines
     (``[inputs]``, from calibration data); without it the arrays' energy lies between 0 and that of full-scale inputs.
     """
-    return (*_counts(program, matrices, target, Activity()), *_priced(program, matrices, target, Activity(), drive))
+    return (
+        *_counts(program, matrices, target, Activity()),
+        *programming_figures(program, matrices, target),
+        *_priced(program, matrices, target, Activity(), drive),
+    )
 
 
 def run_figures(
@@ -46,10 +50,11 @@ def run_figures(
 ) -> tuple[Figure, ...]:
     """Figures of an inference.
 
-    ``reads``: (stage, value) -> how often a matrix multiplied, ``steps``: stage -> how many steps ran, both means over
-    samples. ``drive`` as for :func:`compile_figures`, as it was while running.
+    ``reads``: (stage, value) -> how often a matrix was read, every serial cycle counted, ``steps``: stage -> how many
+    steps ran, both means over samples. ``drive`` as for :func:`compile_figures`, as it was while running.
     """
-    ran = Activity("inference", dict(reads), dict(steps))
+    cycles = Prices(target, None).cycles
+    ran = Activity("inference", {key: count / cycles for key, count in reads.items()}, dict(steps))
     found = _priced(program, matrices, target, ran, drive)
     return tuple(
         f for f in found if not f.name.startswith(("area", "known_area", "interval", "sequence", "tops_per_mm2"))
@@ -169,7 +174,6 @@ def _rates(
     if all(c.range is not None for c in energy):
         joule = [sum(c.range[end] for c in energy if c.range) * 1e-12 for end in (1, 0)]
         per_watt = (operations / joule[0] / 1e12, operations / joule[1] / 1e12)
-    why = f"{operations:.10g} operations (two a weight on an array and vector) over the energy of {LEFT_OUT[8:]}"
     why = f"two operations a weight and vector: {operations:.10g} an energy; {LEFT_OUT}"
     density = None
     if timed.ends is not None and all(c.range is not None for c in area):

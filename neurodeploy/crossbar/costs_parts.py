@@ -3,8 +3,8 @@
 Energy of a step or an inference::
 
     array    sum over reads of V^2 t_pulse sum_i d_i sum_j G_ij    d_i: mean (input/full scale)^2 of word line i
-    line     cells on driven word lines, bit lines chosen          once a pulse
-    dac      pulses of word lines in use                           see below
+    line     cells on driven word lines, bit lines connected to converters
+    dac      pulses of word lines in use
     adc      conversions
     digital  operations by kind and type
     buffer   bits read and written
@@ -102,7 +102,7 @@ def energies(
     target, cycles = prices.target, prices.cycles
     per_adc = target.adc.columns_per_adc
     held = target.read is not None and target.read.sample_and_hold
-    pulses, selected, cells, conversions = 0.0, 0.0, 0.0, 0.0
+    pulses, cells, conversions = 0.0, 0.0, 0.0
     for matrix in matrices:
         for tile in matrix.tiles:
             turns = rounds(matrix, tile, per_adc)
@@ -111,12 +111,11 @@ def energies(
             driven = applied * (1 if held else turns)
             pulses += driven * rows
             cells += driven * rows * target.array.columns
-            selected += applied * turns
             conversions += applied * (tile.outputs[1] - tile.outputs[0]) * matrix.slices
     work = work_of(program, matrices, prices, activity)
     made = {
         "array": _array(program, matrices, target, activity, cycles, drive),
-        "line": _lines(cells, selected, prices),
+        "line": _lines(cells, conversions, prices),
         "dac": _priced(pulses, "pulses of a word line", prices.conversion("dac", "energy")),
         "adc": _priced(conversions, "conversions", prices.conversion("adc", "energy")),
         "digital": _digital(work, prices),
@@ -129,7 +128,7 @@ def energies(
 
 def areas(matrices: Sequence[Matrix], prices: Prices) -> list[Cost]:
     """Area of whole arrays with their converters and lines by part, in um2."""
-    target, count = prices.target, tiles.arrays(matrices)
+    target, count = prices.target, tiles.arrays(list(matrices))
     rows, columns = target.array.rows, target.array.columns
     adcs = -(-columns // target.adc.columns_per_adc)
     lines = prices.circuits and prices.circuits.line_area
@@ -149,13 +148,23 @@ def areas(matrices: Sequence[Matrix], prices: Prices) -> list[Cost]:
 
 def conductances(matrix: Matrix, tile: Tile, weights: Array, target: Crossbar) -> Array:
     """Siemens on each word line of a tile, all of its devices together, ``[inputs]``, as they are aimed at."""
+    inputs = tile.inputs[1] - tile.inputs[0]
+    return sum(
+        (np.nansum(g.reshape(inputs, -1), axis=1) for g in devices(matrix, tile, weights, target)), np.zeros(inputs)
+    )
+
+
+def devices(matrix: Matrix, tile: Tile, weights: Array, target: Crossbar) -> list[Array]:
+    """Siemens of a tile's devices, ``[inputs, ...]`` each; NaN where none is formed. A reference column counts once."""
     held, device = stored(matrix, tile, weights), target.device
     span = device.g_max_siemens - device.g_min_siemens
-    plus = np.where(np.isnan(held.plus), 0.0, device.g_min_siemens + span * held.plus).sum(axis=(0, 2))
-    if held.minus is None:
-        return plus
-    minus = np.where(np.isnan(held.minus), 0.0, device.g_min_siemens + span * held.minus)
-    return plus + (minus.max(axis=(0, 2)) if matrix.encoding == "offset" else minus.sum(axis=(0, 2)))
+    found = [np.moveaxis(held.plus, 1, 0)]
+    if held.minus is not None:
+        minus = np.moveaxis(held.minus, 1, 0)
+        if matrix.encoding == "offset":
+            minus = np.where(np.isnan(minus).all(axis=(1, 2)), np.nan, 0.5)[:, None]
+        found.append(minus)
+    return [device.g_min_siemens + span * relative for relative in found]
 
 
 def _array(
@@ -182,12 +191,13 @@ def _array(
     return Price((low, high), f"{words}; IR drop makes it less; {target.read.source}")
 
 
-def _lines(cells: float, selected: float, prices: Prices) -> Price:
+def _lines(cells: float, conversions: float, prices: Prices) -> Price:
     lines = prices.circuits and prices.circuits.line_energy
     if not lines:
         return Price(None, f"word lines: {prices.node or repr(prices.target.name)} has no sourced figure")
-    low, high = ((cells * lines.cell_joule[end] + selected * lines.select_joule[end]) * 1e12 for end in (0, 1))
-    return Price((low, high), f"{cells:.6g} cells on driven lines, {selected:.6g} choices of bit lines; {lines.source}")
+    low, high = ((cells * lines.cell_joule[end] + conversions * lines.select_joule[end]) * 1e12 for end in (0, 1))
+    words = f"{cells:.6g} cells on driven lines, {conversions:.6g} bit lines connected"
+    return Price((low, high), f"{words}; {lines.source}")
 
 
 def _priced(count: float, what: str, price: Price, unit: str = "pJ") -> Price:
@@ -217,4 +227,8 @@ def _buffer(work: Work, prices: Prices) -> Price:
     buffer = prices.technology and prices.technology.buffer
     if not buffer:
         return Price(None, f"buffers: {prices.node or repr(prices.target.name)} has no sourced figure")
-    return _priced(work.bits, "bits read or written", Price(buffer.bit_joule, buffer.source))
+    low, high = work.stored * buffer.bit_joule[0] * 1e12, work.bits * buffer.bit_joule[1] * 1e12
+    words = (
+        f"{work.stored:.6g} bits that must be stored (low), {work.bits:.6g} bits of all arguments and results (high)"
+    )
+    return Price((low, high), f"{words}; {buffer.source}")

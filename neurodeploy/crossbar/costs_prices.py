@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from neurodeploy.crossbar import converters
 from neurodeploy.crossbar.costs_work import ADDITION, COMPARISON, LOOKUP, MULTIPLICATION, width
 from neurodeploy.descriptions_crossbar import Converter, Crossbar
-from neurodeploy.descriptions_technology import CellCircuits, Conversion, CrossbarTechnology
+from neurodeploy.descriptions_technology import CellCircuits, CrossbarTechnology
 
 Pair = tuple[float, float]
 
@@ -62,20 +62,16 @@ class Prices:
             key = {"energy": "conversion_joule", "time": "conversion_s", "area": "area_m2"}[what]
             return Price(getattr(given, key), given.source)
         bits = self.dac_bits if kind == "dac" else own.bits
-        name = f"{what} of a {kind.upper()}"
+        name = f"{what} of a{'n' if kind == 'adc' else ''} {kind.upper()}"
         if bits is None:
             return Price(None, f"{name} of infinite precision")
         if self.technology is None:
             return Price(None, f"{name}: '{self.target.name}' has no sourced figure")
-        table = getattr(self._conversions(kind), what)
+        table = getattr(self.technology.adc if kind == "adc" else self.technology.dac, what)
         found = table.at(bits) if table is not None else None
-        if found is None:
+        if table is None or found is None:
             return Price(None, f"{name} of {bits} bits: {self.technology.name} has no sourced figure")
         return Price(found, table.source)
-
-    def _conversions(self, kind: str) -> Conversion:
-        assert self.technology is not None
-        return self.technology.adc if kind == "adc" else self.technology.dac
 
     def cell_area(self) -> Price:
         """Square metres of a device with its selector."""
@@ -93,7 +89,8 @@ class Prices:
         if not digital:
             return Price(None, f"{name}: {self._lacks}")
         if kind == LOOKUP:
-            return Price(digital.lookup.joule, digital.lookup.source) if digital.lookup else Price(None, name)
+            lookup = digital.lookup
+            return Price(lookup.joule, lookup.source) if lookup else Price(None, f"{name}: {self._lacks}")
         word = "add" if kind in (ADDITION, COMPARISON) else "multiply" if kind == MULTIPLICATION else ""
         table = getattr(digital, f"{'float' if dtype == 'f32' else 'integer'}_{word}", None)
         found = table.at(width(dtype)) if table is not None else None

@@ -35,23 +35,32 @@ REDUCTIONS: Mapping[str, str] = {
 }  # fmt: skip
 
 
+#: The type in which codes of serial inputs are added up.
+CODES = "i32"
+
+
 @dataclass(frozen=True)
 class Work:
-    """``operations``: (kind, dtype) -> how many; ``bits``: read from or written to buffers; ``unpriced``: the ops that
-    are ``functions``."""
+    """``operations``: (kind, dtype) -> how many; ``unpriced``: the ops that are ``functions``.
+
+    ``bits`` read from or written to buffers: all arguments and results; ``stored``: those alone that must lie there
+    (inputs, params, states and outputs, inputs of arrays and their results), the rest passed on at once.
+    """
 
     operations: Mapping[tuple[str, str], float] = field(default_factory=dict)
     bits: float = 0.0
+    stored: float = 0.0
     unpriced: frozenset[str] = frozenset()
 
     def __add__(self, other: Work) -> Work:
         merged = dict(self.operations)
         for key, count in other.operations.items():
             merged[key] = merged.get(key, 0.0) + count
-        return Work(merged, self.bits + other.bits, self.unpriced | other.unpriced)
+        return Work(merged, self.bits + other.bits, self.stored + other.stored, self.unpriced | other.unpriced)
 
     def __rmul__(self, times: float) -> Work:
-        return Work({key: times * n for key, n in self.operations.items()}, times * self.bits, self.unpriced)
+        counts = {key: times * n for key, n in self.operations.items()}
+        return Work(counts, times * self.bits, times * self.stored, self.unpriced)
 
     def count(self, kind: str) -> float:
         """Operations of a kind, of all types."""
@@ -72,40 +81,56 @@ class Work:
 def of_graph(graph: Graph) -> dict[str, Work]:
     """Each value's work, bodies included; a crossbar's own is :func:`of_matrix`'s."""
     types, macs = graph.types(), macs_of(graph)
-    return {value.name: _of_value(value, types, macs.get(value.name, 0)) for value in graph.values}
+    read = {*graph.inputs, *graph.params, *(state.name for state in graph.states)}
+    written = {*graph.outputs.values(), *(state.next for state in graph.states)}
+    found = {}
+    for value in graph.values:
+        work = _operations(value, types, macs.get(value.name, 0))
+        if work.all:
+            args = [(a, t) for a in value.args if isinstance(t := types[a], TensorType)]
+            sizes = [(name in read, _bits(type_)) for name, type_ in args]
+            sizes.append((value.name in written, _bits(value.tensor)))
+            bits, stored = (sum(n for kept, n in sizes if kept or every) for every in (True, False))
+            work = Work(work.operations, float(bits), float(stored), work.unpriced)
+        found[value.name] = work
+    return found
 
 
-def _of_value(value: Value, types: Mapping[str, Type], macs: int) -> Work:
+def _operations(value: Value, types: Mapping[str, Type], macs: int) -> Work:
     if value.op == OP:
         return Work()
     if value.body is not None:
-        return _accessed(total(of_graph(value.body).values()), value, types)
+        return total(of_graph(value.body).values())
     dtype = _dtype(value, types)
     if value.op in ELEMENTWISE:
         kind = ELEMENTWISE[value.op]
-        unpriced = frozenset({value.op}) if kind == FUNCTION else frozenset()
-        return _accessed(Work({(kind, dtype): value.tensor.size}, 0.0, unpriced), value, types)
+        return Work({(kind, dtype): value.tensor.size}, unpriced=frozenset({value.op} if kind == FUNCTION else ()))
     if value.op in REDUCTIONS:
         read = types[value.args[0]]
         folded = read.size - value.tensor.size if isinstance(read, TensorType) else 0
-        return _accessed(Work({(REDUCTIONS[value.op], dtype): folded}), value, types)
+        return Work({(REDUCTIONS[value.op], dtype): folded})
     if value.op in ("matmul", "einsum"):
-        return _accessed(Work({(MULTIPLICATION, dtype): macs, (ADDITION, dtype): macs}), value, types)
+        return Work({(MULTIPLICATION, dtype): macs, (ADDITION, dtype): macs})
     if value.op == "solve":
-        return _accessed(Work({(FUNCTION, dtype): value.tensor.size}, 0.0, frozenset({"solve"})), value, types)
+        return Work({(FUNCTION, dtype): value.tensor.size}, unpriced=frozenset({"solve"}))
     return Work()
 
 
 def of_matrix(matrix: Matrix, result: TensorType, input_bits: int, cycles: int) -> Work:
-    """What converted codes need each time that the matrix is read: one multiplication to scale each output of each
-    tile, additions over tiles, slices and ``cycles`` serial inputs; inputs read and scaled outputs written."""
-    scaled = matrix.vectors * sum(t.outputs[1] - t.outputs[0] for t in matrix.tiles)
-    added = matrix.additions + (cycles - 1) * matrix.adc_conversions
-    operations = {(MULTIPLICATION, result.dtype): float(scaled)}
-    if added:
-        operations[ADDITION, result.dtype] = float(added)
-    bits = matrix.dac_conversions * input_bits + scaled * width(result.dtype)
-    return Work(operations, float(bits))
+    """What converted codes need each time that the matrix is read.
+
+    The codes of ``cycles`` serial inputs are added up as integers, each sum is scaled by one multiplication, and tiles
+    and slices are added in the result's type. Inputs are read, each tile's results written.
+    """
+    operations = {(MULTIPLICATION, result.dtype): float(matrix.adc_conversions)}
+    if matrix.additions:
+        operations[ADDITION, result.dtype] = float(matrix.additions)
+    if cycles > 1:
+        key = (ADDITION, CODES)
+        operations[key] = operations.get(key, 0.0) + float((cycles - 1) * matrix.adc_conversions)
+    results = matrix.vectors * sum(t.outputs[1] - t.outputs[0] for t in matrix.tiles)
+    bits = float(matrix.dac_conversions * input_bits + results * width(result.dtype))
+    return Work(operations, bits, bits)
 
 
 def width(dtype: str) -> int:
@@ -119,13 +144,8 @@ def _dtype(value: Value, types: Mapping[str, Type]) -> str:
     return "f32" if "f32" in read else max(read, key=width)
 
 
-def _accessed(work: Work, value: Value, types: Mapping[str, Type]) -> Work:
-    """With the arguments read and the result written; work of nothing accesses nothing."""
-    if not work.all:
-        return work
-    read = [t for a in value.args if isinstance(t := types[a], TensorType)]
-    bits = sum(t.size * width(t.dtype) for t in [*read, value.tensor])
-    return Work(work.operations, float(bits), work.unpriced)
+def _bits(type_: TensorType) -> int:
+    return type_.size * width(type_.dtype)
 
 
 def total(parts: Iterable[Work]) -> Work:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from neurodeploy.descriptions_crossbar import Crossbar
+from neurodeploy.descriptions_devices import Drift
 from neurodeploy.errors import UsageError, nearest
 
 #: Effect -> the tables of the target that it stands in, as (table, key); the first that is there switches it.
@@ -46,6 +47,12 @@ def only(target: Crossbar, effects: Iterable[str]) -> Crossbar:
             owner: Any = getattr(target, table) if table else target
             if getattr(owner, key, None) is None:
                 continue
-            changed = owner.model_copy(update={key: None})
+            off = _still(owner.drift) if key == "drift" and "read noise" in wanted and owner.read_noise else None
+            changed = owner.model_copy(update={key: off})
             target = target.model_copy(update={table: changed}) if table else changed
     return target
+
+
+def _still(drift: Drift) -> Drift:
+    """Drift that doesn't move: 1/f noise needs its clock, which counts from the first read."""
+    return drift.model_copy(update={name: 0.0 for name in type(drift).model_fields if name.startswith("nu_")})

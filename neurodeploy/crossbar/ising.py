@@ -83,7 +83,7 @@ def field_scale(problem: Ising) -> float:
 def anneal(
     problem: Ising, target: str | Crossbar, *, chips: int | Sequence[int] = 1, runs: int = 100, sweeps: int = 100,
     temperature: Any = None, noise: Any = None, hold: Any = 0.0, read_noise: str = "held", seed: int = 0,
-    stuck: Sequence[float] = (0.0, 0.0), offset: float = 0.0, seconds: float = 0.0,
+    stuck: Sequence[float] = (0.0, 0.0), offset: float = 0.0, conductance: float = 1.0, seconds: float = 0.0,
 ) -> Annealing:  # fmt: skip
     """Run an Ising problem from ``runs`` random states on every chip.
 
@@ -98,8 +98,9 @@ def anneal(
     if extra:
         J = np.block([[J, problem.h[:, None]], [problem.h[None], np.zeros((1, 1))]])
     array = HopfieldArray(
-        J, target, chips=chips, seed=seed, stuck=stuck, offset=offset, read_noise=read_noise, seconds=seconds
-    )
+        J, target, chips=chips, seed=seed, stuck=stuck, offset=offset, read_noise=read_noise, conductance=conductance,
+        seconds=seconds,
+    )  # fmt: skip
     starts = np.stack([draws(seed, c, "start").integers(0, 2, (runs, len(J))) for c in chip_numbers(chips)])
     heat = {"temperature": temperature, "noise": noise}
     if not array.read_sd.any() and not any(np.any(v) for v in heat.values() if v is not None):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from neurodeploy.artifact import Artifact, Trace
+from neurodeploy.crossbar.devices_verify import Pulses
 from neurodeploy.crossbar.effects import ALL
 from neurodeploy.crossbar.manifest import described
 from neurodeploy.crossbar.repair import Repair
@@ -31,7 +32,7 @@ _CELLS_AT_ONCE = 16_000_000  # devices of all chips in one pass: 128 MB an array
 class Task:
     """A few chips, by number, ``ages`` seconds after the first read; the other fields are those of the runner.
 
-    ``repair``: what is done to the chips at every age before they run.
+    ``repair``: what is done to the chips at every age before they run. ``stuck``: maps of stuck devices by array.
     """
 
     chips: tuple[int, ...]
@@ -41,6 +42,7 @@ class Task:
     effects: frozenset[str] = ALL
     states: bool = False
     repair: Repair | None = None
+    stuck: Mapping[int, Array] | None = None
 
 
 @dataclass
@@ -49,7 +51,7 @@ class Part:
 
     ``saturation``: ``"dac"`` and ``"adc"`` -> for each age the share of conversions out of range, ``[chips]``.
     ``conversions`` (likewise) and ``reads`` (of a matrix, by stage and value) are those of the first chip at the first
-    age, ``[samples]``; ``first`` is its trace.
+    age, ``[samples]``; ``first`` is its trace. ``pulses``: programming pulses of every array, of all the task's chips.
     """
 
     task: Task
@@ -58,6 +60,7 @@ class Part:
     conversions: dict[str, Array] = field(default_factory=dict)
     reads: dict[tuple[str, str], Array] = field(default_factory=dict)
     first: Trace | None = None
+    pulses: list[Pulses] = field(default_factory=list)
 
     def count(self, counter: Counter, matrices: Sequence[Matrix]) -> None:
         """Take over what was counted at one age."""
@@ -82,13 +85,14 @@ class ChipTrace(Trace):
     ``times``: seconds since the first read after programming. ``chip_outputs``: program output name ->
     ``[times, chips, batch, ...]``, raw. ``saturation``: ``"dac"`` and ``"adc"`` -> ``[times, chips]``, the share of
     conversions whose value lay outside the converter's range. ``reads``: (stage, value) of a matrix -> how often the
-    first chip read it, ``[batch]``.
+    first chip read it, ``[batch]``. ``pulses``: programming pulses, summed over chips and arrays by adding them up.
     """
 
     times: tuple[float, ...] = ()
     chip_outputs: dict[str, Array] = field(default_factory=dict)
     saturation: dict[str, Array] = field(default_factory=dict)
     reads: dict[tuple[str, str], Array] = field(default_factory=dict)
+    pulses: list[Pulses] = field(default_factory=list)
 
     def over_chips(self, judge: Callable[[dict[str, Array]], float]) -> dict[str, Any]:
         """What ``judge`` (raw outputs of one chip at one time -> an accuracy) finds, as a run's record states it.
@@ -123,8 +127,8 @@ def run_task(artifact: Artifact, inputs: Mapping[str, Array], lengths: Array | N
     target, matrices = described(artifact)
     program = text.from_files(artifact.files, "program")
     samples = len(next(iter(inputs.values()))) if program.inputs and inputs else 1
-    chips = Chips(program, matrices, target, task.chips, samples, task.seed, task.effects)
-    part = Part(task)
+    chips = Chips(program, matrices, target, task.chips, samples, task.seed, task.effects, task.stuck)
+    part = Part(task, pulses=[physical.cells.pulse_count() for physical in chips.arrays.values()])
     for age in task.ages:
         chips.age(age, task.compensate)
         if task.repair is not None:
@@ -154,6 +158,7 @@ def gather(parts: Sequence[Part]) -> ChipTrace:
         made.saturation[kind] = np.concatenate(columns, axis=1)
         made.counters[f"{kind}_conversions"] = parts[0].conversions[kind]
     made.reads = parts[0].reads
+    made.pulses = [pulses for part in parts for pulses in part.pulses]
     return made
 
 

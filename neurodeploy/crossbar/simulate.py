@@ -43,7 +43,8 @@ class Chips:
     """The physical arrays of some chips and the matrices on them; ``analog`` is what the interpreter calls.
 
     ``chips`` numbers them: chip i of a seed is the same device by device, whatever else is simulated beside it.
-    ``effects``: the names in :data:`neurodeploy.crossbar.effects.EFFECTS` that are switched on.
+    ``effects``: the names in :data:`neurodeploy.crossbar.effects.EFFECTS` that are switched on. ``stuck``: maps of
+    stuck devices by array (:mod:`neurodeploy.crossbar.devices_stuck`) in place of sampled ones, on every chip.
     """
 
     def __init__(
@@ -55,7 +56,9 @@ class Chips:
         samples: int,
         seed: int,
         effects: frozenset[str] = ALL,
+        stuck: Mapping[int, Array] | None = None,
     ) -> None:
+        self.stuck = stuck or {}
         self.target, self.chips, self.seed = only(target, effects), list(chips), seed
         self.matrices = list(matrices)
         placed: dict[int, list[_Placed]] = {}
@@ -103,7 +106,8 @@ class _Physical:
         self.goal = goal * self.span + self.device.g_min_siemens
         self.ideal = np.where(np.isnan(goal), 0.0, self.goal)
         every = np.broadcast_to(self.goal, (len(chips.chips), rows, columns))
-        self.cells = Cells.program(self.device, every, self._normals)
+        stuck = chips.stuck.get(number)
+        self.cells = Cells.program(self.device, every, self._normals, None if stuck is None else stuck[:rows, :columns])
 
     def age(self, seconds: float) -> None:
         """Hand every tile its devices' errors as they are now, in units of the full conductance range."""

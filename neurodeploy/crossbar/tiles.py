@@ -125,11 +125,12 @@ class Matrix:
     @property
     def devices(self) -> int:
         """Devices in use."""
-        pairs = 2 if self.encoding == "differential" else 1
-        held = pairs * self.slices * sum(t.weights for t in self.tiles)
-        if self.encoding == "offset":
-            held += sum(t.inputs[1] - t.inputs[0] for t in self.tiles)
-        return held
+        return sum(self.devices_of(tile) for tile in self.tiles)
+
+    def devices_of(self, tile: Tile) -> int:
+        """Devices in use of one tile."""
+        each, reference = lines(self.encoding, self.slices)
+        return each * tile.weights + reference * (tile.inputs[1] - tile.inputs[0])
 
     def width(self, outputs: int) -> int:
         """Bit lines that a tile of so many outputs takes."""

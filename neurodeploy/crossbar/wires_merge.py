@@ -2,9 +2,9 @@
 
 A block of cells is a network whose ports are the ends of its lines: left and right of its word lines, bottom and top of
 its bit lines. It is kept as the conductances between every two ports, ``[ports, ports]``, and nothing else: a diagonal
-is the sum of its row whenever one is needed. Two blocks side by side share a port a line; eliminating a shared node k is
-the star-mesh transform ``g_ij += g_ki g_kj / sum_m g_km``. Only positive numbers are added, multiplied and divided, so
-every result has a relative error of a few roundings however far apart the conductances lie, as in the elimination of
+is the sum of its row whenever one is needed. Two blocks side by side share a port a line; eliminating a shared node k
+is the star-mesh transform ``g_ij += g_ki g_kj / sum_m g_km``. Only positive numbers are added, multiplied and divided,
+so every result has a relative error of a few roundings however far apart the conductances lie, as in the elimination of
 Grassmann, Taksar and Heyman, Operations Research 33, 1107 (1985).
 
 The order is that of A. George's nested dissection, SIAM J. Numer. Anal. 10, 345 (1973): halves, quarters, ... down to
@@ -15,8 +15,9 @@ other bits from a cached kernel than from a fresh one.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from neurodeploy.crossbar.wires_jit import jit
 
 Array = np.ndarray
 LEAF = 8  # cells along a leaf's side
@@ -24,10 +25,8 @@ LANES = 8  # leaves that are merged at a time
 TILE = 32  # cells along the side of the square of 16 leaves that one call takes
 _CHUNK = 128  # ports that are updated at a time: their panel stays in the second-level cache
 
-_jit = numba.njit(cache=True, fastmath={"contract"}, error_model="numpy")
 
-
-@_jit
+@jit
 def _segments(a, b, vertical):  # noqa: ANN001, ANN202
     """Where the ports of a merged block come from: ``[6, 3]`` of block (0 or 1), first port there, count.
 
@@ -45,7 +44,7 @@ def _segments(a, b, vertical):  # noqa: ANN001, ANN202
 # ------------------------------------------------------------------------------- cells to leaves, 8 leaves at a time
 
 
-@_jit
+@jit
 def _star_mesh(w, s, n, total, share):  # noqa: ANN001, ANN202
     """Eliminate the first ``s`` of ``n`` nodes of ``w[n, n, LANES]``, upper triangle."""
     for k in range(s):
@@ -64,7 +63,7 @@ def _star_mesh(w, s, n, total, share):  # noqa: ANN001, ANN202
                     w[i, j, l] += share[l] * w[k, j, l]
 
 
-@_jit
+@jit
 def _merge_lanes(a, b, r, c, vertical, w, total, share, out):  # noqa: ANN001, ANN202
     """Merge two blocks of ``r x c`` cells, ``[ports, ports, LANES]``, to one, ``out``."""
     sides = np.array([r, r, c, c])
@@ -104,7 +103,7 @@ def _merge_lanes(a, b, r, c, vertical, w, total, share, out):  # noqa: ANN001, A
                 out[q - s, p - s, l] = w[p, q, l]
 
 
-@_jit
+@jit
 def _cells(g, left, right, bottom, top, out):  # noqa: ANN001, ANN202
     """One cell a lane to the conductances between its four ports; all arguments ``[LANES]``, ``out[4, 4, LANES]``.
 
@@ -124,7 +123,7 @@ def _cells(g, left, right, bottom, top, out):  # noqa: ANN001, ANN202
         out[1, 0, l] += through
 
 
-@_jit
+@jit
 def _leaves(g, left, right, bottom, top, row, column, out):  # noqa: ANN001, ANN202
     """Merge 8 leaves, 2 rows of 4 from ``(row, column)`` on, to ``out[8, 32, 32]``.
 
@@ -145,9 +144,9 @@ def _leaves(g, left, right, bottom, top, row, column, out):  # noqa: ANN001, ANN
                 x[4, l] = top[r] if c < columns else 0.0
             _cells(x[0], x[1], x[2], x[3], x[4], now[i * LEAF + j])
     w = np.empty((5 * LEAF, 5 * LEAF, LANES))
-    r, c, tall, wide = 1, 1, LEAF, LEAF
+    tall, wide = LEAF, LEAF
     while tall * wide > 1:
-        vertical = wide < tall
+        r, c, vertical = LEAF // tall, LEAF // wide, wide < tall
         taller, wider = (tall // 2, wide) if vertical else (tall, wide // 2)
         size = 2 * (r * (2 if vertical else 1) + c * (1 if vertical else 2))
         new = np.empty((taller * wider, size, size, LANES))
@@ -157,10 +156,6 @@ def _leaves(g, left, right, bottom, top, row, column, out):  # noqa: ANN001, ANN
                 second = first + (wide if vertical else 1)
                 _merge_lanes(now[first], now[second], r, c, vertical, w, total, share, new[i * wider + j])
         now = new
-        if vertical:
-            r *= 2
-        else:
-            c *= 2
         tall, wide = taller, wider
     for l in range(LANES):
         for p in range(4 * LEAF):
@@ -171,16 +166,16 @@ def _leaves(g, left, right, bottom, top, row, column, out):  # noqa: ANN001, ANN
 # ----------------------------------------------------------------------------------------------- leaves upwards
 
 
-@_jit
+@jit
 def _copy(source, to):  # noqa: ANN001, ANN202
     """One row to another: a loop, which is vectorised; numba's assignment to a slice is not."""
     for j in range(len(to)):
         to[j] = source[j]
 
 
-@_jit
+@jit
 def _accumulate(a, b, c, width, m):  # noqa: ANN001, ANN202
-    """``c[q, j] += sum_k a[k, q] b[k, j]``: 4 rows q, k below m, j below ``width``; rows of 4 in a, of a panel in b, c."""
+    """``c[q, j] += sum_k a[k, q] b[k, j]``: 4 rows q, k below m, j below ``width``; a in rows of 4."""
     whole = m // 4 * 4
     for k in range(0, whole, 4):
         x = b[k * _CHUNK : (k + 4) * _CHUNK]  # views of their own: indices that can't be negative
@@ -206,7 +201,7 @@ def _accumulate(a, b, c, width, m):  # noqa: ANN001, ANN202
             c[3 * _CHUNK + j] += a3 * x[j]
 
 
-@_jit
+@jit
 def _eliminate(u, scale, panel, width, rows, known, c):  # noqa: ANN001, ANN202
     """Forward elimination of a panel ``[rows, width]`` by the rows before each; the first ``known`` have their pivots.
 
@@ -244,9 +239,9 @@ def _eliminate(u, scale, panel, width, rows, known, c):  # noqa: ANN001, ANN202
         _copy(c, panel[first * _CHUNK : (first + 4) * _CHUNK])
 
 
-@_jit
+@jit
 def _gather(a, on, s, segments, block, x):  # noqa: ANN001, ANN202
-    """What the ``s`` shared nodes of a block, ``on`` the first, have to its other ports: its columns of ``x[s, ports]``.
+    """What a block's ``s`` shared nodes, ``on`` the first, have to its other ports: its columns of ``x[s, ports]``.
 
     Only the upper triangle of ``a`` is there.
     """
@@ -265,7 +260,7 @@ def _gather(a, on, s, segments, block, x):  # noqa: ANN001, ANN202
         to += count
 
 
-@_jit
+@jit
 def _base(a, b, segments, i, first, stop, c):  # noqa: ANN001, ANN202
     """What both blocks hold between port ``i`` of the merged block and its ports ``first`` to ``stop``: to ``c``."""
     g = 0
@@ -288,7 +283,7 @@ def _base(a, b, segments, i, first, stop, c):  # noqa: ANN001, ANN202
         at += count
 
 
-@_jit
+@jit
 def merge(a, a_counts, b, b_counts, vertical, last):  # noqa: ANN001, ANN201
     """Block ``b`` right of ``a``, or above it, as one; how many ports it has on each side.
 
@@ -307,8 +302,8 @@ def merge(a, a_counts, b, b_counts, vertical, last):  # noqa: ANN001, ANN201
     rows = counts[0] + counts[1] if last else size
     start = rows if last else 0
     x = np.empty((s, size))
-    _gather(a, on_a, s, segments, 0, x)
-    _gather(b, on_b, s, segments, 1, x)
+    for block in range(2):
+        _gather(b if block else a, on_b if block else on_a, s, segments, block, x)
     scale, u = np.zeros(s), np.zeros((s + 3) // 4 * s * 4)
     panel, c = np.zeros((s + 4) * _CHUNK), np.zeros(4 * _CHUNK)
     rest = np.zeros(s)
@@ -352,7 +347,7 @@ def merge(a, a_counts, b, b_counts, vertical, last):  # noqa: ANN001, ANN201
     return out, counts
 
 
-@_jit
+@jit
 def tile(g, left, right, bottom, top, row, column):  # noqa: ANN001, ANN201
     """The cells from ``(row, column)`` on, at most 32 x 32, as one block; how many ports it has on each side.
 
@@ -364,15 +359,18 @@ def tile(g, left, right, bottom, top, row, column):  # noqa: ANN001, ANN201
     for half in range(2):
         _leaves(g, left, right, bottom, top, row + half * 2 * LEAF, column, leaves[half])
     sides = np.array([LEAF, LEAF, LEAF, LEAF])
-    quarters = []
-    for half in range(2):
-        for pair in range(2):
-            lower, n = merge(leaves[half, 2 * pair], sides, leaves[half, 2 * pair + 1], sides, False, False)
-            upper, n = merge(leaves[half, 2 * pair + 4], sides, leaves[half, 2 * pair + 5], sides, False, False)
-            quarters.append(merge(lower, n, upper, n, True, False))
-    lower, n = merge(quarters[0][0], quarters[0][1], quarters[1][0], quarters[1][1], False, False)
-    upper, n = merge(quarters[2][0], quarters[2][1], quarters[3][0], quarters[3][1], False, False)
-    whole, n = merge(lower, n, upper, n, True, False)
+    blocks = [leaves[i // 8, i % 8] for i in range(16)]
+    tall, wide = 4, 4
+    while tall * wide > 1:
+        vertical = wide < tall
+        merged = []
+        for i in range(tall * wide // 2):
+            first = i // wide * 2 * wide + i % wide if vertical else 2 * i
+            whole, n = merge(blocks[first], sides, blocks[first + (wide if vertical else 1)], sides, vertical, bool(0))
+            merged.append(whole)
+        sides, blocks = n, merged
+        tall, wide = (tall // 2, wide) if vertical else (tall, wide // 2)
+    whole = blocks[0]
     rows, columns = min(TILE, g.shape[0] - row), min(TILE, g.shape[1] - column)
     counts = np.array([rows, rows, columns, columns])
     counts[1] = 0 if right[column + TILE - 1] == 0.0 else rows

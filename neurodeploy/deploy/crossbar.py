@@ -6,16 +6,20 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neurodeploy.artifact import Artifact, Figure
 from neurodeploy.crossbar import costs
+from neurodeploy.crossbar.devices import age_warning
+from neurodeploy.crossbar.devices_stuck import load_maps
 from neurodeploy.crossbar.effects import ALL, only, present
 from neurodeploy.crossbar.manifest import described, drive_of, not_modelled
 from neurodeploy.crossbar.monte_carlo import ChipTrace, Part, Task, gather, plan, run_task
 from neurodeploy.crossbar.repair import prepare
+from neurodeploy.crossbar.tiles import arrays
 from neurodeploy.descriptions_crossbar import Crossbar
 from neurodeploy.errors import UsageError, nearest
 from neurodeploy.ir import text
@@ -70,6 +74,7 @@ class CrossbarRunner:
         effects: Iterable[str] = ALL,
         repair: str = "none",
         repair_data: Data | None = None,
+        stuck_maps: str | Path | None = None,
         spread: Map = map,
     ) -> ChipTrace:
         """Run every sample on every chip at every age.
@@ -77,6 +82,8 @@ class CrossbarRunner:
         ``times``: ages since the first read (t0 after programming), as :func:`seconds_of` reads them. ``compensate``:
         global drift compensation. ``effects``: the physical effects that are switched on, of those that the target has.
         ``repair``: what is done to the chips at every age, see :mod:`neurodeploy.crossbar.repair`, by ``repair_data``.
+        ``stuck_maps``: a file of maps of stuck devices (:mod:`neurodeploy.crossbar.devices_stuck`), the same for all
+        chips, in place of sampled ones.
         ``spread``: what maps a function over tasks; an executor's ``map`` spreads them over processes or machines.
         Chip i of a seed is the same device by device, whatever the other arguments. The trace is the first chip's at
         the first age; ``states`` is about that one. Raises :class:`UsageError`.
@@ -92,14 +99,17 @@ class CrossbarRunner:
         ages = tuple(seconds_of(time) for time in times)
         if not ages:
             raise UsageError("no time was asked for.", place="crossbar", hint=f"Known: {', '.join(TIMES)}.")
-        target, _ = described(artifact)
+        target, matrices = described(artifact)
         wanted = frozenset(effects)
         only(target, wanted)  # names an effect that isn't known, before anything runs
         fixed = prepare(repair, text.from_files(artifact.files, "program"), repair_data)
+        stuck = None
+        if stuck_maps is not None:
+            stuck = load_maps(stuck_maps, arrays(matrices), target.array.rows, target.array.columns)
         samples = len(next(iter(inputs.values()))) if inputs else 1
         tasks = plan(
             artifact, samples, chips,
-            ages=ages, seed=seed, compensate=compensate, effects=wanted, states=states, repair=fixed,
+            ages=ages, seed=seed, compensate=compensate, effects=wanted, states=states, repair=fixed, stuck=stuck,
         )  # fmt: skip
         made = gather(list(spread(partial(_run, artifact, dict(inputs), lengths), tasks)))
         made.record = _record(artifact, target, made, tasks[0], chips)
@@ -108,6 +118,28 @@ class CrossbarRunner:
 
 def _run(artifact: Artifact, inputs: Mapping[str, np.ndarray], lengths: np.ndarray | None, task: Task) -> Part:
     return run_task(artifact, inputs, lengths, task)
+
+
+def _programmed(target: Crossbar, made: ChipTrace, chips: int) -> list[Figure]:
+    """Programming: pulses of a chip, and their energy where the target says what one takes."""
+    if target.device.write_verify is None:
+        why = "the target's devices are described by what programming leaves, not pulse by pulse"
+        return [
+            Figure.unknown("programming_pulses", "pulses/chip", why),
+            Figure.unknown("programming_energy", "nJ/chip", why),
+        ]
+    pulses = sum(p.total for p in made.pulses) / chips
+    outside = sum(p.out_of_tolerance for p in made.pulses) / max(sum(p.devices for p in made.pulses), 1)
+    joule = [p.joule for p in made.pulses]
+    counted = "write and verify, device by device; mean over chips"
+    known = [j for j in joule if j is not None]
+    energy = Figure("programming_energy", 1e9 * sum(known) / chips, "nJ/chip", "estimated", f"pulses; {counted}")
+    unknown = Figure.unknown("programming_energy", "nJ/chip", "the target has no sourced energy of a pulse")
+    return [
+        Figure("programming_pulses", pulses, "pulses/chip", "simulated", counted),
+        Figure("out_of_tolerance", 100 * outside, "%", "simulated", f"devices after the last pulse; {counted}"),
+        energy if len(known) == len(joule) and known else unknown,
+    ]
 
 
 def _costs(artifact: Artifact, target: Crossbar, made: ChipTrace) -> tuple[Figure, ...]:
@@ -131,8 +163,10 @@ def _record(artifact: Artifact, target: Crossbar, made: ChipTrace, task: Task, c
                    "share of conversions outside the converter's range; mean over chips and times")
             for kind in ("dac", "adc")
         ),
+        *_programmed(target, made, chips),
         *_costs(artifact, target, made),
     ]  # fmt: skip
+    warnings = [warning for age in made.times if (warning := age_warning(target.device, age)) is not None]
     off = sorted(present(target) - task.effects)
     return {
         "where": f"{chips} simulated chips, {target.title}" + (f", without {', '.join(off)}" if off else ""),
@@ -144,6 +178,7 @@ def _record(artifact: Artifact, target: Crossbar, made: ChipTrace, task: Task, c
         "drift_compensation": "global, per tile" if task.compensate else "none",
         "repair": task.repair.record() if task.repair is not None else None,
         "effects": sorted(present(target) & task.effects),
+        "warnings": warnings,
         "not_modelled": not_modelled(only(target, task.effects)),
         "versions": {"numpy": np.__version__},
         "figures": [asdict(figure) for figure in figures],

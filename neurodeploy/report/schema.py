@@ -37,7 +37,7 @@ from pydantic import (
 from neurodeploy.artifact import Figure, How
 from neurodeploy.report.figures import METRICS, Kind
 from neurodeploy.report.record import Record
-from neurodeploy.report.schema_crossbar import Arrays, Attribution, Spread, Sweep
+from neurodeploy.report.schema_crossbar import Arrays, Attribution, DriftScore, Repaired, Sweep
 from neurodeploy.report.schema_spiking import Activity, Decision, Spiking
 
 SCHEMA_VERSION = 1
@@ -78,12 +78,6 @@ class Score(Record):
     sd: float | None = Field(default=None, ge=0)
     n: int | None = Field(default=None, ge=1)
     over: str | None = None
-
-
-class DriftScore(Spread):
-    """Accuracy of a crossbar ``seconds`` after the first read, over ``chips`` chips."""
-
-    seconds: float = Field(ge=0)
 
 
 class DataSet(Record):
@@ -206,6 +200,7 @@ class Run(Record):
     decision: Decision | None = None
     sweeps: list[Sweep] = []
     attribution: Attribution | None = None
+    repair: Repaired | None = None
     seal: str = ""
 
     def sealed(self) -> Run:
@@ -219,7 +214,8 @@ class Run(Record):
 
     def _digest(self) -> str:
         # Fields that came later are no part of a record that hasn't them: earlier seals stay good.
-        absent = {name for name in ("activity", "decision", "sweeps", "attribution") if not getattr(self, name)}
+        later = ("activity", "decision", "sweeps", "attribution", "repair")
+        absent = {name for name in later if not getattr(self, name)}
         return digest(self.model_dump(mode="json", by_alias=True, exclude={"seal", *absent}))
 
 

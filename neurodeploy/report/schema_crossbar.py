@@ -43,6 +43,28 @@ class Spread(Record):
         return self.low, self.high
 
 
+class DriftScore(Spread):
+    """Accuracy of a crossbar ``seconds`` after the first read, over ``chips`` chips."""
+
+    seconds: float = Field(ge=0)
+
+
+class Repaired(Record):
+    """What was done to the chips before they ran, by calibration data, and their accuracy ``before`` it at each age.
+
+    ``digital_macs_per_step``: multiply-accumulates of readouts that left the arrays; ``numbers_per_chip``: of refitted
+    readouts.
+    """
+
+    kind: str
+    data: str
+    samples: int = Field(ge=1)
+    sha256: str
+    digital_macs_per_step: int = Field(ge=0)
+    numbers_per_chip: int = Field(ge=0)
+    before: list[DriftScore] = []
+
+
 class SweepPoint(Spread):
     """The accuracy over chips where the quantity swept is ``x``."""
 

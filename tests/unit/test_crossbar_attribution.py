@@ -93,6 +93,14 @@ def test_errors_are_those_of_the_runner_with_these_effects():
     assert names[:2] == ["none", "all"] and names[2] == max(there, key=lambda row: row.share or 0.0).effect
 
 
+def test_read_noise_alone_is_what_it_is_beside_drift():
+    made = built(PCM)
+    found = rows(attribute(made.artifact, DATA, chips=2))  # at the first read nothing has drifted yet
+    alone, drift = found["read noise"].alone, found["drift"].alone
+    assert alone is not None and drift is not None
+    assert drift.error < 1e-6 and alone.error > 0.01
+
+
 def test_without_labels_the_first_output_is_compared_and_no_score_is_given():
     found = attribute(built(PCM).artifact, replace(DATA, labels=None), chips=1)
     assert found.metric is None and found.golden is None and found.every.score is None

@@ -120,7 +120,7 @@ def test_a_devices_pulses_are_its_own():
 
 def test_stuck_devices_take_all_pulses_and_unformed_cells_none():
     target = np.array([100.0, 100.0, 225.0, np.nan]) * MICRO
-    cells = Cells.program(verified(max_pulses=7), target, normals(4), np.array([0, 1, 1, 0]))
+    cells = Cells.program(verified(max_pulses=7), target, normals(4), np.array([0, 1, 1, 1]))
     assert cells.pulses is not None
     assert cells.pulses[1] == 7, "225 uS is not 100 uS, however often it is pulsed"
     assert cells.pulses[2] == 1, "stuck where it should be"

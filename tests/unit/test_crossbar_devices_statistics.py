@@ -169,6 +169,12 @@ def test_relaxation_shifts_and_spreads_with_the_logarithm_of_time(seconds: float
             assert surprise(found, g, sd) > ALLOWED
 
 
+def test_relaxation_stops_at_nothing():
+    cells = Cells.program(device("cmo-hfox-128"), np.full(10_000, 0.5 * MICRO), normals(10_000))
+    found = cells.at(365 * DAY, normals(10_000))
+    assert found.min() == 0.0 and np.mean(found == 0) == pytest.approx(0.82, abs=0.02)
+
+
 def test_two_published_fits_of_pcm_agree_in_the_middle_of_the_range():
     assert PROGRAMMING["pcm-128"](12.5) == pytest.approx(PROGRAMMING["pcm-joshi-128"](12.5), rel=0.01)
 

@@ -8,7 +8,7 @@ from neurodeploy.descriptions_crossbar import Wires
 pytest.importorskip("numba")
 sparse = pytest.importorskip("scipy.sparse")
 linalg = pytest.importorskip("scipy.sparse.linalg")
-wires_module = pytest.importorskip("neurodeploy.crossbar.wires")
+
 
 
 def made(**values):
@@ -47,7 +47,7 @@ def nodal(g, wires):
         for node in nodes:
             matrix[node, node] += sense
     volts = linalg.splu(matrix.tocsc()).solve(driven)
-    return sum(sense * volts[nodes] for nodes in outputs).T
+    return np.sum([sense * volts[nodes] for nodes in outputs], axis=0).T
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (6, 1), (9, 7), (33, 20), (20, 45)])
