@@ -83,8 +83,8 @@ class Synapses:
     it off, half on."""
 
     def __init__(
-        self, synapse: Synapse, w: Array, *, speed_spread: float = 0.0, conductance_spread: float = 0.0, stuck: float = 0.0,
-        rng: np.random.Generator | None = None,
+        self, synapse: Synapse, w: Array, *, speed_spread: float = 0.0, conductance_spread: float = 0.0,
+        stuck: float = 0.0, rng: np.random.Generator | None = None,
     ) -> None:  # fmt: skip
         if w.ndim != 3 or not ((w >= 0) & (w <= 1)).all():
             raise DataError(
