@@ -6,7 +6,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 VENV ?= .venv
-EXTRAS := torch,tflite,spiking,nir,train,dev
+EXTRAS := torch,tflite,spiking,crossbar,nir,train,dev
 TORCH := torch==2.13.0
 BIN := $(VENV)/bin
 # Two test processes: what CI's machine has cores for. make test WORKERS=8

@@ -2,7 +2,8 @@
 
 One class a table; a board names its chip, and :mod:`neurodeploy.hardware` merges the two before the schema sees them.
 What is about spiking stands in :mod:`neurodeploy.descriptions_neuromorphic`, what is about memristors in
-:mod:`neurodeploy.descriptions_crossbar`.
+:mod:`neurodeploy.descriptions_crossbar`, what is about the silicon around them in
+:mod:`neurodeploy.descriptions_technology`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from neurodeploy.descriptions_crossbar import Crossbar
 from neurodeploy.descriptions_neuromorphic import Neuromorphic, NeuromorphicChip
+from neurodeploy.descriptions_technology import CrossbarTechnology
 from neurodeploy.tables import (
     Address,
     Bytes,
@@ -309,6 +311,7 @@ KINDS = MappingProxyType(
         "chip": Chip,
         "board": Board,
         "crossbar": Crossbar,
+        "crossbar-technology": CrossbarTechnology,
         "neuromorphic": Neuromorphic,
         "neuromorphic-chip": NeuromorphicChip,
         "interpreter": Interpreter,
@@ -319,6 +322,7 @@ FOLDERS = MappingProxyType(
         "chip": "chips",
         "board": "boards",
         "crossbar": "crossbars",
+        "crossbar-technology": "crossbar-technologies",
         "neuromorphic": "neuromorphic",
         "neuromorphic-chip": "neuromorphic-chips",
         "interpreter": "interpreters",

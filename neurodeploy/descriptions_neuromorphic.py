@@ -6,33 +6,18 @@ sources disagree a figure is a range ``[low, high]``.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from neurodeploy.tables import Bytes, Description, Positive, Sourced, Table, Target, Text
+from neurodeploy.tables import Bytes, Description, Positive, Range, Sourced, Table, Target, Text, ordered, pair
 
 Reset = Literal["subtract", "zero"]
 Number = Annotated[int, Field(gt=0)]
 
-
-def _pair(value: Any) -> Any:
-    return (value, value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
-    if pair[0] > pair[1]:
-        raise ValueError(f"{pair[0]} is more than {pair[1]}; needed: [low, high]")
-    return pair
-
-
-#: One number, or [low, high] where sources disagree.
-Range = Annotated[
-    tuple[Positive, Positive], Field(strict=False), BeforeValidator(_pair), AfterValidator(_ordered)
-]  # fmt: skip
 #: [fewest, most] bits.
 Bits = Annotated[
-    tuple[Number, Number], Field(strict=False), BeforeValidator(_pair), AfterValidator(_ordered)
+    tuple[Number, Number], Field(strict=False), BeforeValidator(pair), AfterValidator(ordered)
 ]  # fmt: skip
 
 

@@ -1,10 +1,10 @@
 """Targets as data: how the TOML files under ``targets/`` are found, read and checked.
 
-A file describes one thing: a *chip*, a *neuromorphic-chip*, or a target (a *board* of a chip, a *crossbar*, a
-*neuromorphic* simulator or an *interpreter*). Its name is its file name. Keys carry their unit (``size_bytes``,
-``clock_hz``, ``g_max_siemens``), a table that holds physical numbers names its ``source``, and an unknown key is an
-error. The only inheritance is board to chip: a table that the board gives replaces the chip's table of that name as a
-whole. What a file may say is in :mod:`neurodeploy.descriptions`.
+A file describes one thing: a *chip*, a *neuromorphic-chip*, a *crossbar-technology*, or a target (a *board* of a chip,
+a *crossbar*, a *neuromorphic* simulator or an *interpreter*). Its name is its file name. Keys carry their unit
+(``size_bytes``, ``clock_hz``, ``g_max_siemens``), a table that holds physical numbers names its ``source``, and an
+unknown key is an error. The only inheritance is board to chip: a table that the board gives replaces the chip's table
+of that name as a whole. What a file may say is in :mod:`neurodeploy.descriptions`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import json
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -23,6 +24,7 @@ from neurodeploy.descriptions import (
     Board,
     Chip,
     Crossbar,
+    CrossbarTechnology,
     Description,
     Interpreter,
     Neuromorphic,
@@ -39,6 +41,7 @@ __all__ = [
     "Board",
     "Chip",
     "Crossbar",
+    "CrossbarTechnology",
     "Description",
     "Interpreter",
     "Neuromorphic",
@@ -50,6 +53,7 @@ __all__ = [
     "files",
     "find",
     "find_chip",
+    "find_technology",
     "load",
     "names",
     "validate",
@@ -114,6 +118,18 @@ def _read_chip(path: str) -> NeuromorphicChip:
     return described
 
 
+def find_technology(name: str) -> CrossbarTechnology:
+    """The technology of that name in which crossbars are priced. Raises :class:`TargetError` that names the nearest."""
+    known = names("crossbar-technology")
+    if name not in known:
+        raise TargetError(f"there is no crossbar technology '{name}'.", hint=nearest(name, known))
+    path = data_folder("targets") / FOLDERS["crossbar-technology"] / f"{name}.toml"
+    described = validate(path)
+    if not isinstance(described, CrossbarTechnology):
+        raise TargetError(f"describes a {described.kind}, not a crossbar technology.", place=str(path))
+    return described
+
+
 def carried(target: Target) -> dict[str, bytes]:
     """The file with which a build carries its target's description; none for a target as it is shipped."""
     if target.name in names() and _shipped(target.name) == target:
@@ -160,6 +176,10 @@ def _shipped(name: str) -> Target:
         simulators = [target for target in names("neuromorphic") if name in find(target, Neuromorphic).chips]
         hint = f"Targets that say what it would need: {', '.join(simulators)}." if simulators else ""
         raise TargetError(f"'{name}' is a neuromorphic chip, not a target.", hint=hint)
+    if name in names("crossbar-technology"):
+        users = [target for target in names("crossbar") if name in find(target, Crossbar).technologies]
+        hint = f"Targets that are priced in it: {', '.join(users)}." if users else ""
+        raise TargetError(f"'{name}' is a crossbar technology, not a target.", hint=hint)
     raise TargetError(f"there is no target '{name}'.", hint=nearest(name, names()))
 
 
@@ -167,7 +187,9 @@ def load(path: str | Path) -> Target:
     """Read and check one target's file. Raises :class:`TargetError` naming the file and the key."""
     described = validate(path)
     if not isinstance(described, Target):
-        raise TargetError("describes a chip, not a target.", place=str(path), hint="Write a board that names it.")
+        raise TargetError(
+            f"describes a {described.kind}, not a target.", place=str(path), hint="Write a target that names it."
+        )
     return described
 
 
@@ -188,7 +210,9 @@ def validate(path: str | Path) -> Description:
     except ValidationError as error:
         raise _explain(path, KINDS[kind], error) from None
     if isinstance(described, Neuromorphic):
-        _known_chips(path, described)
+        _known(path, "chips", described.chips, "neuromorphic-chip")
+    if isinstance(described, Crossbar):
+        _known(path, "technologies", described.technologies, "crossbar-technology")
     if described.name != path.stem:
         raise TargetError(
             f"'name' is '{described.name}', but the file is called '{path.stem}'.",
@@ -198,12 +222,12 @@ def validate(path: str | Path) -> Description:
     return described
 
 
-def _known_chips(path: Path, target: Neuromorphic) -> None:
-    known = names("neuromorphic-chip")
-    for chip in target.chips:
-        if chip not in known:
-            hint = nearest(chip, known)
-            raise TargetError(f"'chips' names '{chip}', which doesn't exist.", place=str(path), hint=hint)
+def _known(path: Path, key: str, given: Sequence[str], kind: str) -> None:
+    known = names(kind)
+    for name in given:
+        if name not in known:
+            hint = nearest(name, known)
+            raise TargetError(f"'{key}' names '{name}', which doesn't exist.", place=str(path), hint=hint)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from neurodeploy.report import activity
 from neurodeploy.report.agreement import agreement, judged
 from neurodeploy.report.metrics import accuracy, nrmse
 from neurodeploy.report.schema import Accuracy, Agreement, DataSet, Device, DriftScore, NotRun, Run, Score, Timing
+from neurodeploy.report.schema_crossbar import Repaired
 from neurodeploy.report.schema_spiking import Decision
 from neurodeploy.spiking import latency
 
@@ -92,11 +93,27 @@ def validate(built: Built, data: Data, *, on: str | None = None, command: str = 
         timing=Timing(
             wall_seconds=seconds, samples=data.samples, steps=int(sum(s.sum() for s in trace.steps.values()))
         ),
+        repair=_repaired(record.get("repair")),
         warnings=[str(w) for w in record.get("warnings", [])],
         activity=activity.of_sample(built.artifact, program, data.inputs, data.lengths),
         decision=Decision(**decided, energy=latency.energies(decided, figures)) if decided else None,
     )
     return Validation(run, trace, outputs)
+
+
+def _repaired(record: dict[str, Any] | None) -> Repaired | None:
+    """What a crossbar's runner says of the repair of its chips."""
+    if record is None:
+        return None
+    data = record["data"]
+    return Repaired(
+        kind=record["kind"],
+        data=data["name"],
+        samples=data["samples"],
+        sha256=data["sha256"],
+        digital_macs_per_step=record["digital_macs_per_step"],
+        numbers_per_chip=record["readout_numbers_per_chip"],
+    )
 
 
 def _equality(built: Built) -> str:

@@ -87,7 +87,7 @@ RUNNERS: dict[str, str] = {
     "nir": "neurodeploy.backends.nir:NirRunner",
     "snntorch": "neurodeploy.backends.snntorch:SnnTorchRunner",
     "reference": "neurodeploy.deploy.reference:ReferenceRunner",
-    "crossbar": "neurodeploy.backends.crossbar:CrossbarRunner",
+    "crossbar": "neurodeploy.deploy.crossbar:CrossbarRunner",
 }
 
 

@@ -19,6 +19,11 @@ Emulator = Annotated[str, typer.Option(help="Emulated board: auto, unicorn or qe
 Samples = Annotated[int | None, typer.Option(min=1, help="Use the first N samples only.")]
 Method = Annotated[str, typer.Option(help="How ranges are chosen: minmax, percentile or mse.")]
 
+
+def _crossbars(text: str, **limits: Any) -> Any:
+    return typer.Option(help=text, rich_help_panel="Crossbars", **limits)
+
+
 _app = typer.Typer(
     name="neurodeploy",
     help="Compile trained recurrent networks to microcontrollers, TFLite Micro, spikes and memristor crossbars.",
@@ -111,6 +116,10 @@ def compile(
         str | None,
         typer.Option(help="Options of the conversion to spikes, like 'levels=8' or 'neurons=200,excitatory=0.8'."),
     ] = None,
+    mapping: Annotated[
+        str | None,
+        _crossbars("Options of the mapping onto arrays, like 'scaling=tile,percentile=99.5'."),
+    ] = None,
     max_loss: Annotated[
         float | None,
         typer.Option(
@@ -136,9 +145,25 @@ def run(
     save: Annotated[Path | None, typer.Option(help="Write the outputs, as real numbers, to this .npz.")] = None,
     samples: Samples = None,
     json: Json = False,
+    chips: Annotated[int | None, _crossbars("How many chips to simulate; 25 if not given.", min=1)] = None,
+    ages: Annotated[str | None, _crossbars("Ages of the chips, like 0s,1h,1d,1y.")] = None,
+    seed: Annotated[int | None, _crossbars("Seed of the chips; 0 if not given.", min=0)] = None,
+    effects: Annotated[str | None, _crossbars("Physical effects that are on, like 'programming,wires'; all.")] = None,
+    compensate: Annotated[bool | None, _crossbars("Global drift compensation, on if not given.")] = None,
+    repair: Annotated[str | None, _crossbars("Repair the chips first: columns, readout or both.")] = None,
+    repair_data: Annotated[Path | None, _crossbars("Calibration data for --repair; never the test data.")] = None,
+    stuck_map: Annotated[Path | None, _crossbars("Maps of stuck devices: .npz, an array for each crossbar.")] = None,
+    attribute: Annotated[bool, _crossbars("Where the error comes from: each effect alone, at the last age.")] = False,
+    sweep: Annotated[list[str] | None, _crossbars("Accuracy against a quantity: adc_bits=4,6,8, stuck=0,0.01.")] = None,
+    jobs: Annotated[int | None, _crossbars("Processes to spread the chips over.", min=1)] = None,
 ) -> None:
-    """Run a build on its target, real or emulated."""
-    _do("run", build=build, data=data, port=port, emulator=emulator, on=on, save=save, samples=samples, json=json)
+    """Run a build on its target, real, emulated or simulated."""
+    crossbar = {
+        "chips": chips, "ages": ages, "seed": seed, "effects": effects, "compensate": compensate, "jobs": jobs,
+        "repair": repair, "repair_data": repair_data, "stuck_map": stuck_map, "attribute": attribute, "sweep": sweep,
+    }  # fmt: skip
+    common = {"build": build, "data": data, "port": port, "emulator": emulator, "on": on, "samples": samples}
+    _do("run", **common, save=save, json=json, crossbar=crossbar)
 
 
 @_app.command()

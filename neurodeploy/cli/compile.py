@@ -11,7 +11,8 @@ from typing import Any
 from neurodeploy import compiler, hardware, mixed_front, passes
 from neurodeploy import data as data_files
 from neurodeploy.cli import fit
-from neurodeploy.cli.output import number, out, print_json, progress, table
+from neurodeploy.cli.crossbar import cost_rows, mapping_options
+from neurodeploy.cli.output import out, print_json, progress, table
 from neurodeploy.errors import UsageError
 
 
@@ -30,6 +31,7 @@ def main(
     samples: int | None,
     quantize: str | None,
     spikes: str | None,
+    mapping: str | None,
     max_loss: float | None,
     minimise: str,
     costs: bool,
@@ -54,6 +56,7 @@ def main(
     described = hardware.find(target)
     options: dict[str, Any] = {k: v for k, v in (("optimize", optimize), ("ram", ram)) if v}
     options |= _conversion_options(spikes, described) if spikes is not None else {}
+    options |= mapping_options(mapping, described) if mapping is not None else {}
     with progress(f"compiling {model.name} for {described.name}", quiet=json) as say:
         say("importing")
         source = compiler.load(model)
@@ -84,8 +87,8 @@ def main(
         columns = mixed_front.COLUMNS
         table(mixed_front.title(front), columns, mixed_front.rows(front), right=columns[1:-1])
         out.print(mixed_front.held_out_line(front), markup=False)
-    rows = [(f["name"], number(f["value"]), f["unit"], f["how"]) for f in manifest["figures"]]
-    table(f"{manifest['name']} on {described.title}", ("figure", "value", "unit", "how"), rows, right=("value",))
+    columns, rows = cost_rows(manifest["figures"])
+    table(f"{manifest['name']} on {described.title}", columns, rows, right=columns[1:-2])
     for warning in manifest.get("warnings", []):
         out.print(f"warning: {warning}", markup=False)
     out.print(f"wrote {output}/", markup=False)

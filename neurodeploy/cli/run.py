@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from neurodeploy import data as data_files
 from neurodeploy import validate as validation
 from neurodeploy.artifact import Artifact
-from neurodeploy.cli.output import number, out, print_json, progress, table
+from neurodeploy.cli.crossbar import age_rows, attribution_rows, cost_rows, run_options, studies, sweep_rows
+from neurodeploy.cli.output import out, print_json, progress, table
 from neurodeploy.compiler import Built
 from neurodeploy.errors import UsageError
 from neurodeploy.report.figures import METRICS
 from neurodeploy.report.records import save_run
 from neurodeploy.report.schema import Accuracy
+from neurodeploy.report.words import age
 from neurodeploy.spiking import energy
 
 
@@ -27,6 +30,7 @@ def main(
     json: bool,
     save: Path | None = None,
     strict: bool = False,
+    crossbar: dict[str, Any] | None = None,
 ) -> None:
     """Run, print, and leave ``runs/<runner>.json`` in the build folder; ``strict`` fails where a promise is broken."""
     built = Built(Artifact.load(build), build)
@@ -40,19 +44,21 @@ def main(
         raise UsageError(
             f"{option} is for boards; this runs on '{name}'.", place=str(build), hint=f"Leave {option} out."
         )
-    with progress(f"running {build.name} on {name}", quiet=json) as say:
+    running = progress(f"running {build.name} on {name}", quiet=json)
+    with running as say, run_options(crossbar or {}, name, built.program) as simulated:
         say(f"{found.samples} samples")
         command = f"neurodeploy {'validate' if strict else 'run'} {build.name} --data {data.name} --on {name}"
-        result = validation.validate(built, found, on=name, command=command, **options)
-    record = save_run(build, result.run)
+        result = validation.validate(built, found, on=name, command=command, **options, **simulated)
+        run = result.run if name != "crossbar" else studies(crossbar or {}, simulated, built, found, result.run, say)
+    record = save_run(build, run)
     if save is not None:
         _save(save, result.outputs)
     if json:
-        print_json(result.run.model_dump(mode="json", by_alias=True))
+        print_json(run.model_dump(mode="json", by_alias=True))
     else:
-        _print(result.run, record)
+        _print(run, record)
     if strict:
-        validation.require_held(result.run)
+        validation.require_held(run)
 
 
 def _print(run: Any, record: Path) -> None:
@@ -63,9 +69,19 @@ def _print(run: Any, record: Path) -> None:
         out.print(_accuracy_line(run.accuracy), markup=False)
     if line := validation.first_difference(run):
         out.print(line, markup=False)
+    if run.accuracy and run.accuracy.drift:
+        columns, rows = age_rows(run)
+        table("accuracy over chips", columns, rows, right=columns[1:])
+    for swept in run.sweeps:
+        columns, rows = sweep_rows(swept)
+        table(f"accuracy over chips against {swept.what}", columns, rows, right=columns)
+    if run.attribution:
+        columns, rows = attribution_rows(run.attribution)
+        about = f"{run.attribution.chips} chips, {age(run.attribution.age_s)}"
+        table(f"where the error comes from: {about}", columns, rows, right=columns[1:])
     if run.figures:
-        rows = [(f.name, number(f.value), f.unit, f.how) for f in run.figures]
-        table("", ("figure", "value", "unit", "how"), rows, right=("value",))
+        columns, rows = cost_rows([asdict(figure) for figure in run.figures])
+        table("", columns, rows, right=columns[1:-2])
     if said := energy.verdict(run.figures):
         out.print(said, markup=False)
     for entry in run.not_run:

@@ -25,14 +25,19 @@ def main(action: str, json: bool, name: str = "") -> None:
 def _list(json: bool) -> None:
     found = [hardware.find(name) for name in hardware.names()]
     chips = [hardware.find_chip(name) for name in hardware.names("neuromorphic-chip")]
+    nodes = [hardware.find_technology(name) for name in hardware.names("crossbar-technology")]
     if json:
         rows = [{"name": t.name, "kind": t.kind, "title": t.title, "backend": t.backend} for t in found]
-        print_json([*rows, *({"name": c.name, "kind": c.kind, "title": c.title, "backend": None} for c in chips)])
+        others = [{"name": c.name, "kind": c.kind, "title": c.title, "backend": None} for c in (*chips, *nodes)]
+        print_json([*rows, *others])
         return
     table("", ("target", "kind", "backend", "title"), [(t.name, t.kind, t.backend, t.title) for t in found])
     out.print()
     rows = [(c.name, _cores(c), _price(c), c.title) for c in chips]
     table("neuromorphic chips, for estimates", ("chip", "cores", "pJ a synaptic operation", "title"), rows)
+    out.print()
+    rows = [(n.name, _range(n.adc.energy.at(8) if n.adc.energy else None), n.title) for n in nodes]
+    table("crossbar technologies, for estimates", ("technology", "pJ an 8-bit conversion", "title"), rows)
 
 
 def _cores(chip: hardware.NeuromorphicChip) -> str:
@@ -45,15 +50,24 @@ def _cores(chip: hardware.NeuromorphicChip) -> str:
 def _price(chip: hardware.NeuromorphicChip) -> str:
     """``23.6 to 35.5``."""
     energy = chip.energy.synaptic_operation
-    if energy is None:
+    return _range(energy.joule if energy else None)
+
+
+def _range(joule: tuple[float, float] | None) -> str:
+    if joule is None:
         return "unknown"
-    low, high = (f"{joule * 1e12:.3g}" for joule in energy.joule)
+    low, high = (f"{end * 1e12:.3g}" for end in joule)
     return low if low == high else f"{low} to {high}"
 
 
 def _show(name: str, json: bool) -> None:
-    chip = name in hardware.names("neuromorphic-chip")
-    described = (hardware.find_chip(name) if chip else hardware.find(name)).model_dump(mode="json", exclude_none=True)
+    if name in hardware.names("neuromorphic-chip"):
+        found = hardware.find_chip(name)
+    elif name in hardware.names("crossbar-technology"):
+        found = hardware.find_technology(name)
+    else:
+        found = hardware.find(name)
+    described = found.model_dump(mode="json", exclude_none=True)
     if json:
         print_json(described)
         return

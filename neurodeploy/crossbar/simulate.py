@@ -1,132 +1,173 @@
-"""Simulates the tiles of many chips at once: a chip's products are one batched GEMM beside those of the others.
+"""Simulates the arrays of many chips at once: a chip's products are one batched GEMM beside those of the others.
 
 The digital part is the golden interpreter itself; only ``crossbar`` values get another meaning here. Samples of all
-chips stand one after the other on the batch axis, chip by chip.
+chips stand one after the other on the batch axis, chip by chip. :class:`Chips` holds the physical arrays: it programs
+their devices, lets them age and finds what every array does to voltages on its lines; :class:`AnalogMatrix` is one
+matrix spread over them, with its converters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from neurodeploy.artifact import Trace
-from neurodeploy.crossbar import tiles
-from neurodeploy.crossbar.converters import convert
+from neurodeploy.crossbar import encode, tiles
+from neurodeploy.crossbar.analog import AnalogMatrix
 from neurodeploy.crossbar.devices import Cells, stream
+from neurodeploy.crossbar.devices_formulas import nonlinear_coefficients
+from neurodeploy.crossbar.effects import ALL, only
+from neurodeploy.crossbar.encode import Stored
 from neurodeploy.crossbar.tiles import Matrix
 from neurodeploy.hardware import Crossbar
 from neurodeploy.ir import interpret
 from neurodeploy.ir.graph import Program
-from neurodeploy.ir.op import saturate
 
 Array = np.ndarray
 COUNTS = ("reads", "dac_saturated", "adc_saturated")
 
 
-class AnalogMatrix:
-    """One matrix on the tiles of some chips: devices, converters and the sum of partial products.
+@dataclass(frozen=True)
+class _Placed:
+    """A tile, the matrix that it is a part of, and what it was told to hold."""
 
-    Takes and gives what the ``crossbar`` value does, over a batch of ``len(chips) * samples``. Integer matrices
-    compute in float64, where ideal devices make every sum an exact integer; real ones in float32. ``saturated`` holds
-    the counts of its last product: ``[dac, adc]``, each ``[batch]``.
+    matrix: Matrix
+    tile: int
+    held: Stored
+
+
+class Chips:
+    """The physical arrays of some chips and the matrices on them; ``analog`` is what the interpreter calls.
+
+    ``chips`` numbers them: chip i of a seed is the same device by device, whatever else is simulated beside it.
+    ``effects``: the names in :data:`neurodeploy.crossbar.effects.EFFECTS` that are switched on. ``stuck``: maps of
+    stuck devices by array (:mod:`neurodeploy.crossbar.devices_stuck`) in place of sampled ones, on every chip.
     """
 
     def __init__(
-        self, program: Program, matrix: Matrix, target: Crossbar, chips: Sequence[int], samples: int, seed: int
+        self,
+        program: Program,
+        matrices: Sequence[Matrix],
+        target: Crossbar,
+        chips: Sequence[int],
+        samples: int,
+        seed: int,
+        effects: frozenset[str] = ALL,
+        stuck: Mapping[int, Array] | None = None,
     ) -> None:
-        held = tiles.weights(program, matrix)
-        self.matrix, self.target, self.chips, self.samples, self.seed = matrix, target, chips, samples, seed
-        self.dtype = np.dtype(np.float64 if held.dtype.kind == "i" else np.float32)
-        self.result = program.stage(matrix.stage).graph.tensor(matrix.value)
-        self.weight = held.T.astype(np.float64)
-        self.saturated: list[Array] = []
-        device = target.device
-        span = device.g_max_siemens - device.g_min_siemens
-        largest = np.stack([tiles.weight_max(matrix, b) for b in matrix.input_blocks for _ in range(*b)])
-        targets = np.stack([np.maximum(self.weight, 0), np.maximum(-self.weight, 0)])
-        targets *= span / np.where(largest > 0, largest, 1.0)
-        self.weight_per_siemens = largest / span  # [inputs, outputs]
-        self.ideal = np.broadcast_to(targets + device.g_min_siemens, (len(chips), *targets.shape))
-        self.cells = Cells.program(device, self.ideal, self._normals)
-        self.first_read = self._effective(0.0)
-        self.effective = self.first_read.astype(self.dtype)
-        self.gain: Array | None = None
-        self.full_scale = [
-            None if target.adc.bits is None else tiles.full_scale(matrix, block) for block in matrix.input_blocks
-        ]
+        self.stuck = stuck or {}
+        self.target, self.chips, self.seed = only(target, effects), list(chips), seed
+        self.matrices = list(matrices)
+        placed: dict[int, list[_Placed]] = {}
+        self.analog: dict[str, dict[str, AnalogMatrix]] = {}
+        self._of: dict[int, AnalogMatrix] = {}
+        for matrix in matrices:
+            weights = tiles.weights(program, matrix)
+            held = [encode.stored(matrix, tile, weights) for tile in matrix.tiles]
+            for k, stored in enumerate(held):
+                placed.setdefault(matrix.tiles[k].array, []).append(_Placed(matrix, k, stored))
+            analog = AnalogMatrix(
+                program, matrix, self.target, self.chips, samples, seed, held, weights.dtype.kind == "i"
+            )
+            self.analog.setdefault(matrix.stage, {})[matrix.value] = analog
+            self._of[matrix.index] = analog
+        self.arrays = {number: _Physical(self, number, those) for number, those in sorted(placed.items())}
+        self.age(0.0, compensate=False)
 
-    def set_time(self, seconds: float, compensate: bool) -> None:
+    def age(self, seconds: float, compensate: bool = True) -> None:
         """Let ``seconds`` pass since the first read; with ``compensate``, find every tile's drift gain.
 
         Global drift compensation (Joshi et al., Nature Communications 11, 2473, 2020): a tile's outputs are multiplied
         digitally by ``sum |w(first read)| / sum |w(now)|``, both found by reading the tile row by row (exactly, here).
         """
-        now = self.first_read if seconds == 0 else self._effective(seconds)
-        self.effective = now.astype(self.dtype)
-        self.gain = None
-        if compensate and seconds > 0 and self.target.device.drift is not None:
-            blocks = self.matrix.input_blocks
-            self.gain = np.ones((len(self.chips), len(blocks), 1, self.matrix.outputs), self.dtype)
-            for tile in self.matrix.tiles:
-                part = (slice(None), slice(*tile.inputs), slice(*tile.outputs))
-                before, after = (np.abs(w[part]).sum(axis=(1, 2)) for w in (self.first_read, now))
-                gain = np.divide(before, after, out=np.ones_like(before), where=after > 0)
-                self.gain[:, blocks.index(tile.inputs), 0, slice(*tile.outputs)] = gain[:, None]
+        for physical in self.arrays.values():
+            physical.age(seconds)
+        for analog in self._of.values():
+            analog.settle(seconds, compensate and bool(self.target.device.drift))
 
-    def __call__(self, args: list[Array]) -> Array:
-        """The product, as the ``crossbar`` value gives it."""
-        x = args[1].astype(self.dtype)
-        if self.matrix.side == "left":
-            x = np.moveaxis(x, 1, -1)  # [batch, vectors..., inputs]
-        rows = len(self.chips) * self.samples
-        x = np.broadcast_to(x, (rows, *x.shape[1:])).reshape(len(self.chips), -1, self.matrix.inputs)
-        x, over = convert(x, self.matrix.dac_range or 0.0, self.target.dac.bits)
-        y, clipped = self._product(x)
-        columns = len({t.outputs for t in self.matrix.tiles})  # every tile has its own input converters
-        self.saturated = [
-            np.zeros(rows, np.int64) if over is None else over.reshape(rows, -1).sum(axis=1) * columns,
-            np.zeros(rows, np.int64) if clipped is None else clipped.reshape(rows, -1).sum(axis=1),
-        ]
-        y = y.reshape(rows, -1, self.matrix.outputs)
-        if self.matrix.side == "left":
-            y = np.moveaxis(y, 2, 1)
-        y = y.reshape(rows, *self.result.shape)
-        if self.result.is_int:
-            return saturate(np.rint(y).astype(np.int64), self.result.dtype)
-        return y
 
-    def _product(self, x: Array) -> tuple[Array, Array | None]:
-        """``[chips, vectors, inputs] -> [chips, vectors, outputs]``, and how often each result's converters clipped."""
-        total: Array | None = None
-        clipped: Array | None = None
-        for k, block in enumerate(self.matrix.input_blocks):
-            part = np.matmul(x[:, :, slice(*block)], self.effective[:, slice(*block)])
-            scale = self.full_scale[k]
-            if scale is not None:
-                part, over = convert(part, scale, self.target.adc.bits)
-                if over is not None:
-                    clipped = over.astype(np.int64) if clipped is None else clipped + over
-            if self.gain is not None:
-                part *= self.gain[:, k]
-            total = part if total is None else total + part
-        return np.asarray(total), clipped
+class _Physical:
+    """One array of all chips, cut to the lines in use: its devices, and the tiles on it."""
 
-    def _effective(self, seconds: float) -> Array:
-        """Weights that the tiles hold now, ``[chips, inputs, outputs]`` float64.
+    def __init__(self, chips: Chips, number: int, placed: list[_Placed]) -> None:
+        self.chips, self.number, self.placed = chips, number, placed
+        self.device = chips.target.device
+        self.span = self.device.g_max_siemens - self.device.g_min_siemens
+        rows, columns = (max(end) for end in zip(*(_extent(p.matrix, p.tile) for p in placed), strict=True))
+        line = chips.target.wires
+        if line is not None and "both ends" in (line.driven, line.sensed):
+            rows, columns = chips.target.array.rows, chips.target.array.columns
+        goal = np.full((rows, columns), np.nan)
+        for p in placed:
+            _write(goal, p)
+        self.goal = goal * self.span + self.device.g_min_siemens
+        self.ideal = np.where(np.isnan(goal), 0.0, self.goal)
+        every = np.broadcast_to(self.goal, (len(chips.chips), rows, columns))
+        stuck = chips.stuck.get(number)
+        self.cells = Cells.program(self.device, every, self._normals, None if stuck is None else stuck[:rows, :columns])
 
-        Computed as the weight plus the devices' errors, so that devices without errors give the weight to the last bit.
-        """
-        g = self.cells.at(seconds, partial(self._normals, seconds=seconds))
-        if g is self.ideal:
-            return np.broadcast_to(self.weight, (len(self.chips), *self.weight.shape))
-        error = g - self.ideal
-        return self.weight + (error[:, 0] - error[:, 1]) * self.weight_per_siemens
+    def age(self, seconds: float) -> None:
+        """Hand every tile its devices' errors as they are now, in units of the full conductance range."""
+        now = self.cells.at(seconds, partial(self._normals, seconds=seconds))
+        held, line = now, self.chips.target.wires
+        if line is not None:
+            from neurodeploy.crossbar import wires
+
+            now = wires.effective(np.ascontiguousarray(now), line)
+        curves = self._curves(held)
+        error = None if now is self.cells.target else now - self.ideal
+        for p in self.placed:
+            plus, minus = p.matrix.lines(p.matrix.tiles[p.tile])
+            rows = _rows(p)
+            state = self.chips._of[p.matrix.index].tiles[p.tile]
+            state.error = None if error is None else self._on_lines(p, error) / self.span
+            if self.device.thermal_noise is not None:
+                sums = held[:, rows].sum(axis=1)  # [chips, columns]
+                state.conductance = sums[:, plus] + (0.0 if minus is None else sums[:, minus])
+            state.curve = [self._on_lines(p, term) / self.span for term in curves]
+
+    def _curves(self, held: Array) -> list[Array]:
+        """What devices add to their current (A) at the full read voltage, over it: by its square and its cube (S)."""
+        read = self.chips.target.read
+        if self.device.nonlinear is None or read is None:
+            return []
+        square, cube = nonlinear_coefficients(self.device, held)
+        return [square * read.volts, cube * read.volts**2]
+
+    def _on_lines(self, placed: _Placed, cells: Array) -> Array:
+        """Cells' values ``[chips, rows, columns]`` on a tile's lines, ``[chips, slices, inputs, outputs]``."""
+        plus, minus = placed.matrix.lines(placed.matrix.tiles[placed.tile])
+        here = cells[:, _rows(placed)]
+        found = here[:, :, plus] if minus is None else here[:, :, plus] - here[:, :, minus]
+        return np.moveaxis(found, 2, 1)
 
     def _normals(self, purpose: str, seconds: float = 0.0) -> Array:
-        draws = [stream(self.seed, chip, self.matrix.index, purpose, seconds) for chip in self.chips]
-        return np.stack([draw.standard_normal((2, *self.weight.shape)) for draw in draws])
+        draws = [stream(self.chips.seed, chip, self.number, purpose, seconds) for chip in self.chips.chips]
+        return np.stack([draw.standard_normal(self.goal.shape) for draw in draws])
+
+
+def _rows(placed: _Placed) -> slice:
+    tile = placed.matrix.tiles[placed.tile]
+    return slice(tile.row, tile.row + tile.inputs[1] - tile.inputs[0])
+
+
+def _extent(matrix: Matrix, index: int) -> tuple[int, int]:
+    """The first word line and bit line past a tile."""
+    tile = matrix.tiles[index]
+    return tile.row + tile.inputs[1] - tile.inputs[0], tile.column + matrix.width(tile.outputs[1] - tile.outputs[0])
+
+
+def _write(goal: Array, placed: _Placed) -> None:
+    """Put a tile's relative conductances on its lines."""
+    matrix, held = placed.matrix, placed.held
+    rows = _rows(placed)
+    plus, minus = matrix.lines(matrix.tiles[placed.tile])
+    goal[rows, plus.ravel()] = np.moveaxis(held.plus, 1, 0).reshape(goal[rows].shape[0], -1)
+    if minus is not None and held.minus is not None:
+        goal[rows, minus.ravel()] = np.moveaxis(held.minus, 1, 0).reshape(goal[rows].shape[0], -1)
 
 
 class Counter:
@@ -145,29 +186,29 @@ class Counter:
         matrix = self.analog.get(stage, {}).get(name)
         if matrix is not None:
             counts = self.counts[stage, name]
-            for what, found in zip(COUNTS, [1, *matrix.saturated], strict=True):
+            for what, found in zip(COUNTS, [matrix.reads, *matrix.saturated], strict=True):
                 counts[what] += np.where(active, found, 0)
 
 
 def run_chips(
     program: Program,
-    analog: Mapping[str, Mapping[str, AnalogMatrix]],
+    chips: Chips,
     inputs: Mapping[str, Array],
     lengths: Array | None,
-    chips: int,
     *,
     states: bool = False,
 ) -> tuple[Trace, Counter]:
-    """Run ``chips`` chips on all samples; arrays of the trace are ``[chips * samples, ...]``, chip by chip."""
-    repeated = {name: np.tile(array, (chips, *(1,) * (array.ndim - 1))) for name, array in inputs.items()}
-    batch = len(next(iter(repeated.values()))) if repeated else chips
-    counter = Counter(analog, batch)
+    """Run the chips on all samples; arrays of the trace are ``[chips * samples, ...]``, chip by chip."""
+    count = len(chips.chips)
+    repeated = {name: np.tile(array, (count, *(1,) * (array.ndim - 1))) for name, array in inputs.items()}
+    batch = len(next(iter(repeated.values()))) if repeated else count
+    counter = Counter(chips.analog, batch)
     trace = interpret.run(
         program,
         repeated,
-        None if lengths is None else np.tile(lengths, chips),
+        None if lengths is None else np.tile(lengths, count),
         states=states,
         observe=counter,
-        overrides=analog,
+        overrides=chips.analog,
     )
     return trace, counter

@@ -147,8 +147,9 @@ def _static(program: Program, ref: Ref, data: Feed, results: Mapping[str, StageR
     return found
 
 
-def _path(stage: Stage, feed: Feed, data: Feed, batch: int) -> tuple[Array, Array, Array, int]:
-    """The time index of every step ``[B, K]``, whether the step runs ``[B, K]``, output lengths ``[B]`` and steps."""
+def path(stage: Stage, feed: Feed, data: Feed, batch: int) -> tuple[Array, Array, Array, int]:
+    """Along what a stage runs that isn't iterated: the time index of every step ``[B, K]``, whether the step runs
+    ``[B, K]``, output lengths ``[B]`` and steps."""
     series = [s for s in feed.values() if isinstance(s, Series)]
     lengths = series[0].lengths if series else np.ones(batch, np.int64)
     span = series[0].data.shape[1] if series else 1
@@ -175,7 +176,7 @@ def _path(stage: Stage, feed: Feed, data: Feed, batch: int) -> tuple[Array, Arra
 
 
 def _run_along(stage: Stage, feed: Feed, data: Feed, batch: int, engine: Executor, states: bool) -> StageResult:
-    index, active, lengths, span = _path(stage, feed, data, batch)
+    index, active, lengths, span = path(stage, feed, data, batch)
     rows, count = np.arange(batch)[:, None], index.shape[1]
     fed: dict[str, Array] = {}
     for name, found in feed.items():

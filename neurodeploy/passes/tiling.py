@@ -2,28 +2,34 @@
 
 Composites are inlined first, so that a gate's matrix is seen wherever it hides. Then each ``matmul`` of a constant (a
 param, or slices, concatenations, ... of params) with a value becomes ``crossbar(weight, x)``: its body is that very
-``matmul``, so the program means what it meant, and its attributes say how the matrix is split. Products that take the
+``matmul``, so the program means what it meant, and its attributes say which weights lie where. Products that take the
 same vector under the same guards are stacked along the outputs: they share the vector's converters, and one physical
-read gives all of them. Everything else stays digital: elementwise ops, ``einsum``, products of two values.
+read gives all of them. Sums of products are joined over their concatenated vectors where that saves conversions
+(:mod:`neurodeploy.passes.tiling_plan`): ``W x + U h`` is ``crossbar([W U], concat(x, h))``. Integer sums are joined
+only where no partial sum can leave its dtype, so every bit stays. Everything else stays digital: elementwise ops,
+``einsum``, products of two values.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from neurodeploy.errors import TargetError, UnsupportedError
-from neurodeploy.ir.graph import Graph, Param, Program, Value, guards, prune
-from neurodeploy.ir.ops import OPS, infer
-from neurodeploy.ir.types import TensorType
+from neurodeploy.descriptions_crossbar import Array
+from neurodeploy.errors import TargetError, UnsupportedError, UsageError, nearest
+from neurodeploy.ir.graph import Graph, Program, guards
+from neurodeploy.ir.types import int_range
 from neurodeploy.ir.verify import verify
 from neurodeploy.passes.expand import expand_graph
-from neurodeploy.passes.rewrite import Names, evaluate
+from neurodeploy.passes.tiling_plan import Grid, plan
+from neurodeploy.passes.tiling_products import Addition, Constants, Sum, additions, bias, inner_sums, products
+from neurodeploy.passes.tiling_rewrite import OP, rewritten
 
-OP = "crossbar"
+JOINS = ("auto", "never")
+BIASES = ("digital", "array")
 _ROWS = re.compile(r"(.+?)(?:\[(\d+):(\d+)\]|\.(\d+)_(\d+))")
 
 
@@ -31,26 +37,32 @@ _ROWS = re.compile(r"(.+?)(?:\[(\d+):(\d+)\]|\.(\d+)_(\d+))")
 class Tiling:
     """Program -> program in which products with constant weights are ``crossbar`` composites.
 
-    ``rows``: inputs of a tile; ``columns``: its bit lines, two an output (g+ and g-). Raises :class:`TargetError` for a
-    tile too small, :class:`UnsupportedError` for other numerics than float and native, or if there is nothing to map.
+    ``rows``, ``columns``, ``encoding`` and ``slices`` are the array's, by which conversions are counted.
+    ``join``: ``auto`` joins sums of products where that saves conversions, ``never`` keeps each product's vector apart.
+    ``bias``: ``array`` holds a constant that is added to a product on the array, on a word line that is always 1.
+    Raises :class:`TargetError` for an array too small, :class:`UnsupportedError` for other numerics than float and
+    native, biases of integers on the array, or if there is nothing to map, :class:`UsageError` for an unknown option.
     """
 
     rows: int = 128
     columns: int = 128
+    join: str = "auto"
+    bias: str = "digital"
+    encoding: str = "differential"
+    slices: int = 1
+
+    @classmethod
+    def of(cls, array: Array, join: str = "auto", bias: str = "digital") -> Tiling:
+        """The pass for a target's arrays."""
+        return cls(array.rows, array.columns, join, bias, array.encoding, array.slices)
+
+    @property
+    def outputs(self) -> int:
+        """Outputs that fit beside each other on one array."""
+        return outputs_that_fit(self.columns, self.encoding, self.slices)
 
     def __call__(self, program: Program) -> Program:
-        if self.rows < 1 or self.columns < 2:
-            raise TargetError(
-                f"a tile of {self.rows} x {self.columns} holds no weight; needed at least 1 row and 2 columns "
-                "(a weight is a pair of devices on two bit lines).",
-                place="tiling",
-            )
-        if program.numerics not in ("float", "native"):
-            raise UnsupportedError(
-                f"its numerics are '{program.numerics}'; crossbars take float or native.",
-                place=program.name,
-                hint="Compile the float model, or quantize it to native.",
-            )
+        self._check(program)
         tiled = verify(program.map_graphs(self._graph))
         if not any(value.op == OP for stage in tiled.stages for value in stage.graph.values):
             raise UnsupportedError(
@@ -60,168 +72,99 @@ class Tiling:
             )
         return tiled
 
+    def _check(self, program: Program) -> None:
+        for name, given, known in (("join", self.join, JOINS), ("bias", self.bias, BIASES)):
+            if given not in known:
+                raise UsageError(f"'{name}' can't be '{given}'.", place="tiling", hint=nearest(given, known))
+        if self.rows < 1 or self.outputs < 1:
+            each, reference = lines(self.encoding, self.slices)
+            why = "a pair of devices on two bit lines" if (each, reference) == (2, 0) else f"{each} bit lines wide"
+            column = ", beside a reference column" if reference else ""
+            raise TargetError(
+                f"a tile of {self.rows} x {self.columns} holds no weight; needed at least 1 row and {each + reference} "
+                f"columns (a weight is {why}{column}).",
+                place="tiling",
+            )
+        if program.numerics not in ("float", "native"):
+            raise UnsupportedError(
+                f"its numerics are '{program.numerics}'; crossbars take float or native.",
+                place=program.name,
+                hint="Compile the float model, or quantize it to native.",
+            )
+        if self.bias == "array" and program.numerics == "native":
+            raise UnsupportedError(
+                "its biases are integers of 32 bits; a device holds those of a float model only.",
+                place=program.name,
+                hint="Keep them digital (bias=digital), or compile with float numerics.",
+            )
+
     def _graph(self, graph: Graph) -> Graph:
         graph = expand_graph(graph, keep=(OP,))
-        constant = _Constants(graph)
-        conditions = guards(graph)
-        groups: dict[object, list[_Product]] = {}
-        for value in graph.values:
-            product = _product(graph, value, constant)
-            if product is not None:
-                groups.setdefault(product.key(conditions[value.name]), []).append(product)
-        firsts = {members[0].value.name: members for members in groups.values()}
-        names = Names(graph.types())
-        params = dict(graph.params)
-        made: dict[str, list[Value]] = {}
-        for name, members in firsts.items():
-            made[name], (key, weight) = self._mapped(members, names)
-            params[key] = weight
-            made.update({m.value.name: [] for m in members[1:]})
-        values = [new for value in graph.values for new in made.get(value.name, [value])]
-        return prune(replace(graph, params=params, values=_ordered(graph, params, values)))
-
-    def _mapped(self, members: list[_Product], names: Names) -> tuple[list[Value], tuple[str, Param]]:
-        """The values of one group, and its stacked weight."""
-        first = members[0]
-        stacked = first.weight if len(members) == 1 else np.concatenate([m.weight for m in members])
-        alone = len(members) == 1 and first.value.tensor.shape == first.result_shape
-        name = first.value.name if alone else names.fresh(f"{first.value.name}.stack")
-        weight_name = names.fresh(f"{name}.weight")
-        weight = Param(TensorType(stacked.shape, first.weight_dtype), np.array(stacked, order="C"))
-        outputs = stacked.shape[0] if first.side == "left" else stacked.shape[1]
-        parts = []
-        start = 0
-        for member in members:
-            stop = start + (member.weight.shape[0] if first.side == "left" else outputs)
-            parts.append({"value": member.value.name, "weight": member.label, "outputs": [start, stop]})
-            start = stop
-        attrs = {"side": first.side, "rows": self.rows, "columns": self.columns, "parts": parts}
-        body = _body(weight.type, first.input_type, first.side)
-        (result,) = body.output_types().values()
-        kept = first.value.tensor if alone else result
-        mapped = Value(name, OP, (weight_name, first.input), attrs, kept, body)
-        if alone:
-            return [mapped], (weight_name, weight)
-        values = [mapped]
-        for member, part in zip(members, parts, strict=True):
-            cut = {"axis": 0, "start": part["outputs"][0], "stop": part["outputs"][1]}
-            type_ = member.value.tensor
-            row = result.with_(shape=(cut["stop"] - cut["start"],))
-            if type_.shape == row.shape:
-                values.append(Value(member.value.name, "slice", (name,), cut, type_))
-            else:  # a dot product with a weight vector: one output, a scalar
-                inner = names.fresh(f"{member.value.name}.row")
-                values.append(Value(inner, "slice", (name,), cut, row))
-                values.append(Value(member.value.name, "reshape", (inner,), {"shape": list(type_.shape)}, type_))
-        return values, (weight_name, weight)
+        constant = Constants(graph)
+        found = products(graph, constant, guards(graph))
+        trees = additions(graph, found)
+        single = {name: Sum((product,)) for name, product in found.items()}
+        if self.bias == "array":
+            single.update(_biased(graph, constant, trees))
+        candidates = [_options(graph, constant, tree, single) for tree in trees] if self.join == "auto" else []
+        grid = Grid(self.rows, self.outputs, self.slices, blocks=self.encoding != "offset" and self.join == "auto")
+        groups = plan(list(single.values()), candidates, grid)
+        return rewritten(graph, groups, trees)
 
 
-@dataclass(frozen=True)
-class _Product:
-    """A matmul of constant weights and one value. Weights multiplying vectors stand as ``[outputs, inputs]``."""
-
-    value: Value
-    input: str
-    input_type: TensorType
-    weight: np.ndarray
-    weight_dtype: str
-    side: str
-    label: str
-
-    @property
-    def result_shape(self) -> tuple[int, ...]:
-        return _body(TensorType(self.weight.shape, self.weight_dtype), self.input_type, self.side).tensor("y").shape
-
-    def key(self, conditions: tuple[str, ...]) -> object:
-        """Products of one key are stacked; a matrix of vectors is mapped on its own."""
-        alone = self.value.name if len(self.input_type.shape) != 1 else ""
-        return self.input, conditions, self.weight_dtype, self.value.tensor.dtype, alone
+def lines(encoding: str, slices: int) -> tuple[int, int]:
+    """Bit lines that each output takes, and those that a tile takes besides."""
+    return (2 if encoding == "differential" else 1) * slices, 1 if encoding == "offset" else 0
 
 
-def _product(graph: Graph, value: Value, constant: _Constants) -> _Product | None:
-    if value.op != "matmul" or value.body is not None:
-        return None
-    left, right = (constant.is_constant(a) for a in value.args)
-    if left == right:
-        return None
-    weight_name, input_ = value.args if left else reversed(value.args)
-    weight, x = constant.param(weight_name).data, graph.tensor(input_)
-    if not np.isfinite(weight).all():
-        raise UnsupportedError("its weights hold NaN or infinity.", place=f"%{value.name}", hint="Train it again.")
-    side = "left" if left else "right"
-    if len(x.shape) == 1:  # one vector: stand the weights as [outputs, inputs]
-        weight = weight[None] if weight.ndim == 1 else (weight if left else weight.T)
-        side = "left"
-    elif weight.ndim == 1:
-        return None  # a weight vector times a matrix of values: kept digital
-    return _Product(
-        value, input_, x, weight, graph.tensor(weight_name).dtype, side, constant.label(weight_name)
-    )  # fmt: skip
+def outputs_that_fit(columns: int, encoding: str, slices: int) -> int:
+    """Outputs that fit beside each other on an array of so many bit lines."""
+    each, reference = lines(encoding, slices)
+    return (columns - reference) // each
 
 
-def _body(weight: TensorType, x: TensorType, side: str) -> Graph:
-    args, types = (("W", "x"), (weight, x)) if side == "left" else (("x", "W"), (x, weight))
-    result = infer("matmul", types, {})
-    return Graph({"W": weight, "x": x}, {}, (), (Value("y", "matmul", args, {}, result),), {"y": "y"})
+def _biased(graph: Graph, constant: Constants, trees: list[Addition]) -> dict[str, Sum]:
+    """The first product of each addition with the first constant that is added to it."""
+    table = {}
+    for tree in trees:
+        first = tree.products[0]
+        held = [b for leaf in tree.leaves if (b := bias(graph, constant, leaf, first)) is not None]
+        if held:
+            table[first.name] = Sum((first, held[0]))
+    return table
 
 
-@dataclass
-class _Constants:
-    """Which values depend on params and consts only, what they are, and which params they come from."""
-
-    graph: Graph
-    known: dict[str, Param] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.values = {v.name: v for v in self.graph.values}
-        self.constants = set(self.graph.params)
-        for value in self.graph.values:
-            if value.op in OPS and value.op != "random" and all(a in self.constants for a in value.args):
-                self.constants.add(value.name)
-
-    def is_constant(self, name: str) -> bool:
-        return name in self.constants
-
-    def param(self, name: str) -> Param:
-        """Its data, computed by the golden model."""
-        if name in self.graph.params:
-            return self.graph.params[name]
-        if name not in self.known:
-            value = self.values[name]
-            self.known[name] = evaluate(value, [self.param(a) for a in value.args])
-        return self.known[name]
-
-    def label(self, name: str) -> str:
-        """``W`` for a param, ``W[32:64]`` for rows of it, else the names that it is made of."""
-        if name in self.graph.params:
-            return name
-        value = self.values[name]
-        if value.op == "slice" and value.attrs.get("axis", 0) == 0 and value.attrs.get("step", 1) == 1:
-            stop = value.attrs.get("stop", self.graph.tensor(value.args[0]).shape[0])
-            return f"{self.label(value.args[0])}[{value.attrs.get('start', 0)}:{stop}]"
-        if value.op == "const":
-            return name
-        return f"{value.op}({', '.join(self.label(a) for a in value.args)})"
+def _options(graph: Graph, constant: Constants, tree: Addition, single: Mapping[str, Sum]) -> list[Sum]:
+    """The sums that the products of an addition can become: all of them, or those that are ready together."""
+    by_level: dict[int, list[str]] = {}
+    for product in tree.products:
+        by_level.setdefault(product.level, []).append(product.name)
+    options = [[p.name for p in tree.products], *(by_level.values() if len(by_level) > 1 else ())]
+    sums = [Sum(tuple(p for name in names for p in single[name].products)) for names in options if len(names) > 1]
+    return [s for s in sums if _exact(graph, constant, tree, s)]
 
 
-def _ordered(graph: Graph, params: Mapping[str, Param], values: list[Value]) -> tuple[Value, ...]:
-    """Values in an order in which arguments come first: a stack's slices may be read before their old place."""
-    done = {*graph.inputs, *params, *(s.name for s in graph.states)}
-    table = {v.name: v for v in values}
-    ordered: list[Value] = []
-    for value in values:
-        pending = [value]
-        while pending:
-            now = pending[-1]
-            missing = [a for a in now.args if a not in done]
-            if now.name in done or not missing:
-                pending.pop()
-                if now.name not in done:
-                    done.add(now.name)
-                    ordered.append(now)
-            else:
-                pending.extend(table[a] for a in missing)
-    return tuple(ordered)
+def _exact(graph: Graph, constant: Constants, tree: Addition, joined: Sum) -> bool:
+    """Whether joining keeps every bit of integers: no partial sum of theirs can leave its dtype, in any order.
+
+    Floats are added in another order; they differ by rounding.
+    """
+    type_ = tree.root.tensor
+    if not type_.is_int:
+        return True
+    names = {p.name for p in joined.products}
+    if any(names == set(leaves) for _, leaves in inner_sums(tree, constant.values)):
+        return True  # the program adds just these
+    known = {p.name: p for p in tree.products}
+    total = 0
+    for leaf in tree.leaves:
+        if leaf in known:
+            total += int(known[leaf].bound().max())
+        elif constant.is_constant(leaf):
+            total += int(np.abs(constant.param(leaf).data.astype(np.int64)).max(initial=0))
+        else:
+            total -= int_range(graph.tensor(leaf).dtype)[0]
+    return total <= int_range(type_.dtype)[1]
 
 
 #: cell -> position of its input and recurrent weights among its arguments, and the gates stacked along their rows.

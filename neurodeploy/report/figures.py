@@ -6,7 +6,7 @@ spelled as there; a metric with parts is ``Metric.Part``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Kind = Literal["mcu", "tflite", "spiking", "crossbar", "other"]
@@ -94,11 +94,26 @@ FIGURES: dict[str, Known] = {
     "adc_conversions": Known("ADC conversions", _CROSSBAR, main=True),
     "dac_saturation": Known("DAC conversions out of range", _CROSSBAR),
     "adc_saturation": Known("ADC conversions out of range", _CROSSBAR),
+    "array_reads": Known("Reads of an array", _CROSSBAR),
+    "array_operations": Known("Operations on the arrays, two a weight", _CROSSBAR, lower_is_better=False),
+    "digital_multiplications": Known("Digital multiplications", _CROSSBAR),
+    "digital_additions": Known("Digital additions", _CROSSBAR),
+    "digital_comparisons": Known("Digital comparisons", _CROSSBAR),
+    "digital_lookups": Known("Digital table look-ups", _CROSSBAR),
+    "digital_functions": Known("Other digital functions", _CROSSBAR),
+    "buffer_bits": Known("Bits read and written by the digital part", _CROSSBAR),
+    "area": Known("Area", _CROSSBAR, main=True),
+    "known_area": Known("Area of the parts that are known", _CROSSBAR),
     "cell_area": Known("Area of the cells", _CROSSBAR),
     "stalled_updates": Known("Stalled state updates", "Quantization"),
     "latency": Known("Latency", _TIME),
+    "interval": Known("Interval between steps of several sequences", _TIME),
+    "sequence_interval": Known("Interval between steps of one sequence", _TIME),
     "decision_frames": Known("Frames to a settled decision", _TIME),
     "energy": Known("Energy", _TIME, main=True),
+    "known_energy": Known("Energy of the parts that are known", _TIME, main=True),
+    "tops_per_watt": Known("Operations a second and watt", _TIME, lower_is_better=False),
+    "tops_per_mm2": Known("Operations a second and area", _TIME, lower_is_better=False),
     "dac_energy": Known("Energy of the DACs", _TIME),
     "adc_energy": Known("Energy of the ADCs", _TIME),
 }
@@ -137,10 +152,50 @@ METRICS: dict[str, Metric] = {
 BY_CHIP = "energy."
 DENSE = Known("Energy of the network without spikes", _TIME)
 
+_PARTS = {
+    "array": "Arrays",
+    "line": "Lines and their drivers",
+    "dac": "DACs",
+    "adc": "ADCs",
+    "digital": "Digital part",
+    "buffer": "Buffers",
+}
+#: A crossbar's costs by part: ``energy.adc``, ``area.array`` ..., ranges as above; ``energy.adc@NODE`` where a target
+#: is priced in several technologies. Part -> its title, in the order in which bars are stacked.
+BY_PART: dict[str, dict[str, str]] = dict.fromkeys(("energy", "latency", "area"), _PARTS)
+
+#: What a sweep changes in a crossbar's target, and the title of its axis.
+QUANTITIES: dict[str, str] = {
+    "adc_bits": "Resolution of the ADCs",
+    "dac_bits": "Resolution of the DACs",
+    "stuck": "Stuck devices",
+    "wires": "Resistance of the wires, times the target's",
+}
+
+
+def known(name: str) -> Known:
+    """The known figure of that name, or a plain one for a name that isn't known; both ends of a range are one."""
+    name, _, node = without_end(name).partition("@")
+    found = FIGURES.get(name) or by_part(name) or by_chip(name) or Known(name, "Other figures")
+    return replace(found, title=f"{found.title}, {node}", main=False) if node else found
+
+
+def by_part(name: str) -> Known | None:
+    """The known figure of a crossbar's cost by part; None for other names."""
+    place = part_of(name)
+    return place and Known(f"{place[0].capitalize()}: {BY_PART[place[0]][place[1]]}", _TIME)
+
+
+def part_of(name: str) -> tuple[str, str, str] | None:
+    """``("energy", "adc", "NODE")`` for ``energy.adc@NODE.low``; ``""`` for no node, None for other names."""
+    whole, _, node = without_end(name).partition("@")
+    cost, _, part = whole.partition(".")
+    return (cost, part, node) if part in BY_PART.get(cost, {}) else None
+
 
 def by_chip(name: str) -> Known | None:
-    """The known figure of an energy by chip, ranges under one title; None for other names."""
-    if not name.startswith(BY_CHIP):
+    """The known figure of an energy by chip; None for other names."""
+    if not name.startswith(BY_CHIP) or part_of(name) or name.removeprefix(BY_CHIP) in ("low", "high"):
         return None
     chip = without_end(name).removeprefix(BY_CHIP)
     return DENSE if chip == "dense" else Known(f"Energy on {chip}", _TIME)
@@ -148,4 +203,4 @@ def by_chip(name: str) -> Known | None:
 
 def without_end(name: str) -> str:
     """The name that both ends of a range share."""
-    return name.removesuffix(".low").removesuffix(".high") if name.startswith(BY_CHIP) else name
+    return name.removesuffix(".low").removesuffix(".high")

@@ -50,6 +50,17 @@ def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
     return min(1.0, 2 * tail / 2**differing)
 
 
+def spread(values: Sequence[float] | np.ndarray) -> dict[str, float | int]:
+    """What chips (or seeds) found, ``[chips]``: ``mean``, ``sd`` (n - 1; 0 for one), ``median``, ``low`` and ``high``
+    (5th and 95th percentile, linear between the two nearest), and how many ``chips``."""
+    found = np.asarray(values, dtype=np.float64)
+    if found.ndim != 1 or not found.size:
+        raise DataError(f"found values of shape {list(found.shape)}; needed one a chip, [chips].", place="spread")
+    low, median, high = (float(v) for v in np.percentile(found, [5, 50, 95]))
+    sd = float(found.std(ddof=1)) if found.size > 1 else 0.0
+    return {"mean": float(found.mean()), "sd": sd, "median": median, "low": low, "high": high, "chips": found.size}
+
+
 def mse(outputs: np.ndarray, targets: np.ndarray) -> float:
     """Mean squared error: ``mean((y - t)^2)`` over every element. NeuroBench: ``MSE``."""
     return float(np.mean(_error("mse", outputs, targets) ** 2))

@@ -35,7 +35,8 @@ def pictures(build: Build) -> list[Picture]:
     timed = next((r for r in build.runs if r.decision), None)
     if timed is not None:
         made += _decision(timed, run.activity if run else None)
-    made += _energy(build)
+    if build.target.kind != "crossbar":
+        made += _energy(build)
     if build.spiking is not None:
         made += _conversion(build.spiking)
     return made

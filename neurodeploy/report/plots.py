@@ -6,22 +6,21 @@ which the page's script shows on hover, tap and focus), so a chart says the same
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
 
 from markupsafe import Markup
 
 from neurodeploy.report import svg
 from neurodeploy.report.figures import METRICS
-from neurodeploy.report.schema import Accuracy, Build, Score
+from neurodeploy.report.schema import Accuracy
 from neurodeploy.report.view import Chart
-from neurodeploy.report.words import duration, number, plain_score, quantity, score_text
+from neurodeploy.report.words import number, plain_score, quantity
 
 
 def scatter(chart: Chart, numbers: dict[str, int]) -> Markup:
     """Accuracy against one cost: points by kind, the Pareto front ringed and joined, float as dashed lines."""
     divisor, unit = _shown_unit(chart)
-    xs = [p.x / divisor for p in chart.points]
+    xs = [end / divisor for p in chart.points for end in (p.low, p.x)]
     lows, highs = [p.y - p.sd for p in chart.points], [p.y + p.sd for p in chart.points]
     base = [y for _, y in chart.floats]
     x = svg.cost_axis(xs)
@@ -39,52 +38,22 @@ def scatter(chart: Chart, numbers: dict[str, int]) -> Markup:
         parts.append(f'<polyline class="front" points="{line}"/>')
     taken += [(px - 6, py - 6, px + 6, py + 6) for px, py in places]
     for p, (px, py) in zip(chart.points, places, strict=True):
+        cost = quantity(p.x, chart.unit) if p.low == p.x else f"{number(p.low)} to {quantity(p.x, chart.unit)}"
         tip = (
-            f"{p.build.name}: {number(round(p.y, 4))} {metric.unit}".rstrip()
+            f"{p.name}: {number(round(p.y, 4))} {metric.unit}".rstrip()
             + (f" ± {number(round(p.sd, 4))}" if p.sd else "")
-            + f", {quantity(p.x, chart.unit)} ({chart.how})"
+            + f", {cost} ({chart.how})"
             + (". On the Pareto front." if p.front else ".")
         )
+        if p.low != p.x:
+            parts.append(f'<path class="bar k-{p.build.target.kind}" d="M{x(p.low / divisor)} {py}H{px}"/>')
         parts.append(
             svg.point(px, py, p.build.target.kind, tip, p.front, (y(p.y - p.sd), y(p.y + p.sd)) if p.sd else None)
         )
     for p, (px, py) in zip(chart.points, places, strict=True):
-        parts.append(svg.label(px, py, f"{numbers[p.build.name]} {p.build.name}", taken))
+        parts.append(svg.label(px, py, f"{numbers[p.build.name]} {p.name}", taken))
     words = f"{metric.title} against {label} ({chart.how}), {len(chart.points)} builds."
     return svg.svg(words, "".join(parts))
-
-
-def drift(builds: Sequence[tuple[Build, Accuracy]], numbers: dict[str, int]) -> Markup:
-    """Accuracy of crossbars over the time since programming: mean, and one standard deviation either way."""
-    metric = METRICS[builds[0][1].metric]
-    scores = [s for _, accuracy in builds for s in accuracy.drift]
-    base = list(dict.fromkeys((b.model.name, a.float_.value * metric.factor) for b, a in builds if a.float_))
-    ys = [(s.mean + sign * s.sd) * metric.factor for s in scores for sign in (-1, 1)]
-    levels = ys + [value for _, value in base]
-    times = sorted({max(s.seconds, 1.0) for s in scores})
-    low, high = (times[0], times[-1]) if len(times) > 1 else (times[0] / 2, times[0] * 2)
-    x = svg.Axis(low, high, svg.LEFT + 12, svg.WIDTH - svg.RIGHT - 12, svg.spread(times), log=True)
-    y = svg.linear_axis(min(levels), max(levels), svg.HEIGHT - svg.BOTTOM, svg.TOP, pad=0.12)
-    label = "Time since programming, logarithmic"
-    parts = [svg.grid(x, y, [duration(t) for t in x.ticks], [svg.tick(t) for t in y.ticks], label)]
-    taken: list[svg.Box] = []
-    parts += [svg.baseline(f"float {name}", y(value), taken) for name, value in base[:3]]
-    for build, accuracy in builds:
-        points = sorted(accuracy.drift, key=lambda s: s.seconds)
-        line = " ".join(f"{x(max(s.seconds, 1.0))},{y(s.mean * metric.factor)}" for s in points)
-        parts.append(f'<polyline class="line k-{build.target.kind}" points="{line}"/>')
-        for s in points:
-            score = Score(value=s.mean, sd=s.sd, how="simulated", where="")
-            tip = f"{build.name}: {score_text(score, accuracy.metric)} after {duration(s.seconds)}, {s.chips} chips."
-            px, py = x(max(s.seconds, 1.0)), y(s.mean * metric.factor)
-            whisker = (y((s.mean - s.sd) * metric.factor), y((s.mean + s.sd) * metric.factor)) if s.sd else None
-            parts.append(svg.point(px, py, build.target.kind, tip, False, whisker))
-            taken.append((px - 6, py - 6, px + 6, py + 6))
-    for build, accuracy in builds:
-        first = min(accuracy.drift, key=lambda s: s.seconds)
-        px, py = x(max(first.seconds, 1.0)), y(first.mean * metric.factor)
-        parts.append(svg.label(px, py, f"{numbers[build.name]} {build.name}", taken))
-    return svg.svg(f"{metric.title} of crossbars over the time since programming.", "".join(parts))
 
 
 def strip(accuracy: Accuracy, low: float, high: float) -> Markup:

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from neurodeploy import hardware
 from neurodeploy.artifact import Artifact, Figure
 from neurodeploy.errors import TargetError, UsageError
-from neurodeploy.report import conversion
+from neurodeploy.report import arrays, conversion
 from neurodeploy.report.figures import KIND_OF_BACKEND, KINDS
 from neurodeploy.report.schema import Accuracy, Build, Model, Run, Target, digest
 
@@ -130,6 +130,7 @@ def build_of(artifact: Artifact, runs: Sequence[Run] | None = None, *, name: str
             accuracies=accuracies,
             runs=[run if run.seal else run.sealed() for run in runs],
             spiking=conversion.of_build(artifact),
+            arrays=arrays.of_build(artifact),
         )
     except (ValidationError, TypeError) as error:
         raise UsageError(

@@ -8,10 +8,11 @@ from importlib.resources import files
 from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 
-from neurodeploy.report import plots, view, words
+from neurodeploy.report import plots, plots_crossbar, view, view_crossbar, words
+from neurodeploy.report.arrays import as_image
 from neurodeploy.report.figures import HOW, KINDS, METRICS
 from neurodeploy.report.pictures import pictures, verdict
-from neurodeploy.report.schema import Accuracy, Build, ReportData
+from neurodeploy.report.schema import Build, ReportData
 
 PRINT_COLUMNS = 5
 _BREAKS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[/_])")
@@ -47,7 +48,8 @@ def render(data: ReportData) -> str:
         tables=[{"screen": True, "builds": builds, "groups": view.table(builds)}, *_print_tables(builds)],
         charts=[(chart, plots.scatter(chart, numbers)) for chart in charts],
         alone=alone,
-        drifts=_drifts(builds, numbers),
+        crossbars=_crossbars(builds, numbers),
+        view_crossbar=view_crossbar,
         pictures=[(build, drawn, verdict(build)) for build in builds if (drawn := pictures(build))],
         css=Markup(_resource("report.css")),
         js=Markup(_resource("report.js")),
@@ -100,11 +102,18 @@ def _print_tables(builds: list[Build]) -> list[dict]:
     return [{"screen": False, "builds": part, "groups": view.table(part)} for part in parts]
 
 
-def _drifts(builds: list[Build], numbers: dict[str, int]) -> list[tuple[Accuracy, Markup]]:
-    """A chart over time for each metric and data set for which a crossbar has one."""
-    result = []
-    for key in view.keys(builds):
-        members = [(b, a) for b in builds if (a := view.accuracy_of(b, key)) and a.drift]
-        if members:
-            result.append((members[0][1], plots.drift(members, numbers)))
-    return result
+def _crossbars(builds: list[Build], numbers: dict[str, int]) -> dict | None:
+    """What the section on crossbars shows; None where there is nothing of them."""
+    if not view_crossbar.any_of(builds):
+        return None
+    attributions = []
+    for build, _, found in view_crossbar.attributions(builds):
+        rows = view_crossbar.effects(found)
+        attributions.append((build, found, plots_crossbar.errors(rows), rows))
+    return {
+        "drifts": [(m[0][1], plots_crossbar.drift(m, numbers)) for m in view_crossbar.drifts(builds)],
+        "sweeps": [(chart, plots_crossbar.sweep(chart, numbers)) for chart in view_crossbar.sweeps(builds)],
+        "attributions": attributions,
+        "breakdowns": [(b, plots_crossbar.breakdown(b, numbers)) for b in view_crossbar.breakdowns(builds)],
+        "floor_plans": [(b, as_image(b.arrays.floor_plan)) for b in builds if b.arrays and b.arrays.floor_plan],
+    }

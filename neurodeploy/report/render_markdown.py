@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from neurodeploy.report import pictures, view, words
+from neurodeploy.report import pictures, view, view_crossbar, words
 from neurodeploy.report.figures import HOW, KINDS, METRICS
 from neurodeploy.report.schema import Build, ReportData
+from neurodeploy.report.schema_crossbar import Attribution, Measured, Spread
 from neurodeploy.report.schema_spiking import Decision, Tried
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&])")
@@ -23,6 +24,7 @@ def render(data: ReportData) -> str:
     parts += _agreement(builds)
     parts += _costs(builds)
     parts += _spikes(builds)
+    parts += _crossbars(builds)
     parts += _notes(builds)
     parts += ["## How figures were got", "\n".join(f"- **{name}**: {meaning}" for name, meaning in HOW.items())]
     return "\n\n".join(parts) + "\n"
@@ -174,6 +176,61 @@ def _tried(tried: Tried) -> list[str]:
     ]
     head = ["Setting tried", "Events a sample", "Accuracy", tried.error or "Error"]
     return [f"Tried on the data given to compile.{base}", grid(head, rows, right=3)]
+
+
+def _crossbars(builds: list[Build]) -> list[str]:
+    """Accuracy over age and over what was swept, where the error comes from, costs by part."""
+    parts = []
+    for members in view_crossbar.drifts(builds):
+        metric = members[0][1].metric
+        spreads = [(b, words.duration(s.seconds), s) for b, a in members for s in a.drift]
+        title = f"### {METRICS[metric].title} over age, {text(members[0][1].data.name)}"
+        parts += [title, _spreads(spreads, metric, "Since the first read")]
+    for chart in view_crossbar.sweeps(builds):
+        spreads = [(b, words.number(p.x), p) for b, sweep in chart.members for p in sweep.points]
+        column = f"{chart.title}, {chart.unit}" if chart.unit else chart.title
+        title = f"### {METRICS[chart.metric].title} by {chart.title[0].lower()}{chart.title[1:]}, {text(chart.data)}"
+        age = f"All {words.age(chart.members[0][1].seconds)}."
+        parts += [title, _spreads(spreads, chart.metric, column), age]
+    for build, _, found in view_crossbar.attributions(builds):
+        parts += [f"### Where the error comes from: {text(build.name)}", _attribution(found)]
+        parts.append(f"{found.chips:,} chips, {words.age(found.age_s)}. Error: RMS over that of the golden outputs.")
+    for found in view_crossbar.breakdowns(builds):
+        rows = [
+            [text(part.title), text(bar.name), words.span(part.ends) if part.known else words.UNKNOWN,
+             part.low.how, text(part.low.source)]
+            for bar in found.bars
+            for part in bar.parts
+        ]  # fmt: skip
+        parts += [f"### {found.title}", grid(["Part", "Build", text(found.unit), "Got by", "Source"], rows)]
+    return ["## Crossbars", *parts] if parts else []
+
+
+def _spreads(rows: list[tuple[Build, str, Spread]], metric: str, column: str) -> str:
+    def shown(value: float | None) -> str:
+        return "–" if value is None else words.scaled(value, metric)
+
+    unit = METRICS[metric].unit
+    head = ["Build", text(column), f"Mean{f', {unit}' if unit else ''}", "sd", "Median", "5 %", "95 %", "Chips"]
+    cells = [
+        [text(b.name), at, *(shown(v) for v in (s.mean, s.sd, s.median, s.low, s.high)), f"{s.chips:,}"]
+        for b, at, s in rows
+    ]
+    return grid(head, cells, right=6)
+
+
+def _attribution(found: Attribution) -> str:
+    def cells(told: Measured | None) -> list[str]:
+        scored = words.measured_text(told, found.metric) if told and told.score is not None and found.metric else "–"
+        return [*([scored] if found.metric else []), words.percent(told.error) if told else "–"]
+
+    rows = [
+        [text(e.effect), *cells(e.alone), "–" if e.share is None else words.percent(e.share), *cells(e.without)]
+        for e in view_crossbar.effects(found)
+    ]
+    scores = [["Accuracy alone"], ["Accuracy without"]] if found.metric else [[], []]
+    head = ["Effect", *scores[0], "Error alone", "Share", *scores[1], "Error without"]
+    return grid(head, rows, right=len(head) - 1)
 
 
 def _notes(builds: list[Build]) -> list[str]:

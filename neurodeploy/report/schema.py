@@ -11,6 +11,7 @@
             ├── accuracy
             ├── agreement  against golden, host or board: bit-exact steps, first difference
             ├── activity, decision   of a spiking build: one sample's events, accuracy over time
+            ├── sweeps, attribution  of a crossbar's: accuracy against a quantity, what each effect alone does
             └── seal       SHA-256 over the record's canonical JSON
 
 Unknown keys are errors. A change that breaks readers raises ``SCHEMA_VERSION``.
@@ -36,6 +37,7 @@ from pydantic import (
 from neurodeploy.artifact import Figure, How
 from neurodeploy.report.figures import METRICS, Kind
 from neurodeploy.report.record import Record
+from neurodeploy.report.schema_crossbar import Arrays, Attribution, DriftScore, Repaired, Sweep
 from neurodeploy.report.schema_spiking import Activity, Decision, Spiking
 
 SCHEMA_VERSION = 1
@@ -76,15 +78,6 @@ class Score(Record):
     sd: float | None = Field(default=None, ge=0)
     n: int | None = Field(default=None, ge=1)
     over: str | None = None
-
-
-class DriftScore(Record):
-    """Accuracy of a crossbar ``seconds`` after programming: mean and standard deviation over ``chips``."""
-
-    seconds: float = Field(ge=0)
-    mean: float
-    sd: float = Field(ge=0)
-    chips: int = Field(ge=1)
 
 
 class DataSet(Record):
@@ -205,6 +198,9 @@ class Run(Record):
     warnings: list[str] = []
     activity: Activity | None = None
     decision: Decision | None = None
+    sweeps: list[Sweep] = []
+    attribution: Attribution | None = None
+    repair: Repaired | None = None
     seal: str = ""
 
     def sealed(self) -> Run:
@@ -218,7 +214,8 @@ class Run(Record):
 
     def _digest(self) -> str:
         # Fields that came later are no part of a record that hasn't them: earlier seals stay good.
-        absent = {name for name in ("activity", "decision") if getattr(self, name) is None}
+        later = ("activity", "decision", "sweeps", "attribution", "repair")
+        absent = {name for name in later if not getattr(self, name)}
         return digest(self.model_dump(mode="json", by_alias=True, exclude={"seal", *absent}))
 
 
@@ -253,6 +250,7 @@ class Build(Record):
     accuracies: list[Accuracy] = []
     runs: list[Run] = []
     spiking: Spiking | None = None
+    arrays: Arrays | None = None
 
     def all_figures(self) -> list[Figure]:
         """Figures of the compilation, then of every run."""

@@ -6,10 +6,10 @@ sets; where a build has one figure got in two ways, both are shown.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from neurodeploy.artifact import Figure
-from neurodeploy.report.figures import BY_CHIP, FIGURES, KINDS, METRICS, Known, by_chip, without_end
+from neurodeploy.report.figures import FIGURES, KINDS, METRICS, Known, by_chip, known, without_end
 from neurodeploy.report.schema import Accuracy, Agreement, Build, Run, Score
 
 STRENGTH = ("measured", "compiled", "simulated", "estimated")
@@ -64,9 +64,15 @@ class Summary:
 
 @dataclass(frozen=True)
 class Point:
-    """A build in a chart: cost ``x``, shown accuracy ``y`` (with ``sd``), and whether it is on the Pareto front."""
+    """A build in a chart: cost ``x``, shown accuracy ``y`` (with ``sd``), and whether it is on the Pareto front.
+
+    Where sources give a range, ``x`` is its high end, by which the front is judged, and ``low`` its low end. ``name``
+    is the build's, with the chip where one build has a cost on several.
+    """
 
     build: Build
+    name: str
+    low: float
     x: float
     y: float
     sd: float
@@ -84,11 +90,6 @@ class Chart:
     data: str
     points: tuple[Point, ...]
     floats: tuple[tuple[str, float], ...]
-
-
-def known(name: str) -> Known:
-    """The known figure of that name, or a plain one for a name that isn't known."""
-    return FIGURES.get(name) or by_chip(name) or Known(name, "Other figures")
 
 
 def keys(builds: list[Build]) -> list[Key]:
@@ -129,13 +130,17 @@ def not_run(builds: list[Build]) -> list[tuple[str, str, list[str]]]:
 
 def table(builds: list[Build]) -> list[Group]:
     """All figures of all builds as rows, grouped by kind of cost; known ones first, in their order. Both ends of a
-    range share a row."""
+    range share a row, and so do energies in different units (that of the first)."""
     order = {name: i for i, name in enumerate(FIGURES)}
-    found = dict.fromkeys((without_end(f.name), f.unit) for build in builds for f in build.all_figures())
+    units: dict[tuple[str, str], str] = {}
+    for build in builds:
+        for f in build.all_figures():
+            units.setdefault((without_end(f.name), _kind_of_unit(f.unit)), f.unit)
+    found = [(name, unit) for (name, _), unit in units.items()]
     groups: dict[str, list[Row]] = {}
 
     def place(pair: tuple[str, str]) -> int:
-        return order.get("energy" if pair[0].startswith(BY_CHIP) else pair[0], len(order))
+        return order.get(pair[0], order.get(pair[0].partition(".")[0], len(order)))
 
     for name, unit in sorted(found, key=place):
         entry = known(name)
@@ -147,7 +152,10 @@ def table(builds: list[Build]) -> list[Group]:
 
 def _cell(build: Build, name: str, unit: str) -> tuple[Figure, ...]:
     """Distinct figures, strongest first; an unknown one only where nothing is known in whatever unit."""
+    kind = _kind_of_unit(unit)
     found = [f for f in build.all_figures() if without_end(f.name) == name]
+    found = [replace(f, value=_in(unit, f), unit=unit) if f.value is not None and f.unit != unit
+             and _kind_of_unit(f.unit) == kind else f for f in found]  # fmt: skip
     stated: dict[tuple, Figure] = {}
     for f in found:
         if f.value is not None and f.unit == unit:
@@ -156,7 +164,7 @@ def _cell(build: Build, name: str, unit: str) -> tuple[Figure, ...]:
         return tuple(sorted(stated.values(), key=lambda f: STRENGTH.index(f.how)))
     if any(f.value is not None for f in found):
         return ()
-    return tuple(f for f in found if f.unit == unit)[:1]
+    return tuple(f for f in found if _kind_of_unit(f.unit) == kind)[:1]
 
 
 def summaries(builds: list[Build]) -> list[Summary]:
@@ -208,33 +216,78 @@ def charts(builds: list[Build]) -> tuple[list[Chart], list[str]]:
         for name, entry in FIGURES.items():
             if not entry.main:
                 continue
-            sets: dict[tuple[str, str], list[tuple[Build, Accuracy, Figure]]] = {}
+            sets: dict[tuple[str, str], list[_Member]] = {}
             for build in builds:
                 accuracy = accuracy_of(build, key)
-                for unit in dict.fromkeys(f.unit for f in build.all_figures() if f.name == name):
-                    figure = pick(build, name, unit)
-                    if accuracy and accuracy.deployed and figure:
-                        sets.setdefault((unit, figure.how), []).append((build, accuracy, figure))
-            for (unit, how), members in sets.items():
+                if accuracy and accuracy.deployed:
+                    for member in _members(build, accuracy, accuracy.deployed, name):
+                        sets.setdefault((_kind_of_unit(member.high.unit), member.high.how), []).append(member)
+            for (_, how), members in sets.items():
                 if len(members) > 1:
-                    made.append(_chart(entry, unit, how, members))
+                    made.append(_chart(entry, how, members))
                 else:
                     alone.append(f"{entry.full_title} ({how})")
     return made, list(dict.fromkeys(alone))
 
 
-def _chart(entry: Known, unit: str, how: str, members: list[tuple[Build, Accuracy, Figure]]) -> Chart:
-    accuracy = members[0][1]
+@dataclass(frozen=True)
+class _Member:
+    """A build's cost, from ``low`` to ``high`` (one figure where it is no range), with its accuracy."""
+
+    build: Build
+    name: str
+    accuracy: Accuracy
+    score: Score
+    low: Figure
+    high: Figure
+
+
+def _members(build: Build, accuracy: Accuracy, score: Score, name: str) -> list[_Member]:
+    """The build's costs of that name, one for each unit; its energies on several chips too."""
+    members = []
+    found = {(without_end(f.name), f.unit): None for f in build.all_figures()}
+    for base, unit in found:
+        chip = by_chip(base) if name == "energy" else None
+        if base != name and (chip is None or base == "energy.dense"):
+            continue
+        ends = [pick(build, f"{base}{end}", unit) or pick(build, base, unit) for end in (".low", ".high")]
+        low, high = ends[0] or ends[1], ends[1] or ends[0]
+        if low and high:
+            called = build.name if base == name else f"{build.name} on {base.removeprefix('energy.')}"
+            members.append(_Member(build, called, accuracy, score, low, high))
+    return members
+
+
+#: Joules in a unit: energies in different units share a chart.
+_JOULES = {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "nJ": 1e-9, "pJ": 1e-12, "fJ": 1e-15}
+
+
+def _kind_of_unit(unit: str) -> str:
+    """``J/inference`` for ``pJ/inference``; other units as they are."""
+    size, _, per = unit.partition("/")
+    return f"J/{per}" if size in _JOULES else unit
+
+
+def _in(unit: str, figure: Figure) -> float:
+    """A figure's value in a unit of the same kind."""
+    if figure.unit == unit:
+        return float(figure.value or 0)
+    ratio = _JOULES[figure.unit.partition("/")[0]] / _JOULES[unit.partition("/")[0]]
+    return float(f"{float(figure.value or 0) * ratio:.12g}")
+
+
+def _chart(entry: Known, how: str, members: list[_Member]) -> Chart:
+    accuracy = members[0].accuracy
     metric = METRICS[accuracy.metric]
-    xs = [float(figure.value or 0) for _, _, figure in members]
-    scores = [a.deployed for _, a, _ in members if a.deployed]
-    ys = [score.value * metric.factor for score in scores]
+    unit = members[0].high.unit
+    xs = [_in(unit, m.high) for m in members]
+    ys = [m.score.value * metric.factor for m in members]
     front = pareto(xs, ys, entry.lower_is_better, metric.higher_is_better)
     points = tuple(
-        Point(build, x, y, (score.sd or 0) * metric.factor, on)
-        for (build, _, _), x, y, score, on in zip(members, xs, ys, scores, front, strict=True)
+        Point(m.build, m.name, _in(unit, m.low), x, y, (m.score.sd or 0) * metric.factor, on)
+        for m, x, y, on in zip(members, xs, ys, front, strict=True)
     )
-    floats = {(b.model.name, a.float_.value * metric.factor): None for b, a, _ in members if a.float_}
+    floats = {(m.build.model.name, f.value * metric.factor): None for m in members if (f := m.accuracy.float_)}
     return Chart(entry.full_title, unit, how, accuracy.metric, accuracy.data.name, points, tuple(floats))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from neurodeploy.artifact import Figure
 from neurodeploy.report.figures import METRICS
 from neurodeploy.report.schema import Accuracy, Agreement, Build, FirstDifference, Score
+from neurodeploy.report.schema_crossbar import Measured
 
 MINUS = "\N{MINUS SIGN}"
 UNKNOWN = "unknown"
@@ -132,3 +133,23 @@ def duration(seconds: float) -> str:
             count = f"{seconds / size:.3g}"
             return f"{count} {unit}{'s' if unit in ('year', 'day') and count != '1' else ''}"
     return f"{seconds:.3g} s"
+
+
+def age(seconds: float) -> str:
+    """``at the first read``, or ``1 day after the first read``."""
+    return f"{duration(seconds)} after the first read" if seconds else "at the first read"
+
+
+def measured_text(told: Measured, metric: str) -> str:
+    """The score of a set of effects, as an accuracy is told."""
+    return score_text(Score(value=told.score or 0.0, sd=told.score_sd, how="simulated", where=""), metric)
+
+
+def percent(share: float) -> str:
+    """A share as a percentage of three significant digits: ``1.23 %``."""
+    return f"{100 * share:.3g} %"
+
+
+def span(ends: tuple[float, float]) -> str:
+    """Both ends of a range to four significant digits, or the one value: ``12.5 to 34``."""
+    return " to ".join(dict.fromkeys(number(float(f"{end:.4g}")) for end in ends))

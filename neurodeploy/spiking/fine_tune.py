@@ -74,7 +74,7 @@ def fine_tune(
     require("snntorch", "spiking", WHY)
     _check(net, labels, epochs, lr, validation)
     rng = np.random.default_rng(seed)
-    held, trained = _split(labels, validation, rng)
+    held, trained = split(labels, validation, rng)
     real = torch.from_numpy((np.clip(x, -INPUT_LIMIT, INPUT_LIMIT) * net.in_scale).astype(np.float32))
     classes = torch.from_numpy(labels.astype(np.int64))
     module = snntorch_net.module_of(net, _surrogate(net))
@@ -182,7 +182,7 @@ def _check(net: SpikingNet, labels: np.ndarray, epochs: int, lr: float, validati
         )
 
 
-def _split(labels: np.ndarray, validation: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def split(labels: np.ndarray, validation: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Held-out and trained samples: the same part of every class. Raises :class:`DataError` where one has too few."""
     held: list[np.ndarray] = []
     for label in np.unique(labels):
@@ -236,7 +236,7 @@ def _scores(net: SpikingNet, x: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return net.scores(traces[np.arange(len(x)), np.maximum(lengths - 1, 0)]) * net.out_scale
 
 
-def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
     shifted = logits - logits.max(axis=1, keepdims=True)
     return float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]))
 
@@ -244,13 +244,13 @@ def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
 def _scale(net: SpikingNet, x: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> float:
     """What scores are multiplied by to be logits: of :data:`SCALES` what fits the labels best."""
     scores = _scores(net, x, lengths)
-    return min(SCALES, key=lambda scale: _cross_entropy(scale * scores, labels))
+    return min(SCALES, key=lambda scale: cross_entropy(scale * scores, labels))
 
 
 def _judge(net: SpikingNet, x: np.ndarray, lengths: np.ndarray, labels: np.ndarray, scale: float, epoch: int) -> Judged:
     scores = _scores(net, x, lengths)
     accuracy = float(np.mean(np.argmax(scores, axis=1) == labels))
-    return Judged(epoch, accuracy, round(_cross_entropy(scale * scores, labels), 6))
+    return Judged(epoch, accuracy, round(cross_entropy(scale * scores, labels), 6))
 
 
 def _regridded(net: SpikingNet, module: Any) -> SpikingNet:

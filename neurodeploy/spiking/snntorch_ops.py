@@ -25,13 +25,13 @@ Types = Sequence[Any]
 Rule = Callable[[list[Tensor], Mapping[str, Any], TensorType, Types], Tensor]
 
 
-def _align(args: Sequence[Tensor]) -> list[Tensor]:
+def align(args: Sequence[Tensor]) -> list[Tensor]:
     """Axes inserted behind the batch's, so that shapes of samples broadcast from the right."""
     rank = max(a.ndim for a in args)
     return [a.reshape(a.shape[:1] + (1,) * (rank - a.ndim) + a.shape[1:]) for a in args]
 
 
-def _batched(args: Sequence[Tensor]) -> list[Tensor]:
+def batched(args: Sequence[Tensor]) -> list[Tensor]:
     """All with one batch."""
     batch = max(len(a) for a in args)
     return [a.expand(batch, *a.shape[1:]) for a in args]
@@ -42,7 +42,7 @@ def _clip(x: Tensor, dtype: str) -> Tensor:
 
 
 def _pair(function: Callable[[Tensor, Tensor], Tensor]) -> Rule:
-    return lambda args, attrs, type_, types: function(*_align(args))
+    return lambda args, attrs, type_, types: function(*align(args))
 
 
 def _one(function: Callable[[Tensor], Tensor]) -> Rule:
@@ -64,7 +64,7 @@ def _root(x: Tensor) -> Tensor:
 
 
 def _select(args: list[Tensor], attrs: Mapping[str, Any], type_: TensorType, types: Types) -> Tensor:
-    return torch.where(*_align(args))  # type: ignore[call-overload]
+    return torch.where(*align(args))  # type: ignore[call-overload]
 
 
 def _cast(args: list[Tensor], attrs: Mapping[str, Any], type_: TensorType, types: Types) -> Tensor:
@@ -78,12 +78,12 @@ def _matmul(args: list[Tensor], attrs: Mapping[str, Any], type_: TensorType, typ
     a, b = args
     left = {1: "Zk", 2: "Zmk"}[a.ndim - 1]
     right = {1: "Zk", 2: "Zkn"}[b.ndim - 1]
-    return torch.einsum(f"{left},{right}->Z{left[1:-1]}{right[2:]}", *_batched(args))
+    return torch.einsum(f"{left},{right}->Z{left[1:-1]}{right[2:]}", *batched(args))
 
 
 def _einsum(args: list[Tensor], attrs: Mapping[str, Any], type_: TensorType, types: Types) -> Tensor:
     _, terms, out = einsum_terms(attrs, len(args))
-    return torch.einsum(f"{','.join('Z' + term for term in terms)}->Z{out}", *_batched(args))
+    return torch.einsum(f"{','.join('Z' + term for term in terms)}->Z{out}", *batched(args))
 
 
 def _sum(args: list[Tensor], attrs: Mapping[str, Any], type_: TensorType, types: Types) -> Tensor:
@@ -103,7 +103,7 @@ def _argmax(args: list[Tensor], attrs: Mapping[str, Any], type_: TensorType, typ
 
 
 def _requantize(args: list[Tensor], attrs: Mapping[str, Any], type_: TensorType, types: Types) -> Tensor:
-    x, mult = _align(args)
+    x, mult = align(args)
     return _clip(torch.floor(x * (mult * 2.0 ** (attrs.get("pre", 0) - 32)) + 0.5), type_.dtype)
 
 
@@ -122,7 +122,7 @@ def _lut(args: list[Tensor], attrs: Mapping[str, Any], type_: TensorType, types:
 
 
 def _concat(args: list[Tensor], attrs: Mapping[str, Any], type_: TensorType, types: Types) -> Tensor:
-    return torch.cat(_batched(args), dim=axis_of(attrs, type_.shape) + 1)
+    return torch.cat(batched(args), dim=axis_of(attrs, type_.shape) + 1)
 
 
 def _slice(args: list[Tensor], attrs: Mapping[str, Any], type_: TensorType, types: Types) -> Tensor:
@@ -146,7 +146,7 @@ def _broadcast(args: list[Tensor], attrs: Mapping[str, Any], type_: TensorType, 
 def _gather(args: list[Tensor], attrs: Mapping[str, Any], type_: TensorType, types: Types) -> Tensor:
     """``take(data, index, axis)``; an index outside the axis is moved to its nearest end."""
     axis, shape = axis_of(attrs, types[0].shape), types[1].shape
-    data, index = _batched(args)
+    data, index = batched(args)
     index = index.long().clamp(0, types[0].shape[axis] - 1)
     rows = data.movedim(axis + 1, 1)
     taken = rows[torch.arange(len(data))[:, None], index.reshape(len(data), -1)]
@@ -162,7 +162,7 @@ def _inside(index: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 def _row(args: list[Tensor], attrs: Mapping[str, Any], type_: TensorType, types: Types) -> Tensor:
     """Zeros for an index outside the table."""
-    table, index = _batched(args)
+    table, index = batched(args)
     at, inside = _inside(index, table.shape[1])
     rows = table[torch.arange(len(table)), at]
     return torch.where(inside.reshape(-1, *(1,) * (rows.ndim - 1)), rows, torch.zeros((), dtype=rows.dtype))
@@ -170,14 +170,14 @@ def _row(args: list[Tensor], attrs: Mapping[str, Any], type_: TensorType, types:
 
 def _put(args: list[Tensor], attrs: Mapping[str, Any], type_: TensorType, types: Types) -> Tensor:
     """The table as it is for an index outside it."""
-    table, index, row = _batched(args)
+    table, index, row = batched(args)
     at, inside = _inside(index, table.shape[1])
     here = (torch.arange(table.shape[1]) == at[:, None]) & inside[:, None]
     return torch.where(here.reshape(*here.shape, *(1,) * (table.ndim - 2)), row[:, None], table)
 
 
 def _shift(args: list[Tensor], attrs: Mapping[str, Any], type_: TensorType, types: Types) -> Tensor:
-    line, new = _batched(args)
+    line, new = batched(args)
     return torch.cat([line[:, 1:], new[:, None]], dim=1)
 
 

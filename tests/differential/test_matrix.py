@@ -53,7 +53,9 @@ columns say that the simulator runs what the conversion made; how well that foll
 def test_every_target_and_a_floor_for_each() -> None:
     described = [hardware.find(name) for name in hardware.names()]
     runs = [d for d in described if not isinstance(d, hardware.Board) or d.resident or d.core.isa == "host"]
-    assert set(FEWEST) == {d.name for d in runs}  # the others are targets for libraries and fit checks
+    # what a crossbar runs doesn't depend on its devices: two stand for all
+    crossbars = {d.name for d in runs if isinstance(d, hardware.Crossbar)} - {"ideal-128", "pcm-128"}
+    assert set(FEWEST) == {d.name for d in runs} - crossbars  # boards left out are for libraries and fit checks
     assert len(CASES) == 33
 
 

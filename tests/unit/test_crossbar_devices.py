@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from neurodeploy import hardware
 from neurodeploy.crossbar import converters
-from neurodeploy.crossbar.devices import Cells, drift_exponent, programming_sd, read_noise_sd, stream
-from neurodeploy.descriptions import Crossbar, Device
+from neurodeploy.crossbar.devices import Cells, stream
+from neurodeploy.crossbar.devices_formulas import drift_exponent, programming_sd, read_noise_sd
+from neurodeploy.descriptions_crossbar import Crossbar
+from neurodeploy.descriptions_devices import Device
 from neurodeploy.errors import TargetError, UsageError
 
 PCM = hardware.find("pcm-128", Crossbar).device
@@ -169,5 +171,5 @@ def test_a_converter_needs_room_for_a_sign():
         converters.check(one)
     assert str(error.value) == (
         "pcm-128: 'dac.bits' is 1; inputs and outputs have signs, needed at least 2. "
-        "Leave 'bits' out for a converter of infinite precision."
+        "Leave 'bits' out for a converter of infinite precision; inputs one bit at a time are 'serial_bits = 1'."
     )

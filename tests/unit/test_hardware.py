@@ -76,6 +76,7 @@ def test_there_are_shipped_files():
         "host",
     }
     assert set(hardware.names("crossbar")) >= {"pcm-128", "ideal-128"}
+    assert set(hardware.names("crossbar-technology")) >= {"cmos-22nm", "cmos-32nm"}
     assert set(hardware.names("neuromorphic")) >= {"brian2-lsm", "snntorch-sigma-delta"}
     assert set(hardware.names("neuromorphic-chip")) >= {"loihi", "loihi-2", "spinnaker2", "truenorth", "cmos-45nm"}
     assert "tflm" in hardware.names("interpreter")
@@ -126,7 +127,9 @@ def test_a_power_table_is_whole(tmp_path: Path, key: str):
 def test_shipped_file(path: Path):
     described = hardware.validate(path)
     assert path.parent.name == descriptions.FOLDERS[described.kind]
-    assert isinstance(described, Target) == (described.kind not in ("chip", "neuromorphic-chip"))
+    assert isinstance(described, Target) == (
+        described.kind not in ("chip", "neuromorphic-chip", "crossbar-technology")
+    )
     if isinstance(described, Target):
         assert hardware.find(described.name) == described
         assert described.name in hardware.names(described.kind)
@@ -245,7 +248,7 @@ def test_a_kind_that_does_not_exist():
 
 
 def test_all_targets_are_no_chips():
-    chips = {*hardware.names("chip"), *hardware.names("neuromorphic-chip")}
+    chips = {n for kind in ("chip", "neuromorphic-chip", "crossbar-technology") for n in hardware.names(kind)}
     assert set(hardware.names()) == {p.stem for p in FILES} - chips
 
 
@@ -282,7 +285,7 @@ def test_a_boards_table_replaces_the_chips(tmp_path: Path):
 
 BROKEN_BOARDS = [
     ("kind", 'kind = "board"', 'kind = "bord"', "'kind' is 'bord', which doesn't exist. Did you mean 'board'?"),
-    ("no kind", 'kind = "board"\n', "", "lacks the key 'kind'. One of: chip, board, crossbar, neuromorphic, neuromorphic-chip, interpreter."),
+    ("no kind", 'kind = "board"\n', "", "lacks the key 'kind'. One of: chip, board, crossbar, crossbar-technology, neuromorphic, neuromorphic-chip, interpreter."),
     ("top key", "resident = true", "residant = true", "has an unknown key 'residant'. Did you mean 'resident'?"),
     ("nested key", "size_bytes = 0x1000 }\nram", "sizebytes = 0x1000 }\nram", "has an unknown key 'memory.flash.sizebytes'. Did you mean 'size_bytes'?"),
     ("extra nested key", "machine =", 'cpus = "x"\nmachine =', "has an unknown key 'emulators.qemu.cpus'. Did you mean 'cpu'?"),

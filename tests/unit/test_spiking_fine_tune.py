@@ -75,10 +75,10 @@ def test_the_network_stays_a_spiking_network_on_its_grid(tuned: fine_tune.Tuned)
 
 def test_held_out_samples_are_a_part_of_every_class_and_the_same_for_a_seed() -> None:
     labels = np.array([0] * 50 + [1] * 10 + [2] * 3)
-    held, trained = fine_tune._split(labels, 0.2, np.random.default_rng(4))
+    held, trained = fine_tune.split(labels, 0.2, np.random.default_rng(4))
     np.testing.assert_array_equal(np.bincount(labels[held]), [10, 2, 1])
     np.testing.assert_array_equal(np.sort(np.concatenate([held, trained])), np.arange(63))
-    again, _ = fine_tune._split(labels, 0.2, np.random.default_rng(4))
+    again, _ = fine_tune.split(labels, 0.2, np.random.default_rng(4))
     np.testing.assert_array_equal(held, again)
 
 

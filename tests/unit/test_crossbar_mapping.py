@@ -1,0 +1,423 @@
+"""Which products share a matrix, what is counted, where tiles lie, and what the floor plan shows of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neurodeploy import compiler, hardware
+from neurodeploy.artifact import Artifact
+from neurodeploy.backends.crossbar import CrossbarBackend
+from neurodeploy.crossbar import floor_plan, tiles
+from neurodeploy.crossbar.floor_plan_svg import svg
+from neurodeploy.crossbar.manifest import described
+from neurodeploy.crossbar.tiles import Matrix
+from neurodeploy.data import Data
+from neurodeploy.descriptions_crossbar import Crossbar
+from neurodeploy.errors import NeurodeployError, TargetError, UnsupportedError, UsageError
+from neurodeploy.ir import interpret, text
+from neurodeploy.ir.build import Builder, Sym
+from neurodeploy.ir.graph import Program, ProgramInput, Ref, Stage, Value
+from neurodeploy.passes.tiling import OP, Tiling
+from neurodeploy.passes.tiling_plan import cut, empty
+from tests.families import CASES
+
+IDEAL = hardware.find("ideal-128", Crossbar)
+
+
+def with_array(**changes: Any) -> Crossbar:
+    return IDEAL.model_copy(update={"array": IDEAL.array.model_copy(update=changes)})
+
+
+def program_of(b: Builder, inputs: dict[str, Sym], outputs: str = "y", numerics: str = "float") -> Program:
+    stage = Stage("s", b.graph(), inputs_from={name: Ref(name) for name in inputs})
+    given_ = {name: ProgramInput(x.type) for name, x in inputs.items()}
+    return Program("net", given_, (stage,), {name: Ref(name, "s") for name in outputs}, numerics)
+
+
+def weight(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def held(program: Program) -> list[Value]:
+    return [v for stage in program.stages for v in stage.graph.values if v.op == OP]
+
+
+def names(program: Program) -> list[tuple[list[str], list[str]]]:
+    """Weights and vectors of each matrix."""
+    return [([p["weight"] for p in v.attrs["parts"]], [s["value"] for s in v.attrs["segments"]]) for v in held(program)]
+
+
+def conversions(program: Program, target: Crossbar = IDEAL) -> tuple[int, int]:
+    found = tiles.matrices(program, target)
+    return sum(m.dac_conversions for m in found), sum(m.adc_conversions for m in found)
+
+
+# --------------------------------------------------------------------------------------------------------- joining
+
+
+def test_an_lstms_matrices_become_one():
+    program = CASES["lstm"].program  # 4 inputs, 6 units, 3 outputs
+    joined, apart = Tiling()(program), Tiling(join="never")(program)
+    assert names(joined) == [(["W", "U"], ["x", "h"]), (["V"], ["lstm_h"])]
+    assert held(joined)[0].name == "lstm.add", "the sum keeps its name"
+    assert conversions(apart) == (4 + 6 + 6, 24 + 24 + 3)
+    assert conversions(joined) == (4 + 6 + 6, 24 + 3)
+    digital = [v.op for v in joined.stages[0].graph.values]
+    assert digital.count("add") == [v.op for v in apart.stages[0].graph.values].count("add") - 1
+
+
+def test_a_grus_gates_share_word_lines_and_leave_cells_empty():
+    """Reset after the product: r and z need x and h, the candidate needs W x and U h apart."""
+    program = CASES["gru_reset_after"].program
+    joined = Tiling()(program)
+    assert names(joined) == [
+        (["W[12:18]", "W[0:12]", "U[0:12]", "U[12:18]"], ["x", "h"]),
+        (["V"], ["gru"]),
+    ]
+    assert conversions(joined) == (4 + 6 + 6, 24 + 3)
+    matrix, _ = tiles.matrices(joined, IDEAL)
+    (tile,) = matrix.tiles
+    assert tile.empty == (((0, 4), (18, 24)), ((4, 10), (0, 6)))
+    assert tile.weights == 18 * 4 + 18 * 6
+    data = tiles.weights(joined, matrix)
+    for inputs, outputs in tile.empty:
+        assert not data[slice(*outputs), slice(*inputs)].any()
+    assert np.count_nonzero(data) == tile.weights
+    assert conversions(Tiling(encoding="offset")(program)) == (4 + 6 + 4 + 6 + 6, 12 + 6 + 6 + 3), (
+        "no empty cells there"
+    )
+
+
+def test_a_vector_is_converted_twice_only_where_that_saves_more():
+    """Reset before the product: x drives r and z at once, the candidate when r is known."""
+    for inputs, wanted, count in (
+        (4, [(["W[0:12]", "U[0:12]"], ["x", "h"]), (["W[12:18]", "U[12:18]"], ["x", "gru.mul"])], 10 + 12 + 10 + 6),
+        (8, [(["W[12:18]", "W[0:12]", "U[0:12]"], ["x", "h"]), (["U[12:18]"], ["gru.mul"])], 14 + 18 + 6 + 6),
+    ):
+        b = Builder()
+        x, h = b.input("x", (inputs,)), b.state("h", (6,))
+        params = [("W", (18, inputs)), ("U", (18, 6)), ("b", (18,))]
+        (new,) = b.call("gru", x, h, *(b.param(n, weight(*s)) for n, s in params), reset_after=False)
+        b.next(h, new)
+        b.output("y", new)
+        tiled = Tiling()(program_of(b, {"x": x}))
+        assert names(tiled) == wanted
+        assert sum(conversions(tiled)) == count
+
+
+def test_sums_are_not_joined_where_nothing_is_saved():
+    """100 and 100 inputs on 128 rows: two partial sums either way."""
+    for inputs, joined in ((100, False), (28, True)):
+        b = Builder()
+        x, h = b.input("x", (inputs,)), b.input("h", (100,))
+        b.output("y", b.param("W", weight(8, inputs)) @ x + b.param("U", weight(8, 100)) @ h)
+        assert (len(names(Tiling()(program_of(b, {"x": x, "h": h})))) == 1) == joined
+
+
+def test_what_is_used_elsewhere_or_guarded_stays_apart():
+    b = Builder()
+    x, h, on = b.input("x", (3,)), b.input("h", (3,)), b.input("on", (), "bool")
+    first = b.param("W", weight(2, 3)) @ x
+    state = b.state("s", (2,))
+    b.next(state, b("tanh", b.param("A", weight(2, 3)) @ x + b.param("B", weight(2, 3)) @ h), when=on)
+    b.output("y", first + b.param("U", weight(2, 3)) @ h)
+    b.output("z", first)
+    found = names(Tiling()(program_of(b, {"x": x, "h": h, "on": on}, "yz")))
+    assert sorted(found) == [(["A", "B"], ["x", "h"]), (["U"], ["h"]), (["W"], ["x"])]
+
+
+def three_terms(order: str, numerics: str = "float") -> tuple[Program, dict[str, np.ndarray]]:
+    """``W x``, ``U h`` and something digital, added in the order given."""
+    rng = np.random.default_rng(0)
+    data: dict[str, np.ndarray]
+    b = Builder()
+    if numerics == "float":
+        x, h, d = b.input("x", (5,)), b.input("h", (7,)), b.input("d", (6,))
+        w, u = weight(6, 5), weight(6, 7)
+        data = {n: rng.normal(size=(3, 4, s)).astype(np.float32) for n, s in (("x", 5), ("h", 7), ("d", 6))}
+    else:
+        x, h, d = b.input("x", (5,), "i16"), b.input("h", (7,), "i16"), b.input("d", (6,), "i32")
+        w, u = (rng.integers(-127, 128, (6, n)).astype(np.int8) for n in (5, 7))
+        data = {n: rng.integers(-32768, 32768, (3, 4, s)).astype(np.int16) for n, s in (("x", 5), ("h", 7))}
+        data["d"] = rng.integers(-(2**30), 2**30, (3, 4, 6)).astype(np.int32)
+    terms = {"W": b("matmul", b.param("W", w), x), "U": b("matmul", b.param("U", u), h), "d": d}
+    total = terms[order[0]]
+    for letter in order[1:]:
+        total = b("add", total, terms[letter])
+    b.output("y", total)
+    return program_of(b, {"x": x, "h": h, "d": d}, numerics=numerics), data
+
+
+@pytest.mark.parametrize("order", ["WUd", "WdU", "dWU"])
+def test_terms_between_products_are_added_afterwards(order: str):
+    program, data = three_terms(order)
+    tiled = Tiling()(program)
+    assert names(tiled) == [(["W", "U"], ["x", "h"])]
+    found, wanted = (interpret.run(p, data).outputs["y"] for p in (tiled, program))
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_integers_are_joined_only_where_no_order_of_adding_overflows():
+    """An i32 of unknown size between two products can make another order overflow; next to them it can't."""
+    for order, joined in (("WUd", True), ("WdU", False), ("dWU", False)):
+        program, data = three_terms(order, "native")
+        tiled = Tiling()(program)
+        assert (len(names(tiled)) == 1) == joined
+        assert np.array_equal(interpret.run(tiled, data).outputs["y"], interpret.run(program, data).outputs["y"])
+
+
+@pytest.mark.parametrize("name", [n for n, case in CASES.items() if case.integer and case.program.numerics == "float"])
+def test_joining_keeps_every_bit_of_integers(name: str):
+    case = CASES[name]
+    data = Data(case.inputs, case.lengths)
+    plain = compiler.prepare(case.program, "crossbar", "native", data, progress=lambda _: None)
+    tiled = Tiling()(plain)
+    assert text.from_files(text.to_files(tiled, "p"), "p") == tiled
+    assert Tiling()(tiled) == tiled, "tiling a tiled program changes it"
+    golden, found = (interpret.run(p, case.inputs, case.lengths, states=True) for p in (plain, tiled))
+    for one, other in ((golden.outputs, found.outputs), (golden.states, found.states)):
+        assert all(np.array_equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("bias", ["digital", "array"])
+@pytest.mark.parametrize("name", CASES)
+def test_joining_keeps_the_meaning_of_every_family(name: str, bias: str):
+    case = CASES[name]
+    tiled = Tiling(bias="digital" if case.program.numerics == "native" else bias)(case.program)
+    golden, found = (interpret.run(p, case.inputs, case.lengths) for p in (case.program, tiled))
+    for key, wanted in golden.outputs.items():
+        np.testing.assert_allclose(found.outputs[key], wanted, atol=2e-6, rtol=1e-6)
+
+
+def test_biases_on_the_array_take_a_word_line_that_is_always_one():
+    tiled = Tiling(bias="array")(CASES["elman_tanh"].program)
+    assert names(tiled) == [(["W", "b", "U"], ["x", "h", "one"]), (["V", "c"], ["elman", "one"])]
+    assert not any(v.op == "add" for v in tiled.stages[0].graph.values)
+    first, _ = tiles.matrices(tiled, IDEAL)
+    assert (first.inputs, first.outputs) == (4 + 6 + 1, 6)
+    assert first.segments == ((0, 4, None), (4, 10, None), (10, 11, None))
+
+
+def test_a_vector_that_is_concatenated_already_has_its_parts_as_segments():
+    tiled = Tiling()(CASES["fully_recurrent"].program)
+    assert names(tiled)[0] == (["W"], ["x", "z"])
+
+
+# ---------------------------------------------------------------------------------------------------- cutting, counting
+
+SPANS = st.tuples(st.integers(1, 30), st.integers(1, 30))
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.integers(1, 20), st.integers(1, 6)), min_size=1, max_size=4), st.integers(1, 12),
+       st.integers(1, 9), st.integers(1, 3), st.randoms(use_true_random=False))  # fmt: skip
+def test_tiles_of_a_block_matrix_hold_every_weight_once(
+    sums: list[tuple[int, int]], rows: int, outputs: int, vectors: int, random: Any
+):
+    """Against a mask of the weights drawn cell by cell."""
+    sizes = [random.randint(1, 9) for _ in range(vectors)]
+    starts = np.cumsum([0, *sizes])
+    rectangles, at = [], 0
+    for size, mask in sums:
+        for v in range(vectors):
+            if mask >> v & 1 or v == mask % vectors:
+                rectangles.append(((int(starts[v]), int(starts[v + 1])), (at, at + size)))
+        at += size
+    wanted = np.zeros((starts[-1], at), int)
+    for i, o in rectangles:
+        wanted[slice(*i), slice(*o)] = 1
+    found = np.zeros_like(wanted)
+    for i, o in cut(rectangles, rows, outputs):
+        assert i[1] - i[0] <= rows
+        assert o[1] - o[0] <= outputs
+        part = np.ones((i[1] - i[0], o[1] - o[0]), int)
+        for a, b in empty(rectangles, (i, o)):
+            part[a[0] - i[0] : a[1] - i[0], b[0] - o[0] : b[1] - o[0]] -= 1
+        assert part.min() >= 0
+        assert part.any(), "a tile without weights"
+        assert part[0].any() and part[-1].any(), "a word line without weights at a tile's end"
+        found[slice(*i), slice(*o)] += part
+    assert np.array_equal(found, wanted)
+
+
+def product(outputs: int, inputs: int) -> Program:
+    b = Builder()
+    x = b.input("x", (inputs,))
+    b.output("y", b.param("W", weight(outputs, inputs)) @ x)
+    return Tiling()(program_of(b, {"x": x}))
+
+
+COUNTS: list[tuple[dict[str, Any], int, int, int, int, int]] = [
+    # array -> tiles, DAC, ADC, devices, additions of 70 outputs over 200 inputs on 128 x 128
+    ({}, 4, 200 * 2, 70 * 2, 2 * 70 * 200, 70),
+    ({"encoding": "offset"}, 2, 200, 70 * 2, 70 * 200 + 200, 70),
+    ({"encoding": "one-sided"}, 2, 200, 70 * 2, 70 * 200, 70 + 198 + 140),
+    ({"weight_bits": 8, "slice_bits": 3}, 2 * 4, 200 * 4, 70 * 2 * 3, 2 * 3 * 70 * 200, 70 * 5),
+    ({"weight_bits": 8, "slice_bits": 2, "encoding": "offset"}, 2 * 3, 200 * 3, 70 * 2 * 4, 4 * 70 * 200 + 600, 70 * 7),
+    ({"weight_bits": 8, "slice_bits": 2, "encoding": "one-sided"}, 2 * 3, 200 * 3, 70 * 2 * 4, 4 * 70 * 200,
+     70 * 7 + 3 * 198 + 140),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("array", "count", "dac", "adc", "devices", "additions"), COUNTS)
+def test_counts(array: dict[str, Any], count: int, dac: int, adc: int, devices: int, additions: int):
+    (matrix,) = tiles.matrices(product(70, 200), with_array(**array))
+    assert (len(matrix.tiles), matrix.reads(), matrix.reads(8)) == (count, count, 8 * count)
+    assert (matrix.dac_conversions, matrix.adc_conversions) == (dac, adc)
+    assert (matrix.devices, matrix.additions) == (devices, additions)
+    assert Matrix.from_json(matrix.as_json()) == matrix
+
+
+# ------------------------------------------------------------------------------------------------------------ placing
+
+
+def areas(found: tuple[Matrix, ...]) -> dict[int, list[tuple[int, int, int, int, int]]]:
+    """Array -> first and last word line and bit line of each tile, and its matrix."""
+    table: dict[int, list[tuple[int, int, int, int, int]]] = {}
+    for m in found:
+        for t in m.tiles:
+            height, width = t.inputs[1] - t.inputs[0], m.width(t.outputs[1] - t.outputs[0])
+            table.setdefault(t.array, []).append((t.row, t.row + height, t.column, t.column + width, m.index))
+    return table
+
+
+@settings(max_examples=40)
+@given(st.lists(SPANS, min_size=1, max_size=8), st.integers(3, 40), st.integers(3, 40),
+       st.sampled_from(["differential", "offset", "one-sided"]))  # fmt: skip
+def test_tiles_never_overlap_and_stay_on_their_array(
+    sizes: list[tuple[int, int]], rows: int, columns: int, encoding: str
+):
+    b = Builder()
+    inputs = {}
+    for i, (outputs, size) in enumerate(sizes):
+        inputs[f"x{i}"] = b.input(f"x{i}", (size,))
+        b.output(f"y{i}", b.param(f"W{i}", weight(outputs, size)) @ inputs[f"x{i}"])
+    stage = Stage("s", b.graph(), inputs_from={name: Ref(name) for name in inputs})
+    program = Program("net", {n: ProgramInput(x.type) for n, x in inputs.items()}, (stage,), {"y0": Ref("y0", "s")})
+    target = with_array(rows=rows, columns=columns, encoding=encoding)
+    found = tiles.matrices(Tiling.of(target.array)(program), target)
+    table = areas(found)
+    assert sorted(table) == list(range(tiles.arrays(found)))
+    for places in table.values():
+        cells = np.zeros((rows, columns), int)
+        for top, bottom, left, right, _ in places:
+            assert bottom <= rows
+            assert right <= columns
+            cells[top:bottom, left:right] += 1
+        assert cells.max() == 1
+        assert cells[0, 0] == 1, "the best corner is free"
+        assert len({m for *_, m in places}) == len(places), "two tiles of a matrix can't be read at once"
+    alone = tiles.matrices(Tiling.of(target.array)(program), target, pack="never")
+    assert all(len(places) == 1 for places in areas(alone).values())
+    assert all(t.row == t.column == 0 for m in alone for t in m.tiles)
+
+
+def test_small_matrices_share_an_array():
+    tiled = Tiling()(CASES["multilayer_perceptron"].program)
+    packed, apart = (tiles.matrices(tiled, IDEAL, pack=pack) for pack in ("auto", "never"))
+    assert (tiles.arrays(packed), tiles.arrays(apart)) == (1, 3)
+
+
+# ------------------------------------------------------------------------------------------------------------ messages
+
+
+def _native() -> Program:
+    return replace(three_terms("WUd")[0], numerics="native")
+
+
+BAD: list[tuple[str, Any, type[NeurodeployError], str]] = [
+    ("join", lambda: Tiling(join="allways")(_native()), UsageError,
+     "tiling: 'join' can't be 'allways'. Known: auto, never."),
+    ("bias", lambda: Tiling(bias="arrays")(_native()), UsageError,
+     "tiling: 'bias' can't be 'arrays'. Did you mean 'array'?"),
+    ("pack", lambda: tiles.matrices(product(2, 2), IDEAL, pack="ever"), UsageError,
+     "crossbar: 'pack' can't be 'ever'. Did you mean 'never'?"),
+    ("integer biases", lambda: Tiling(bias="array")(_native()), UnsupportedError,
+     "net: its biases are integers of 32 bits; a device holds those of a float model only. Keep them digital "
+     "(bias=digital), or compile with float numerics."),
+    ("a reference column", lambda: Tiling(4, 1, encoding="offset")(_native()), TargetError,
+     "tiling: a tile of 4 x 1 holds no weight; needed at least 1 row and 2 columns (a weight is 1 bit lines wide, "
+     "beside a reference column)."),
+    ("slices", lambda: Tiling(4, 7, slices=4)(_native()), TargetError,
+     "tiling: a tile of 4 x 7 holds no weight; needed at least 1 row and 8 columns (a weight is 8 bit lines wide)."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("do", "kind", "message"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
+def test_what_cant_be_done_is_one_clear_line(do: Any, kind: type[NeurodeployError], message: str):
+    with pytest.raises(kind) as error:
+        do()
+    assert str(error.value) == message
+
+
+# ---------------------------------------------------------------------------------------------------------- floor plan
+
+
+def drawn(target: Crossbar = IDEAL, **options: Any) -> Artifact:
+    case = CASES["gru_reset_after"]
+    return CrossbarBackend().compile(case.program, target, **options)
+
+
+def test_the_floor_plan_says_which_weights_sit_where():
+    files = drawn(with_array(rows=12, columns=40)).files
+    assert files["floor_plan.txt"].decode() == PLAN
+
+
+PLAN = """\
+ideal-128: 2 arrays of 12 word lines by 40 bit lines; a weight is a pair of devices on two bit lines
+41.2 % of the devices in use
+
+array 0: 65.0 % in use
+  word lines  bit lines  weights         rows  driven by  matrix
+  0:4         0:12       W[12:18] (n)    all   x          gru.matmul_3.stack
+  0:4         12:36      W[0:12] (r, z)  all   x          gru.matmul_3.stack
+  4:10        12:36      U[0:12] (r, z)  all   h          gru.matmul_3.stack
+  4:10        36:40      U[12:18] (n)    0:2   h          gru.matmul_3.stack
+
+array 1: 17.5 % in use
+  word lines  bit lines  weights         rows  driven by  matrix
+  0:6         0:8        U[12:18] (n)    2:6   h          gru.matmul_3.stack
+  0:6         8:14       V               all   gru        matmul
+"""
+
+
+def numbers(element: ElementTree.Element) -> tuple[float, ...]:
+    return tuple(float(element.attrib[key]) for key in ("x", "y", "width", "height"))
+
+
+def test_the_drawing_is_to_scale_and_holds_every_weight():
+    """Areas of the coloured parts over those of the arrays are the share of devices in use."""
+    for changes in ({}, {"rows": 12, "columns": 40}, {"rows": 10, "columns": 31, "encoding": "one-sided"}):
+        target = with_array(**changes)
+        root = ElementTree.fromstring(drawn(target).files["floor_plan.svg"])
+        kinds: dict[str, list[tuple[float, ...]]] = {}
+        for rect in root.iter("{http://www.w3.org/2000/svg}rect"):
+            kinds.setdefault(rect.attrib["class"], []).append(numbers(rect))
+        _, matrices = described(drawn(target))
+        assert len(kinds["array"]) == tiles.arrays(matrices)
+        assert len(kinds["part"]) == len(floor_plan.regions(matrices))
+        area = {kind: sum(w * h for *_, w, h in found) for kind, found in kinds.items()}
+        share = sum(floor_plan.used(matrices, target).values()) / tiles.arrays(matrices)
+        assert area["part"] / area["array"] == pytest.approx(share, rel=0.02)
+        for x, y, w, h in kinds["part"] + kinds["tile"]:
+            assert any(
+                a - 0.1 <= x and b - 0.1 <= y and x + w <= a + c + 0.1 and y + h <= b + d + 0.1
+                for a, b, c, d in kinds["array"]
+            ), "outside of every array"
+        titles = [t.text or "" for t in root.iter("{http://www.w3.org/2000/svg}title")]
+        assert any(t.startswith("U[0:12] (r, z)") and "on h" in t for t in titles)
+
+
+def test_names_are_escaped():
+    matrix, *_ = described(drawn())[1]
+    odd = replace(matrix, parts=tuple({**part, "weight": "<W&\"'>"} for part in matrix.parts))
+    words = svg([odd], IDEAL)
+    assert "<W&" not in words
+    ElementTree.fromstring(words)
