@@ -15,7 +15,7 @@ import numpy as np
 
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability
-from neurodeploy.crossbar import converters, costs, encode, floor_plan, ranges, tiles
+from neurodeploy.crossbar import converters, costs, direct, encode, floor_plan, ranges, tiles
 from neurodeploy.crossbar.effects import present
 from neurodeploy.crossbar.manifest import described, drive_of, not_modelled
 from neurodeploy.crossbar.tiles import Matrix
@@ -70,6 +70,7 @@ class CrossbarBackend:
         """
         crossbar = _crossbar(target)
         converters.check(crossbar)
+        direct.check(crossbar)
         encode.check(crossbar)
         if scaling not in tiles.SCALINGS:
             raise UsageError(
