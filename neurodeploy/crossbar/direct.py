@@ -55,6 +55,4 @@ def currents(target: Crossbar, g: Array, drive: Array) -> Array:
         on = wires.gated(g, line, drive != 0)
         return on if (drive >= 0).all() else np.where(drive.min(axis=1, keepdims=True) < 0, -on, on)
     volts = read.volts if read is not None else 1.0
-    square, cube = nonlinear_coefficients(target.device, g)
-    formed = np.where(g > 0, g, 1.0)
-    return solve_nonlinear(g, line, drive * volts, cube / formed, square / formed) / volts
+    return solve_nonlinear(g, line, drive * volts, *nonlinear_coefficients(target.device, g)) / volts
