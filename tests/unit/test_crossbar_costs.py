@@ -537,6 +537,37 @@ def test_isaacs_own_table_comes_out():
     assert found["area.dac"] == pytest.approx(128 * 0.166)
 
 
+@pytest.mark.parametrize(
+    ("node", "energy", "area"),
+    [
+        # pJ a cycle: switches of the word lines, lines and multiplexer, converters on columns of 100 and 1.5 kOhm;
+        # um2: cells, 16 converters of 8 bits, switch matrices with multiplexer and level shifters
+        ("cmos-22nm", (7.0804, 7.0581 + 0.2527, 128 * 0.08526, 128 * 0.55494), (380.6, 2887.2, 4538.3)),
+        ("cmos-32nm", (8.8714, 11.9650 + 0.3821, 128 * 0.16891, None), (805.3, 6108.4, 9830.7)),
+    ],
+)
+def test_a_subarray_of_neurosim_comes_out(node: str, energy: tuple[Any, ...], area: tuple[float, ...]):
+    """What NeuroSim V1.4's own code gives for 128 x 128 RRAM cells, inputs of a bit, 8 columns a converter of 8 bits."""
+    target = target_of(
+        technologies=[node], array={"rows": 128, "columns": 128, "encoding": "one-sided"},
+        dac={"bits": 2, "serial_bits": 1}, adc={"columns_per_adc": 8},
+    )  # fmt: skip
+    b = Builder()
+    x = b.input("x", (128,))
+    b.output("y", b.param("W", np.ones((128, 128), np.float32)) @ x)
+    found = values(target, program_of(b, x=x.type))
+    assert found["array_reads"] == 2
+    switches, lines, least, most = energy
+    assert ends(found, "energy.dac")[0] == pytest.approx(2 * switches, rel=2e-3)
+    assert found["energy.line"] == pytest.approx(2 * lines, rel=2e-3)
+    assert ends(found, "energy.adc")[0] == pytest.approx(2 * least, rel=2e-3)
+    if most is not None:
+        assert ends(found, "energy.adc")[1] == pytest.approx(2 * most, rel=2e-3)
+    assert ends(found, "area.array")[0] == pytest.approx(area[0], rel=2e-3)
+    assert ends(found, "area.adc")[0] == pytest.approx(area[1], rel=2e-3)
+    assert ends(found, "area.line")[1] == pytest.approx(area[2], rel=2e-3)
+
+
 def test_the_shipped_node_of_isaac_holds_its_figures():
     node = hardware.find_technology("cmos-32nm")
     assert node.adc.energy and node.adc.time and node.adc.area and node.dac.energy and node.passive.cell
