@@ -209,6 +209,7 @@ def run_chips(
         None if lengths is None else np.tile(lengths, count),
         states=states,
         observe=counter,
+        watched={stage: tuple(names) for stage, names in chips.analog.items()},
         overrides=chips.analog,
     )
     return trace, counter
