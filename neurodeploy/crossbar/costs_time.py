@@ -109,7 +109,7 @@ def schedule(
     serial = sum(_cycles(w, most) for w in work.values()) * timing.clock
     low_end, high_end = (_Reads(matrices, work, timing, conversion) for conversion in timing.conversion)
     path = _longest(graph, high_end)
-    latencies = [total(end.span(name) for name in path) for end in (low_end, high_end)]
+    latencies = [total(end.span(*node) for node in path) for end in (low_end, high_end)]
     latencies[1] = Span(latencies[1].array, latencies[1].adc, max(serial, latencies[1].digital))
     busy = [end.busy() for end in (low_end, high_end)]
     lanes = serial if timing.lanes is not None else 0.0
@@ -130,11 +130,12 @@ class _Reads:
     timing: Timing
     conversion: float
 
-    def span(self, value: str) -> Span:
-        """Its read, and its digital operations on as many lanes as there are."""
+    def span(self, value: str, reading: bool) -> Span:
+        """Its read, or its digital operations on as many lanes as there are."""
+        if not reading:
+            return Span(digital=_cycles(self.work[value], self.timing.lanes) * self.timing.clock)
         matrix = self.matrices.get(value)
-        digital = Span(digital=_cycles(self.work[value], self.timing.lanes) * self.timing.clock)
-        return digital if matrix is None else read(matrix, self.timing, self.conversion)[0] + digital
+        return Span() if matrix is None else read(matrix, self.timing, self.conversion)[0]
 
     def arrays(self, value: str) -> set[int]:
         """The arrays that it reads."""
@@ -164,18 +165,25 @@ def _cycles(work: Work, lanes: int | None) -> int:
     return 1 if lanes is None else math.ceil(work.all / lanes)
 
 
-def _longest(graph: Graph, reads: _Reads) -> list[str]:
-    """The values that a step waits for: each starts when its arguments are there and its arrays are free."""
-    done: dict[str, tuple[float, str | None]] = {}
-    free: dict[int, str] = {}
+def _longest(graph: Graph, reads: _Reads) -> list[tuple[str, bool]]:
+    """What a step waits for, in order: a value's read (True) or its digital operations (False).
+
+    A read starts when its arguments are there and its arrays are free of other reads.
+    """
+    done: dict[tuple[str, bool], tuple[float, tuple[str, bool] | None]] = {}
+    free: dict[int, tuple[str, bool]] = {}
     for value in graph.values:
-        before = [a for a in value.args if a in done] + [free[a] for a in reads.arrays(value.name) if a in free]
-        last = max(before, key=lambda name: done[name][0], default=None)
-        start = 0.0 if last is None else done[last][0]
-        done[value.name] = (start + reads.span(value.name).seconds, last)
-        free.update(dict.fromkeys(reads.arrays(value.name), value.name))
-    at = max(done, key=lambda name: done[name][0], default=None)
-    path: list[str] = []
+        before = [(a, False) for a in value.args if (a, False) in done]
+        arrays = reads.arrays(value.name)
+        before += [free[array] for array in arrays if array in free]
+        for part in (True, False):
+            last = max(before, key=lambda node: done[node][0], default=None)
+            start = 0.0 if last is None else done[last][0]
+            done[value.name, part] = (start + reads.span(value.name, part).seconds, last)
+            before = [(value.name, True)]
+        free.update(dict.fromkeys(arrays, (value.name, True)))
+    at = max(done, key=lambda node: done[node][0], default=None)
+    path: list[tuple[str, bool]] = []
     while at is not None:
         path.append(at)
         at = done[at][1]
@@ -189,8 +197,7 @@ def _loop(graph: Graph, reads: _Reads, digital: bool) -> float:
     """
     own = {}
     for value in graph.values:
-        span = reads.span(value.name)
-        own[value.name] = span.seconds if digital else span.array + span.adc
+        own[value.name] = reads.span(value.name, True).seconds + digital * reads.span(value.name, False).seconds
     edges: list[list[float]] = []
     for state in graph.states:
         longest = {state.name: 0.0}
