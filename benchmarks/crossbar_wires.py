@@ -187,6 +187,43 @@ def same_bits(seed: int) -> None:
     print(f"the same bits from fresh kernels, from cached ones, with four threads: {verdict(same)}")
 
 
+def read_noise(seed: int) -> None:
+    """What a read's noise does to first order, and what that leaves out: independent relative errors of all cells."""
+    from neurodeploy.crossbar import wires as ir_drop
+    from neurodeploy.descriptions_crossbar import Wires
+
+    print("noise, deviation of a cell | change of a current | left out by first order, of that change | 128 x 128")
+    g, v = arrays(128, seed)
+    for ohm in (1.0, 10.0):
+        wires = Wires(row_ohm=ohm, column_ohm=ohm, source="this benchmark")
+        still = ir_drop.solve(g, wires, v[:1])
+        for sd in (0.01, 0.05, 0.2):
+            change = np.maximum(sd * g * np.random.default_rng(seed + 1).standard_normal(g.shape), -g)
+            exactly = ir_drop.solve(g + change, wires, v[:1]) - still
+            left_out = ir_drop.first_order(g, wires, v[:1], change) - exactly
+            size = np.linalg.norm(exactly)
+            print(
+                f"  {ohm:4.0f} ohm, {100 * sd:2.0f} %       {100 * size / np.linalg.norm(still):8.4f} %"
+                f"           {100 * np.linalg.norm(left_out) / size:8.3f} %"
+            )
+
+
+def curves(seed: int) -> None:
+    """Cells with a cubic part, Newton's method."""
+    from neurodeploy.crossbar import wires as ir_drop
+    from neurodeploy.crossbar.wires_nonlinear import solve_nonlinear
+    from neurodeploy.descriptions_crossbar import Wires
+
+    wires = Wires(row_ohm=1.0, column_ohm=1.0, source="this benchmark")
+    g, v = arrays(128, seed)
+    solve_nonlinear(g, wires, v[:1], cube=g)
+    print("cells g x (1 + c x^2), one vector at 128 x 128")
+    for c in (0.1, 1.0, 100.0):
+        took, clock, found = best(lambda c=c: solve_nonlinear(g, wires, v[:1], cube=c * g), 10)
+        more = float((found / ir_drop.solve(g, wires, v[:1])).mean() - 1)
+        print(f"  c = {c:5.1f} / V^2  {1e3 * took:7.2f} ms (clock {1e3 * clock:.2f}), currents {100 * more:+.1f} %")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--badcrossbar", default=sys.executable, metavar="PYTHON")
@@ -200,6 +237,8 @@ def main() -> None:
         print(json.dumps(parts[what](int(n), int(seed), Path(folder))))
         return
     same_bits(given.seed)
+    read_noise(given.seed)
+    curves(given.seed)
     for n in given.sizes:
         compare(n, given.seed, given.badcrossbar)
 
