@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from neurodeploy import hardware
-from neurodeploy.crossbar import costs, costs_time, tiles
+from neurodeploy.crossbar import costs, costs_time, costs_work, tiles
 from neurodeploy.crossbar.costs_parts import conductances
 from neurodeploy.crossbar.costs_programming import expected
 from neurodeploy.crossbar.devices import Cells
@@ -18,6 +18,8 @@ from neurodeploy.descriptions_crossbar import Crossbar
 from neurodeploy.descriptions_devices import WriteVerify
 from neurodeploy.ir.build import Builder
 from neurodeploy.ir.graph import Program, ProgramInput, Ref, Stage
+from neurodeploy.ir.ops import OPS
+from tests.families import CASES
 from tests.unit.priced_crossbars import (
     SAID,
     TECHNOLOGY,
@@ -266,6 +268,24 @@ def test_operations_are_counted_by_kind():
     found = values(target_of(), program_of(b, x=x.type))
     counted = {kind: found[f"digital_{kind}"] for kind in costs.KINDS}
     assert counted == {"multiplications": 6, "additions": 5, "comparisons": 3, "lookups": 1, "functions": 1}
+
+
+def test_every_primitive_has_a_price_or_is_known_to_cost_nothing():
+    """A new one must be put somewhere; TFLite's own arithmetic never comes here."""
+    priced = {*costs_work.ELEMENTWISE, *costs_work.REDUCTIONS, "matmul", "einsum", "solve"}
+    assert not priced & costs_work.FREE
+    assert priced | costs_work.FREE == {op for op in OPS if not op.startswith("tfl_")}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_family_is_priced_or_its_functions_are_named(name: str):
+    target = hardware.find("pcm-128", Crossbar)
+    found = figures(target, CASES[name].program)
+    for figure in found.values():
+        low, high = figure.value, found[figure.name.replace(".low", ".high")].value
+        assert low is None or (high is not None and 0 <= low <= high), figure.name
+    functions = found["digital_functions"].value
+    assert ("energy" in found and "no published price of" in found["energy"].source) == bool(functions)
 
 
 def test_matrices_on_one_array_are_read_one_after_the_other():
