@@ -13,6 +13,7 @@ from neurodeploy import hardware
 from neurodeploy.crossbar import costs, costs_time, costs_work, tiles
 from neurodeploy.crossbar.costs_parts import conductances
 from neurodeploy.crossbar.costs_programming import expected
+from neurodeploy.crossbar.costs_time import Span, Steps
 from neurodeploy.crossbar.devices import Cells
 from neurodeploy.descriptions_crossbar import Crossbar
 from neurodeploy.descriptions_devices import WriteVerify
@@ -214,17 +215,6 @@ def test_every_further_technology_has_figures_of_its_own():
     assert ends(found, "energy.adc") == (pytest.approx(0.3), pytest.approx(0.6))
     assert found["energy.adc@cmos-22nm.high"] == pytest.approx(3 * 0.555)
     assert found["interval@cmos-22nm"] == pytest.approx(2 * (10 + 9))
-    tiled, matrices = mapped(network(), target_of(technologies=["made-up", "cmos-22nm"]))
-    records = costs.breakdown(tiled, matrices, target_of(technologies=["made-up", "cmos-22nm"]))
-    assert {r["node"] for r in records} == {"made-up", "cmos-22nm"}
-    for node in ("made-up", "cmos-22nm"):
-        parts = [(r["cost"], r["part"]) for r in records if r["node"] == node]
-        assert len(parts) == len(set(parts)) == 6 + 3 + 4
-    (adc,) = [r for r in records if (r["cost"], r["part"], r["node"]) == ("energy", "adc", "made-up")]
-    assert (adc["low"], adc["high"], adc["unit"], adc["how"]) == (
-        pytest.approx(0.3), pytest.approx(0.6), "pJ/step", "estimated",
-    )  # fmt: skip
-    assert "3 conversions x 0.1 to 0.2 pJ; made up" in str(adc["source"])
 
 
 # ----------------------------------------------------------------------------------------------------------- reads
@@ -355,6 +345,12 @@ def test_the_mean_of_the_slowest_cycle_of_states():
     assert costs_time._cycle_mean([[none, 5.0], [none, none]]) == 0.0
     assert costs_time._cycle_mean([[2.0, 100.0], [none, 4.0]]) == pytest.approx(4.0)
     assert costs_time._cycle_mean([]) == 0.0
+
+
+def test_stages_that_share_an_array_add_up_until_it_is_free():
+    first = Steps(Span(), 0.0, {0: 1.0, 1: 2.0})
+    assert costs_time.interval([first, Steps(Span(), 0.0, {0: 3.0, 2: 1.5})]) == 4.0
+    assert costs_time.interval([first, Steps(Span(), 0.0, {2: 1.5})]) == 2.0
 
 
 def test_a_matrix_of_several_vectors_is_read_one_after_the_other():
