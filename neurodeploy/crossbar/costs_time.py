@@ -26,6 +26,8 @@ from neurodeploy.crossbar.tiles import Matrix, Tile
 from neurodeploy.ir.graph import Graph
 
 PARTS = ("array", "adc", "digital")
+#: Stands for the lanes among the arrays.
+LANES = -1
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,12 @@ class Span:
 
 @dataclass(frozen=True)
 class Steps:
-    """``latency`` of a step, by part along its critical path. ``sequence``: after how long the next step of the same
-    sequence can begin; ``interval``: the next step of any other sequence."""
+    """``latency`` of a step, by part along its longest path. ``sequence``: after how long the next step of the same
+    sequence can begin. ``busy``: seconds in which each array is read, and the lanes (:data:`LANES`) compute."""
 
     latency: Span
     sequence: float
-    interval: float
+    busy: Mapping[int, float]
 
 
 def rounds(matrix: Matrix, tile: Tile, columns_per_adc: int) -> int:
@@ -111,14 +113,24 @@ def schedule(
     path = _longest(graph, high_end)
     latencies = [total(end.span(*node) for node in path) for end in (low_end, high_end)]
     latencies[1] = Span(latencies[1].array, latencies[1].adc, max(serial, latencies[1].digital))
-    busy = [end.busy() for end in (low_end, high_end)]
-    lanes = serial if timing.lanes is not None else 0.0
-    intervals = (max(busy[0], lanes), max(busy[1], serial))
+    busy = [{**end.busy(), LANES: serial} for end in (low_end, high_end)]
+    if timing.lanes is None:
+        del busy[0][LANES]
     loops = (_loop(graph, low_end, True), _loop(graph, high_end, False) + serial * bool(graph.states))
-    return (
-        Steps(latencies[0], max(loops[0], intervals[0]), intervals[0]),
-        Steps(latencies[1], max(loops[1], intervals[1]), intervals[1]),
+    low, high = (
+        Steps(latency, max([loop, *seconds.values()]), seconds)
+        for latency, loop, seconds in zip(latencies, loops, busy, strict=True)
     )
+    return low, high
+
+
+def interval(stages: Iterable[Steps]) -> float:
+    """After how long a step of every stage can begin again: the busiest array, or the lanes, are free."""
+    found: dict[int, float] = {}
+    for steps in stages:
+        for array, seconds in steps.busy.items():
+            found[array] = found.get(array, 0.0) + seconds
+    return max(found.values(), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -142,13 +154,13 @@ class _Reads:
         matrix = self.matrices.get(value)
         return set() if matrix is None else {tile.array for tile in matrix.tiles}
 
-    def busy(self) -> float:
-        """Seconds of a step in which the busiest array is read."""
+    def busy(self) -> dict[int, float]:
+        """Seconds of a step in which each array is read."""
         found: dict[int, float] = {}
         for name, matrix in self.matrices.items():
             for array in self.arrays(name):
                 found[array] = found.get(array, 0.0) + read(matrix, self.timing, self.conversion)[1]
-        return max(found.values(), default=0.0)
+        return found
 
 
 def total(spans: Iterable[Span]) -> Span:
