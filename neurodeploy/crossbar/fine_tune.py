@@ -332,14 +332,12 @@ def _flat(numbers: Sequence[Tensor]) -> Array:
 
 
 def _groups(found: Origins, numbers: Sequence[Tensor], lr: float) -> list[dict[str, Any]]:
-    """Adam's groups: each param with a step in units of its root mean square; missing connections stay missing."""
+    """Adam's groups: each param with a step in units of the root mean square of what may change in it."""
     import torch
 
     groups = []
     for param, movable in zip(numbers, _parts(found, found.movable()), strict=True):
-        mask = torch.from_numpy(movable.astype(np.float32))
-        values = param.detach()[mask > 0]
+        values = param.detach().reshape(-1)[torch.from_numpy(movable)]
         size = float(values.square().mean().sqrt()) if len(values) else 0.0
-        param.register_hook(lambda gradient, mask=mask: gradient * mask)
         groups.append({"params": [param], "lr": lr * (size or 1.0)})
     return groups
