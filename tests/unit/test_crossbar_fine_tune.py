@@ -214,6 +214,28 @@ def test_a_network_that_training_does_not_better_is_given_back():
     assert not found.kept and found.program is program and found.best == found.before
 
 
+def test_a_build_is_of_the_tuned_network_and_says_what_tuning_brought(tuned: Tuned):
+    data = classes()
+    made = compiler.compile(network(), PCM, data, fine_tune=2)
+    manifest = made.artifact.manifest
+    figures = {f["name"]: f for f in manifest["figures"] if f["name"].startswith("fine_tuning.")}
+    best = manifest["fine_tune"]["epochs"][manifest["fine_tune"]["epoch"]]
+    assert manifest["fine_tune"]["kept"] and figures["fine_tuning.after"]["value"] == round(100 * best["accuracy"], 2)
+    assert figures["fine_tuning.before"]["unit"] == "%"
+    assert not np.array_equal(made.source.stages[0].graph.params["W"].data, network().stages[0].graph.params["W"].data)
+    again = fine_tune(network(), PCM, data, epochs=2)
+    np.testing.assert_array_equal(
+        made.source.stages[0].graph.params["W"].data, again.program.stages[0].graph.params["W"].data
+    )
+    assert not tuned.warnings
+    nothing = fine_tune(network(), PCM, data, epochs=1, lr=30.0)
+    assert "gave no better network in 1 epochs" in nothing.warnings[0]
+    with pytest.raises(DataError, match="fine-tuning needs samples with classes or targets; none given"):
+        compiler.compile(network(), IDEAL, fine_tune=2)
+    with pytest.raises(UsageError, match="has no option 'fine_tune'"):
+        compiler.compile(network(), "host", data, fine_tune=2)
+
+
 def test_targets_are_learnt_by_squared_error():
     data = classes()
     golden = interpret.run(network(seed=8), data.inputs, data.lengths).outputs["y"]
