@@ -41,7 +41,7 @@ def storkey(patterns: Array) -> Array:
 
 def pseudo_inverse(patterns: Array) -> Array:
     """The projection onto the patterns, ``W = X^+ X``, without its diagonal: every stored pattern is a fixed point while
-    they are linearly independent (Personnaz, Guyon and Dreyfus, J. Physique Lett. 46, 359, 1985). Raises
+    they are linearly independent (Personnaz, Guyon and Dreyfus, J. Physique Lett. 46, 1985). Raises
     :class:`DataError`.
     """
     x = signs(patterns, "patterns")
@@ -102,7 +102,7 @@ def hopfield_program(weights: Any, thresholds: Any = None, max_steps: int = 50, 
     """``s' = sign(W s - theta)``, all units at once, from the static input ``cue [n]`` until ``s`` stands.
 
     Outputs ``s``, the last state. At most ``max_steps`` steps: synchronous updates can end in a cycle of two states
-    (Bruck and Goodman, IEEE Trans. Inf. Theory 34, 1089, 1988). Raises :class:`DataError`.
+    (Bruck, Proc. IEEE 78, 1579, 1990). Raises :class:`DataError`.
     """
     W = matrix(weights)
     n = len(W)

@@ -206,28 +206,18 @@ def _timed(program: Program, matrices: Sequence[Matrix], prices: Prices, activit
         return _Time(None, f"clock of the digital part: {prices.node or repr(target.name)} has no sourced figure")
     if unpriced:
         return _Time(None, f"no published time of {', '.join(unpriced)}")
-    lanes = (target.digital.lanes,) * 2 if target.digital else (None, 1)
-    ends = []
-    for end in (0, 1):
-        timing = Timing(
-            target.read.pulse_s, conversion.range[end], 1 / clock.clock_hz, prices.cycles,
-            target.adc.columns_per_adc, target.read.sample_and_hold, lanes[end],
-        )  # fmt: skip
-        ends.append(
-            {
-                stage.name: schedule(
-                    stage.graph, {m.value: m for m in matrices if m.stage == stage.name}, work[stage.name], timing
-                )
-                for stage in program.stages
-            }
-        )
-    told = (
-        f"{target.digital.lanes} lanes; {target.digital.source}"
-        if target.digital
-        else "a lane for every value (low) to one lane (high)"
-    )
+    timing = Timing(
+        target.read.pulse_s, conversion.range, 1 / clock.clock_hz, prices.cycles,
+        target.adc.columns_per_adc, target.read.sample_and_hold, target.digital.lanes if target.digital else None,
+    )  # fmt: skip
+    ends: tuple[dict[str, Steps], dict[str, Steps]] = ({}, {})
+    for stage in program.stages:
+        own = {m.value: m for m in matrices if m.stage == stage.name}
+        for end, steps in zip(ends, schedule(stage.graph, own, work[stage.name], timing), strict=True):
+            end[stage.name] = steps
+    told = f"{target.digital.lanes} lanes; {target.digital.source}" if target.digital else "a lane a value (low) or one"
     words = f"{target.read.pulse_s * 1e9:g} ns a pulse; {target.read.source}; conversions: {conversion.source}"
-    return _Time((ends[0], ends[1]), f"{words}; digital part: {told}; {clock.source}")
+    return _Time(ends, f"{words}; digital part: {told}; {clock.source}")
 
 
 def _latencies(timed: _Time, prices: Prices, unit: str) -> list[Cost]:

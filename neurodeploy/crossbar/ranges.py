@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from neurodeploy.crossbar import encode, tiles
+from neurodeploy.crossbar import direct, encode, tiles
 from neurodeploy.crossbar.converters import codes_of, digits, levels, steps
 from neurodeploy.crossbar.encode import Stored
 from neurodeploy.crossbar.tiles import Matrix, Segments, Tile
@@ -218,7 +218,7 @@ def full_drive(matrix: Matrix) -> float:
 def needed(target: Crossbar) -> bool:
     """Whether the inputs' ranges matter: converters have steps, or voltages a scale."""
     device = target.device
-    physical = device.thermal_noise is not None or device.nonlinear is not None
+    physical = device.thermal_noise is not None or device.nonlinear is not None or direct.needed(target)
     return target.dac.bits is not None or target.adc.bits is not None or physical
 
 

@@ -88,10 +88,10 @@ def _solve_columns(carry, inverse, g, v, b, x):  # noqa: ANN001, ANN202
 def _dot(x, y):  # noqa: ANN001, ANN202
     total = 0.0
     for i in range(x.shape[0]):
-        part = np.zeros(8)
+        row = 0.0  # row by row: a long sum of small numbers loses digits
         for j in range(x.shape[1]):
-            part[j % 8] += x[i, j] * y[i, j]
-        total += part.sum()
+            row += x[i, j] * y[i, j]
+        total += row
     return total
 
 
@@ -110,18 +110,24 @@ def solve_lines(g, row, column, a, b, start, tolerance, most):  # noqa: ANN001, 
     _columns(g, column[0], column[1], column[2], b_carry, b_inverse)
     none = np.empty((0, 0))
     v, u, z, w = np.empty(shape), np.empty(shape), np.empty(shape), np.empty(shape)
-    r = a + g * start
+    p, mp, r = np.empty(shape), np.empty(shape), np.empty(shape)
+    for i in range(rows):
+        for j in range(columns):
+            r[i, j] = a[i, j] + g[i, j] * start[i, j]
     _solve_rows(m_carry, m_inverse, r, v)
     size = abs(_dot(r, v))
     _solve_columns(b_carry, b_inverse, g, v, b, u)
-    r = g * (u - start)
+    for i in range(rows):
+        for j in range(columns):
+            r[i, j] = g[i, j] * (u[i, j] - start[i, j])
     _solve_rows(m_carry, m_inverse, r, z)
-    p, mp = z.copy(), r.copy()
+    for i in range(rows):
+        for j in range(columns):
+            p[i, j], mp[i, j] = z[i, j], r[i, j]
     rz = _dot(r, z)
     steps = 0
     while rz > tolerance * tolerance * size and steps < most:
         _solve_columns(b_carry, b_inverse, g, p, none, w)
-        curvature = 0.0
         for i in range(rows):
             for j in range(columns):
                 w[i, j] = mp[i, j] - g[i, j] * w[i, j]

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurodeploy import compiler, hardware
+from neurodeploy.backends.crossbar import CrossbarBackend
 from neurodeploy.crossbar.associative import BamArray, HopfieldArray, Recall
 from neurodeploy.crossbar.associative_programs import (
     bam_program,
@@ -22,7 +23,10 @@ from neurodeploy.crossbar.associative_programs import (
     stored,
 )
 from neurodeploy.crossbar.associative_study import Setting, crossing, curve, point
-from neurodeploy.errors import DataError, NeurodeployError, TargetError, UsageError
+from neurodeploy.crossbar.effects import ALL
+from neurodeploy.data import Data
+from neurodeploy.deploy.crossbar import CrossbarRunner
+from neurodeploy.errors import DataError, NeurodeployError, TargetError, UnsupportedError, UsageError
 from neurodeploy.hardware import Crossbar
 from neurodeploy.ir import interpret, text
 
@@ -173,6 +177,33 @@ def test_the_compiled_program_recalls_on_chips(tmp_path):
     assert (np.asarray(built.run(cues)) == x).mean() > 0.95
 
 
+def test_a_chips_synchronous_recall_is_its_compiled_program_without_converters():
+    x = patterns(8, 64)
+    W, cues = stored(x), flipped(np.repeat(x, 3, axis=0), 0.25).astype(np.float32)
+    built = CrossbarBackend().compile(hopfield_program(W), PCM, data=Data({"cue": cues}))
+    array = HopfieldArray(W, PCM, chips=3, seed=2, seconds=DAY)
+    found = array.recall(cues, order="synchronous", sweeps=50)
+
+    def run(effects: frozenset[str]) -> np.ndarray:
+        inputs, options = {"cue": cues}, {"chips": 3, "times": [DAY], "seed": 2, "compensate": False}
+        return CrossbarRunner().run(built, inputs, effects=effects, **options).chip_outputs["s"][0]
+
+    assert np.array_equal(run(ALL - {"dac", "adc"}), found.states)
+    assert not np.array_equal(run(ALL), found.states), "8-bit converters decide all as comparators do"
+
+
+@pytest.mark.parametrize("name", hardware.names("crossbar"))
+def test_every_target_recalls_a_day_old_or_says_why_not(name: str):
+    x, target = patterns(3, 30), hardware.find(name, Crossbar)
+    if target.wires is not None:
+        pytest.importorskip("numba")
+    if target.array.slice_bits is not None:
+        with pytest.raises(UnsupportedError, match=f"{name}: weights in slices are put together digitally"):
+            HopfieldArray(stored(x), name)
+        return
+    assert (HopfieldArray(stored(x), name, chips=2, seconds=DAY).recall(flipped(x, 0.05)).states == x).all()
+
+
 def test_the_ideal_array_holds_what_theory_says():
     """Amit, Gutfreund and Sompolinsky 1985: overlaps stay near 1 below 0.138 n, and fall apart above, the faster the
     larger the network is."""
@@ -283,6 +314,8 @@ BAD: list[tuple[str, Callable[[], Any], type[NeurodeployError], str]] = [
     ("rule", lambda: stored(TWO, "heb"), UsageError, "Did you mean 'hebb'"),
     ("pairs", lambda: pairs(TWO, TWO[:1]), DataError, "2 patterns x and 1 patterns y"),
     ("bam steps", lambda: BamArray(GOOD, IDEAL).recall(TWO, steps=0), UsageError, "steps is 0"),
+    ("conductance", lambda: HopfieldArray(GOOD, IDEAL, conductance=0.0), UsageError, "conductance is 0.0"),
+    ("stuck", lambda: HopfieldArray(GOOD, IDEAL, stuck=(0.9, 0.2)), UsageError, "shares of stuck devices"),
     ("field", lambda: curve("loads", [0.1], IDEAL), UsageError, "Did you mean 'load'"),
     ("load", lambda: point(Setting(load=0.0), IDEAL), UsageError, "0 patterns"),
     ("memory", lambda: point(Setting(memory="ham"), IDEAL), UsageError, "no memory 'ham'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -357,6 +358,40 @@ def test_lanes_of_the_target_make_the_digital_time_one_number():
     assert found["latency"] == pytest.approx(36.0)
 
 
+def test_operations_are_counted_by_kind():
+    """Scaling 3, relu 3, a sum of 3, a product of two values with 3 multiply-accumulates, tanh 1, a division 1."""
+    b = Builder()
+    x = b.input("x", (2,))
+    r = b("relu", b.param("W", WEIGHTS) @ x)
+    b.output("y", b("tanh", b("sum", r, axis=0)) / (r @ r))
+    found = values(target_of(), program_of(b, x=x.type))
+    counted = {kind: found[f"digital_{kind}"] for kind in costs.KINDS}
+    assert counted == {"multiplications": 6, "additions": 5, "comparisons": 3, "lookups": 1, "functions": 1}
+
+
+def test_matrices_on_one_array_are_read_one_after_the_other():
+    """Two products of different vectors, 2 x 2 weights each, side by side on 4 x 8 cells: 30 ns, then 30 ns."""
+    b = Builder()
+    x, z = b.input("x", (2,)), b.input("z", (2,))
+    w = np.ones((2, 2), np.float32)
+    b.output("y", b("tanh", b.param("A", w) @ x) * b("tanh", b.param("B", w) @ z))
+    target = target_of(array={"rows": 4, "columns": 8})
+    tiled, matrices = mapped(program_of(b, x=x.type, z=z.type), target)
+    apart = [replace(m, tiles=tuple(replace(t, array=m.index, row=0, column=0) for t in m.tiles)) for m in matrices]
+    together = [replace(m, tiles=tuple(replace(t, array=0, row=2 * m.index) for t in m.tiles)) for m in apart]
+    assert len(matrices) == 2
+    for given, reads in ((apart, 1), (together, 2)):
+        found = {f.name: f.value for f in costs.compile_figures(tiled, given, target)}
+        assert ends(found, "latency")[0] == pytest.approx(reads * 30.0 + 3)  # scaled, tanh, product
+        assert ends(found, "interval")[0] == pytest.approx(reads * 30.0)
+
+
+def test_mean_squares_say_nothing_of_serial_pulses():
+    target = target_of(dac={"serial_bits": 1})
+    drive = {("s", mapped(network(), target)[1][0].value): np.array([0.1, 0.5])}
+    assert ends(values(target, drive=drive), "energy.array") == (0.0, pytest.approx(8 * BY_HAND["energy.array"][1]))
+
+
 def recurrent(units: int, inputs: int) -> Program:
     """``h' = tanh(U h)`` and ``y = V x``: products of different vectors, a loop through one of them."""
     b = Builder()
@@ -375,6 +410,8 @@ def test_a_loop_through_an_array_sets_when_the_next_step_can_begin():
     together = len({t.array for m in matrices for t in m.tiles}) == 1
     assert ends(found, "sequence_interval")[0] == pytest.approx(30.0 + (15.0 if together else 2.0))
     assert ends(found, "interval")[0] == pytest.approx(45.0 if together else 30.0)
+    # one lane: 2 scalings and 2 values of tanh, and the scaling of V
+    assert ends(found, "sequence_interval")[1] == pytest.approx(max(60.0 + 5.0, 90.0 if together else 0.0))
 
 
 def test_matrices_that_depend_on_each_other_wait_and_others_do_not():
@@ -517,9 +554,7 @@ def test_isaacs_own_table_comes_out():
     }
     described["passive"] = {"cell": {"area_m2": 0.0002e-6 / 8 / 128**2, **SAID}}
     isaac = hardware.find("isaac-128", Crossbar)
-    target = isaac.model_copy(
-        update={"technologies": ("made-up",), "adc": isaac.adc.model_copy(update={"bits": 8})}
-    )
+    target = isaac.model_copy(update={"technologies": ("made-up",), "adc": isaac.adc.model_copy(update={"bits": 8})})
     b = Builder()
     x = b.input("x", (128,))
     b.output("y", b.param("W", np.ones((16, 128), np.float32)) @ x)
@@ -535,6 +570,37 @@ def test_isaacs_own_table_comes_out():
     assert found["area.array"] == pytest.approx(25.0)
     assert found["area.adc"] == pytest.approx(1200.0)
     assert found["area.dac"] == pytest.approx(128 * 0.166)
+
+
+@pytest.mark.parametrize(
+    ("node", "energy", "area"),
+    [
+        # pJ a cycle: switches of the word lines, lines and multiplexer, converters on columns of 100 and 1.5 kOhm;
+        # um2: cells, 16 converters of 8 bits, switch matrices with multiplexer and level shifters
+        ("cmos-22nm", (7.0804, 7.0581 + 0.2527, 128 * 0.08526, 128 * 0.55494), (380.6, 2887.2, 4538.3)),
+        ("cmos-32nm", (8.8714, 11.9650 + 0.3821, 128 * 0.16891, None), (805.3, 6108.4, 9830.7)),
+    ],
+)
+def test_a_subarray_of_neurosim_comes_out(node: str, energy: tuple[Any, ...], area: tuple[float, ...]):
+    """What NeuroSim V1.4's own code gives for 128 x 128 RRAM cells, inputs of a bit, 8 columns a converter of 8 bits."""
+    target = target_of(
+        technologies=[node], array={"rows": 128, "columns": 128, "encoding": "one-sided"},
+        dac={"bits": 2, "serial_bits": 1}, adc={"columns_per_adc": 8},
+    )  # fmt: skip
+    b = Builder()
+    x = b.input("x", (128,))
+    b.output("y", b.param("W", np.ones((128, 128), np.float32)) @ x)
+    found = values(target, program_of(b, x=x.type))
+    assert found["array_reads"] == 2
+    switches, lines, least, most = energy
+    assert ends(found, "energy.dac")[0] == pytest.approx(2 * switches, rel=2e-3)
+    assert found["energy.line"] == pytest.approx(2 * lines, rel=2e-3)
+    assert ends(found, "energy.adc")[0] == pytest.approx(2 * least, rel=2e-3)
+    if most is not None:
+        assert ends(found, "energy.adc")[1] == pytest.approx(2 * most, rel=2e-3)
+    assert ends(found, "area.array")[0] == pytest.approx(area[0], rel=2e-3)
+    assert ends(found, "area.adc")[0] == pytest.approx(area[1], rel=2e-3)
+    assert ends(found, "area.line")[1] == pytest.approx(area[2], rel=2e-3)
 
 
 def test_the_shipped_node_of_isaac_holds_its_figures():

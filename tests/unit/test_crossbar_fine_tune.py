@@ -8,11 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-
 from neurodeploy import compiler, hardware
-from neurodeploy.crossbar import tiles, torch_program
-from neurodeploy.crossbar.fine_tune import Tuned, _product, fine_tune
+from neurodeploy.crossbar import tiles
 from neurodeploy.crossbar.fine_tune_params import origins, param
 from neurodeploy.crossbar.manifest import described
 from neurodeploy.crossbar.simulate import Chips
@@ -25,8 +22,17 @@ from neurodeploy.ir.graph import Program, ProgramInput, Ref, Stage
 from neurodeploy.passes.tiling import Tiling
 from tests.families import CASES
 
+pytest.importorskip("torch")
+
+import torch
+
+from neurodeploy.crossbar import torch_program
+from neurodeploy.crossbar.fine_tune import Tuned, _product, fine_tune
+
 PCM, IDEAL = hardware.find("pcm-128", Crossbar), hardware.find("ideal-128", Crossbar)
-ITERATED = {name for name, case in CASES.items() if any(s.drive.kind in ("until", "generate") for s in case.program.stages)}
+ITERATED = {
+    name for name, case in CASES.items() if any(s.drive.kind in ("until", "generate") for s in case.program.stages)
+}
 
 
 def lower(program: Program) -> Program:
@@ -51,7 +57,9 @@ def test_a_family_means_in_pytorch_what_it_means(name: str):
 
 @pytest.mark.parametrize("name", sorted(ITERATED))
 def test_iterated_drives_are_refused_by_name(name: str):
-    with pytest.raises(UnsupportedError, match="is driven '(until|generate)'; fine-tuning takes forward, reverse, order"):
+    with pytest.raises(
+        UnsupportedError, match="is driven '(until|generate)'; fine-tuning takes forward, reverse, order"
+    ):
         torch_program.check(lower(CASES[name].program))
 
 
@@ -99,8 +107,12 @@ def test_trained_numbers_go_where_lowering_would_put_them(name: str):
 
 def test_what_something_was_computed_from_is_left_out():
     b = Builder()
-    x, W, a = b.input("x", (3,)), b.param("W", np.eye(3, dtype=np.float32) + 1), b.param("a", np.float32([2, 3, 4]))
-    b.output("y", (W @ x) * b.param("g", np.float32([1, 2, 3])) + a)
+    x, W, a = (
+        b.input("x", (3,)),
+        b.param("W", np.eye(3, dtype=np.float32) + 1),
+        b.param("a", np.array([2, 3, 4], np.float32)),
+    )
+    b.output("y", (W @ x) * b.param("g", np.array([1, 2, 3], np.float32)) + a)
     stage = Stage("s", b.graph(), inputs_from={"x": Ref("x")})
     program = Program("net", {"x": ProgramInput(x.type)}, (stage,), {"y": Ref("y", "s")})
 
@@ -116,7 +128,7 @@ def test_what_something_was_computed_from_is_left_out():
     changed = found.numbers() * np.float32(1.5)
     after = found.tiled_with(changed)
     np.testing.assert_array_equal(param(after, ("s", "a")).data, [4, 9, 16])
-    np.testing.assert_array_equal(param(after, ("s", "g")).data, np.float32([1.5, 3, 4.5]))
+    np.testing.assert_array_equal(param(after, ("s", "g")).data, [1.5, 3, 4.5])
     np.testing.assert_array_equal(param(found.with_numbers(changed), ("s", "a")).data, [2, 3, 4])
 
 
@@ -224,7 +236,9 @@ def test_a_drawn_product_is_the_chips_own_with_the_gradient_of_its_weights(noisy
     exact = tiles.weights(made.program, analog.matrix).sum(axis=0)
     if noisy:  # the weights as they act, in the input's own unit: what a small step of each input changes
         assert not np.allclose(tensor.grad[0], exact, rtol=0.01)
-        free = target.model_copy(update={k: getattr(target, k).model_copy(update={"bits": None}) for k in ("dac", "adc")})
+        free = target.model_copy(
+            update={k: getattr(target, k).model_copy(update={"bits": None}) for k in ("dac", "adc")}
+        )
         linear = Chips(made.program, matrices, free, range(2), 4, 0)
         linear.age(31_536_000.0)
         same = linear.analog["s"][analog.matrix.value]

@@ -233,9 +233,7 @@ def test_a_refitted_readout_converts_nothing_and_is_counted_as_digital():
     steps = np.asarray(TEST.lengths)
     saved = plain.counters["adc_conversions"] - fixed.counters["adc_conversions"]
     np.testing.assert_array_equal(saved, OUTPUTS * steps)
-    np.testing.assert_array_equal(
-        plain.counters["dac_conversions"] - fixed.counters["dac_conversions"], UNITS * steps
-    )
+    np.testing.assert_array_equal(plain.counters["dac_conversions"] - fixed.counters["dac_conversions"], UNITS * steps)
     record = fixed.record["repair"]
     assert record["digital_macs_per_step"] == OUTPUTS * UNITS and record["columns"] == {}
     assert record["readouts"][f"s.{named(made, 'V')}"] == {"place": "digital", "weights": [OUTPUTS, UNITS]}
