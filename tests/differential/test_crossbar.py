@@ -25,10 +25,10 @@ compile_, run = CrossbarBackend().compile, CrossbarRunner().run
 
 def test_what_is_promised():
     accepts = CrossbarBackend().accepts
-    assert (accepts(IDEAL).equality, accepts(PCM).equality) == ("close(1e-4)", "statistical(0.05)")
+    assert (accepts(IDEAL).equality, accepts(PCM).equality) == ("close(1e-5)", "statistical(0.05)")
     for program, target, equality in (
         (integer_network(), IDEAL, "exact"),
-        (CASES["elman_tanh"].program, IDEAL, "close(1e-4)"),
+        (CASES["elman_tanh"].program, IDEAL, "close(1e-5)"),
         (integer_network(), PCM, "statistical(0.05)"),
     ):
         assert compile_(program, target).manifest["equality"] == equality
@@ -46,10 +46,10 @@ def test_ideal_tiles_give_what_the_golden_model_gives(name: str):
     trace = run(compile_(case.program, IDEAL), case.inputs, case.lengths, chips=2, times=["t0", "1year"])
     for output, expected in golden.outputs.items():
         assert trace.outputs[output].dtype == expected.dtype
-        np.testing.assert_allclose(trace.outputs[output], expected, atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(trace.outputs[output], expected, atol=1e-6, rtol=1e-6)
         every = trace.chip_outputs[output]
         assert every.shape == (2, 2, *expected.shape)
-        np.testing.assert_allclose(every, np.broadcast_to(expected, every.shape), atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(every, np.broadcast_to(expected, every.shape), atol=1e-6, rtol=1e-6)
     for stage, steps in golden.steps.items():
         assert np.array_equal(trace.steps[stage], steps)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -383,3 +386,24 @@ def nodal_currents(g: np.ndarray, wires: Wires, volts: np.ndarray) -> np.ndarray
         join(node(True, 0, c), None, end)
     found = np.linalg.solve(matrix, right)
     return np.stack([found[node(True, 0, c)] * end for c in range(columns)], axis=1)
+
+
+_HASHED = """
+import hashlib, numpy as np
+from tests.unit.test_crossbar_simulate import *
+weight, x = samples((150, 300)), samples((64, 300), 4)
+made = target(adc={"errors": ConverterErrors(noise_lsb=0.5, dnl_lsb=0.2, source="test")})
+print(hashlib.sha256(one_matrix(made, weight, x)[2].tobytes()).hexdigest())
+"""
+
+
+def test_results_are_the_same_at_any_number_of_threads():
+    found = set()
+    for threads in ("1", "2", "3"):
+        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+        environment = os.environ | dict.fromkeys(names, threads) | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        ran = subprocess.run(
+            [sys.executable, "-c", _HASHED], env=environment, capture_output=True, text=True, check=True
+        )  # fmt: skip
+        found.add(ran.stdout)
+    assert len(found) == 1 and len(found.pop().strip()) == 64
