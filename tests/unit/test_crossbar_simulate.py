@@ -399,7 +399,7 @@ print(hashlib.sha256(one_matrix(made, weight, x)[2].tobytes()).hexdigest())
 
 def test_results_are_the_same_at_any_number_of_threads():
     found = set()
-    for threads in ("1", "2", "3"):
+    for threads in ("1", "3"):
         names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
         environment = os.environ | dict.fromkeys(names, threads) | {"PYTHONPATH": os.pathsep.join(sys.path)}
         ran = subprocess.run(
