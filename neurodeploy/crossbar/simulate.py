@@ -216,7 +216,10 @@ def run_chips(
 ) -> tuple[Trace, Counter]:
     """Run the chips on all samples; arrays of the trace are ``[chips * samples, ...]``, chip by chip."""
     count = len(chips.chips)
-    repeated = {name: np.tile(array, (count, *(1,) * (array.ndim - 1))) for name, array in inputs.items()}
+    repeated = {
+        name: array if count == 1 else np.tile(array, (count, *(1,) * (array.ndim - 1)))
+        for name, array in inputs.items()
+    }
     batch = len(next(iter(repeated.values()))) if repeated else count
     counter = Counter(chips.analog, batch)
     trace = interpret.run(

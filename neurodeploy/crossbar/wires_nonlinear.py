@@ -41,7 +41,7 @@ def solve_nonlinear(
         raise DataError(f"cells {g.shape} and inputs {v.shape}; needed [rows, columns] and [n, rows].", place="wires")
     curve = _Curve(g, _one_a_cell("square", square, g), _one_a_cell("cube", cube, g))
     ends = Ends.of(g, wires)
-    found = [_newton(lines, curve, ends, ends.drive(inputs, g.shape), tolerance, most) for inputs in v]
+    found = [_newton(lines, curve, ends, inputs, tolerance, most) for inputs in v]
     return np.array(found).reshape(len(v), g.shape[1])
 
 
@@ -69,11 +69,11 @@ class _Curve:
         return self.g + x * (2 * self.square + x * 3 * self.cube)
 
 
-def _newton(lines: Any, curve: _Curve, ends: Ends, drive: Array, tolerance: float, most: int) -> Array:
+def _newton(lines: Any, curve: _Curve, ends: Ends, inputs: Array, tolerance: float, most: int) -> Array:
     slope, offset = curve.g, np.zeros_like(curve.g)
     bit, missed = np.zeros_like(curve.g), np.inf
     for _ in range(most):
-        word, bit = lines_of(lines, slope, ends, drive - offset, offset, bit)
+        word, bit = lines_of(lines, slope, ends, inputs, -offset, offset, bit)
         x = word - bit
         current = curve.current(x)
         missed = np.abs(current - (slope * x + offset)).max() / max(np.abs(current).max(), np.finfo(float).tiny)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
 from neurodeploy.descriptions_crossbar import Wires
 
-Resistor = tuple[Hashable, Hashable, Fraction]  # its two nodes, its conductance
+Node = tuple[Any, ...]
+Resistor = tuple[Node, Node, Fraction]  # its ends, its conductance
 
 
 def made(**values) -> Wires:
@@ -60,7 +62,7 @@ def gated(g: np.ndarray, wires: Wires, on: np.ndarray, column: int) -> Iterator[
         yield ("bit", i), ("source", i), Fraction(g[i, column]) if on[i] else Fraction(0)
 
 
-def _nodes(resistors: list[Resistor]) -> tuple[dict[Hashable, int], dict[Hashable, int], dict[Hashable, int]]:
+def _nodes(resistors: list[Resistor]) -> tuple[dict[Node, int], dict[Node, int], dict[Node, int]]:
     inner, inputs, outputs = {}, {}, {}
     for a, b, _ in resistors:
         for node in (a, b):
@@ -97,7 +99,7 @@ def exact(resistors: Iterator[Resistor]) -> np.ndarray:
     """The same in rational numbers, node after node eliminated; rounded once, at the end."""
     every = list(resistors)
     inner, inputs, outputs = _nodes(every)
-    beside: dict[Hashable, dict[Hashable, Fraction]] = {}
+    beside: dict[Node, dict[Node, Fraction]] = {}
     for a, b, y in every:
         if y:
             for one, other in ((a, b), (b, a)):
