@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from neurodeploy import hardware
+from neurodeploy.cli.targets import main
 from neurodeploy.descriptions_crossbar import Crossbar
 from neurodeploy.descriptions_technology import CrossbarTechnology
 from neurodeploy.errors import TargetError
@@ -163,3 +165,18 @@ def test_a_technology_is_no_target():
         hardware.find("cmos-22nm")
     with pytest.raises(TargetError, match="there is no crossbar technology 'cmos-2nm'"):
         hardware.find_technology("cmos-2nm")
+
+
+def test_technologies_are_listed_and_shown(capsys: pytest.CaptureFixture[str]):
+    main("list", json=True)
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["cmos-22nm"] == {
+        "name": "cmos-22nm",
+        "kind": "crossbar-technology",
+        "title": "22 nm CMOS",
+        "backend": None,
+    }
+    main("show", json=True, name="cmos-22nm")
+    assert json.loads(capsys.readouterr().out)["digital"]["clock"]["clock_hz"] == 1e9
+    main("list", json=False)
+    assert "0.0853 to 0.555" in capsys.readouterr().out
