@@ -183,7 +183,7 @@ def compile(
     data = calibration_of(calibration, lengths, labels, source)
     say = progress or (lambda _: None)
     tuned = None
-    if tuning is not None:
+    if tuning is not None and isinstance(described, hardware.Crossbar):
         from neurodeploy.crossbar.fine_tune import tune
 
         tuned = tune(source, described, data, tuning, options, say)

@@ -102,8 +102,8 @@ class Tuned:
             return ()
         return (
             f"fine-tuning gave no better network in {len(self.epochs)} epochs: loss {self.before.loss:.4f} on "
-            f"{self.held_out} held-out samples before, {min(e.loss for e in self.epochs):.4f} at best after; it is left "
-            "as it was",
+            f"{self.held_out} held-out samples before, {min(e.loss for e in self.epochs):.4f} at best after; the "
+            "network is left as it was",
         )
 
     def record(self) -> dict[str, Any]:
