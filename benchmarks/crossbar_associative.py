@@ -53,7 +53,9 @@ def seeds_of(setting: Setting, target: str, chips: int = CHIPS) -> Points:
 def percent(points: Points) -> tuple[str, str]:
     """Recalled by seed, and mean +- standard deviation over chips, in %."""
     every = np.concatenate([p.recalled for p in points])
-    return " ".join(f"{100 * p.recalled.mean():.0f}" for p in points), f"{100 * every.mean():.1f} +- {100 * every.std():.1f}"
+    return " ".join(
+        f"{100 * p.recalled.mean():.0f}" for p in points
+    ), f"{100 * every.mean():.1f} +- {100 * every.std():.1f}"
 
 
 def p_value(a: Points, b: Points) -> str:
@@ -76,7 +78,9 @@ def capacity() -> dict[int, list[float]]:
             overlaps = [float(p.overlap.mean()) for p in seeds_of(setting, "ideal-128", 1)]
             found[units].append(float(np.mean(overlaps)))
             rows.append((units, load, " ".join(f"{m:.3f}" for m in overlaps), f"{np.mean(overlaps):.3f}"))
-    table("capacity, ideal array, Hebb: overlap after recall from the pattern", ("units", "load", "by seed", "mean"), rows)
+    table(
+        "capacity, ideal array, Hebb: overlap after recall from the pattern", ("units", "load", "by seed", "mean"), rows
+    )
     half = [(n, f"{crossing(LOADS, m, 0.9):.3f}", f"{crossing(LOADS, m, 0.7):.3f}") for n, m in found.items()]
     table("load at which the mean overlap falls below", ("units", "0.9", "0.7"), half)
     return found

@@ -122,7 +122,9 @@ class HopfieldArray:
         if not isinstance(sweeps, int | np.integer) or sweeps < 0:
             raise UsageError(f"sweeps is {sweeps!r}; needed a whole number, 0 or more.", place=PLACE)
         if order != "stochastic" and (temperature is not None or noise is not None):
-            raise UsageError(f"order '{order}' takes no temperature and no noise.", place=PLACE, hint="stochastic does.")
+            raise UsageError(
+                f"order '{order}' takes no temperature and no noise.", place=PLACE, hint="stochastic does."
+            )
         if order == "stochastic" and temperature is None and noise is None and not self.read_sd.any():
             raise UsageError(
                 "order 'stochastic' has no noise: give a temperature, noise, or a target with fresh read noise.",

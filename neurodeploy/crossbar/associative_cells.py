@@ -49,7 +49,9 @@ class Written:
         fresh: bool = False, conductance: float = 1.0,
     ) -> None:  # fmt: skip
         if not 0 < conductance <= 1:
-            raise UsageError(f"conductance is {conductance}; needed a share, above 0 up to 1.", place="associative memory")
+            raise UsageError(
+                f"conductance is {conductance}; needed a share, above 0 up to 1.", place="associative memory"
+            )
         tiled = Tiling(target.array.rows, target.array.columns)(program)
         (found,) = (m for m in tiles.matrices(tiled, target) if any(p["weight"] == value for p in m.parts))
         if found.slices > 1 or found.encoding == "one-sided":

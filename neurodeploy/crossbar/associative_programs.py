@@ -65,7 +65,9 @@ def pairs(x: Array, y: Array) -> Array:
     """
     left, right = signs(x, "x"), signs(y, "y")
     if len(left) != len(right):
-        raise DataError(f"{len(left)} patterns x and {len(right)} patterns y; needed pairs.", place="associative memory")
+        raise DataError(
+            f"{len(left)} patterns x and {len(right)} patterns y; needed pairs.", place="associative memory"
+        )
     return right.T @ left / left.shape[1]
 
 

@@ -216,6 +216,7 @@ def _elimination_order(linked: Array) -> tuple[list[int], int]:
     neighbours = {i: set(np.flatnonzero(row).tolist()) for i, row in enumerate(linked)}
     order, width = [], 0
     while neighbours:
+
         def fill(v: int) -> tuple[int, int, int]:
             near = sorted(neighbours[v])
             missing = sum(b not in neighbours[a] for k, a in enumerate(near) for b in near[k + 1 :])
