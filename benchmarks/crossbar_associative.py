@@ -1,11 +1,12 @@
 """Associative memories and max-cut on memristor arrays: capacity, recall, stuck devices, age, noise that helps.
 
-Seeds 0 to 4, all printed: a seed is its patterns, cues (or graph) and ten chips. A cue is recalled where at least 95 % of
-its units end as in its pattern. Spreads are standard deviations over all 50 chips. p: the exact McNemar test over all
-cues of all chips; chips of a seed share its patterns, so it says little about other patterns.
+Seeds 0 to 4, all printed: a seed is its patterns, cues (or graph) and ten chips. A cue is recalled where at least 95 %
+of its units end as in its pattern. Spreads are standard deviations over all 50 chips. p: the exact McNemar test over
+all cues of all chips; chips of a seed share its patterns, so it says little about other patterns.
 
-Max-cut: schedules were chosen on graphs of seeds 100 to 103, and judged on those of seeds 0 to 4. A run counts where its
-energy after some sweep is the optimum, which is known exactly. All ways start from the same states on the same chips.
+Max-cut: schedules were chosen on graphs of seeds 100 to 103, and judged on those of seeds 0 to 4. A run counts where
+its energy after some sweep is the optimum, which is known exactly. All ways start from the same states on the same
+chips.
 
     python -m benchmarks.crossbar_associative [--picture docs/crossbar/associative.png]
 """
@@ -25,7 +26,7 @@ from neurodeploy.backends.crossbar import CrossbarBackend
 from neurodeploy.cli.output import table
 from neurodeploy.crossbar.associative import HopfieldArray
 from neurodeploy.crossbar.associative_programs import hopfield_program, stored
-from neurodeploy.crossbar.associative_study import RECALLED, Point, Setting, crossing, point
+from neurodeploy.crossbar.associative_study import RECALLED, Point, Setting, crossing, curve, point
 from neurodeploy.crossbar.ising import Annealing, anneal, cooling, field_scale, sweeps_to_solution
 from neurodeploy.crossbar.ising_problems import best_cut, maxcut_ising, random_graph, random_regular
 from neurodeploy.data import Data
@@ -174,7 +175,10 @@ def stuck() -> dict[str, list[float]]:
     for where in ("stuck_on", "stuck_off"):
         curves[where] = []
         for share in STUCK:
-            points = seeds_of(Setting(load=0.08, **{where: share}), "pcm-128")
+            points = [
+                curve(where, [share], "pcm-128", setting=Setting(load=0.08), chips=CHIPS, seed=seed)[0]
+                for seed in SEEDS
+            ]
             curves[where].append(100 * float(np.mean([p.recalled.mean() for p in points])))
             rises = np.mean([p.rises.mean() for p in points if p.rises is not None])
             settled = np.mean([p.converged.mean() for p in points])

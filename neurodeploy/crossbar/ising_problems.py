@@ -41,7 +41,8 @@ class Ising:
 
 
 def ising(J: Any, h: Any = None, constant: float = 0.0) -> Ising:
-    """An Ising problem, checked: ``J`` is made symmetric, its diagonal goes to the constant. Raises :class:`DataError`."""
+    """An Ising problem, checked: ``J`` is made symmetric, its diagonal goes to the constant. Raises
+    :class:`DataError`."""
     found = matrix(J, "J")
     J = (found + found.T) / 2
     constant -= 0.5 * float(np.trace(J))

@@ -20,8 +20,8 @@ from neurodeploy.crossbar.associative_programs import (
     hopfield_program,
     pairs,
     pseudo_inverse,
-    storkey,
     stored,
+    storkey,
 )
 from neurodeploy.crossbar.associative_study import Setting, crossing, curve, point
 from neurodeploy.crossbar.effects import ALL
