@@ -19,7 +19,7 @@ from neurodeploy.errors import UsageError, nearest
 from neurodeploy.ir.graph import Program
 from neurodeploy.report.figures import METRICS
 from neurodeploy.report.schema import Run
-from neurodeploy.report.schema_crossbar import Attribution, Outcome, Sweep
+from neurodeploy.report.schema_crossbar import Attribution, Measured, Sweep
 from neurodeploy.report.words import duration
 from neurodeploy.validate import validate
 
@@ -34,6 +34,7 @@ def mapping_options(mapping: str, target: hardware.Target) -> dict[str, Any]:
         raise UsageError(f"--mapping is for crossbars; '{target.name}' is none.", hint="Leave it out.")
     given = passes.options("--mapping", mapping)
     known = [key for key in inspect.signature(CrossbarBackend.compile).parameters if key not in _OWN]
+    known.append("fine_tune")  # epochs of training before, as for spikes
     for key in given:
         if key not in known:
             hint = nearest(key, known) or f"Known: {', '.join(known)}."
@@ -93,7 +94,7 @@ def studies(
         attributed = attribution.attribute(
             build.artifact, data, chips=chips, age=age, seed=seed, compensate=compensate, progress=say
         )
-        found["attribution"] = attributed.recorded()
+        found["attribution"] = Attribution.model_validate(attributed.as_dict(), strict=False)
     if run.repair is not None:
         say("the same chips before their repair")
         plain = validate(build, data, on=run.runner, **{**simulated, "repair": "none"}).run
@@ -114,23 +115,25 @@ def sweep_rows(found: Sweep) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
 
 
 def attribution_rows(found: Attribution) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Columns and rows: each effect alone, and all others without it; the strongest first."""
+    """Columns and rows: each effect alone, and all others without it; the strongest first, absent ones left out."""
     lines = [("none", found.none, None), ("all", found.every, None)]
-    order = sorted(found.effects, key=lambda e: -(e.alone.rms or 0.0))
-    lines += [(e.effect, e.alone, e.without) for e in order]
-    rows = [(name, *_outcome(found.metric, alone), *_outcome(found.metric, without)) for name, alone, without in lines]
+    there = [row for row in found.rows if row.alone is not None]
+    lines += [(r.effect, r.alone, r.without) for r in sorted(there, key=lambda r: -r.alone.error if r.alone else 0.0)]
+    rows = [
+        (name, *_measured(found.metric, alone), *_measured(found.metric, without)) for name, alone, without in lines
+    ]
     return ("effect", "error alone, %", "accuracy alone", "error without, %", "accuracy without"), rows
 
 
-def _outcome(metric: str | None, outcome: Outcome | None) -> tuple[str, str]:
-    if outcome is None:
+def _measured(metric: str | None, measured: Measured | None) -> tuple[str, str]:
+    if measured is None:
         return "", ""
     known = METRICS[metric] if metric else None
-    error = "" if outcome.rms is None else f"{100 * outcome.rms:.2f}"
-    if outcome.accuracy is None or known is None:
+    error = f"{100 * measured.error:.2f} +- {100 * measured.error_sd:.2f}"
+    if measured.score is None or known is None:
         return error, ""
-    spread = "" if outcome.sd is None else f" +- {known.factor * outcome.sd:.2f}"
-    return error, f"{known.factor * outcome.accuracy:.2f}{spread} {known.unit}".rstrip()
+    spread = "" if measured.score_sd is None else f" +- {known.factor * measured.score_sd:.2f}"
+    return error, f"{known.factor * measured.score:.2f}{spread} {known.unit}".rstrip()
 
 
 def age_rows(run: Run) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

@@ -77,7 +77,7 @@ def _print(run: Any, record: Path) -> None:
         table(f"accuracy over chips against {swept.what}", columns, rows, right=columns)
     if run.attribution:
         columns, rows = attribution_rows(run.attribution)
-        about = f"{run.attribution.chips} chips, {age(run.attribution.seconds)}"
+        about = f"{run.attribution.chips} chips, {age(run.attribution.age_s)}"
         table(f"where the error comes from: {about}", columns, rows, right=columns[1:])
     if run.figures:
         columns, rows = cost_rows([asdict(figure) for figure in run.figures])

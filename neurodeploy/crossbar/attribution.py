@@ -21,8 +21,6 @@ from neurodeploy.errors import DataError
 from neurodeploy.ir import interpret, text
 from neurodeploy.ir.drive import real_outputs
 from neurodeploy.ir.graph import Program
-from neurodeploy.report.schema_crossbar import Attribution as Recorded
-from neurodeploy.report.schema_crossbar import Effect, Outcome
 from neurodeploy.validate import judge, scores_of
 
 if TYPE_CHECKING:
@@ -40,11 +38,6 @@ class Measured:
     error_sd: float
     score: float | None = None
     score_sd: float | None = None
-
-    @property
-    def outcome(self) -> Outcome:
-        """The same in the words of a report."""
-        return Outcome(accuracy=self.score, sd=self.score_sd, rms=self.error)
 
 
 @dataclass(frozen=True)
@@ -77,18 +70,6 @@ class Attribution:
     def as_dict(self) -> dict[str, Any]:
         """A JSON record of it; an effect that the target lacks has nulls."""
         return asdict(self)
-
-    def recorded(self) -> Recorded:
-        """What a run's record and a report hold of it; effects that the target lacks are left out."""
-        effects = [
-            Effect(effect=row.effect, alone=row.alone.outcome, without=row.without.outcome if row.without else None)
-            for row in self.rows
-            if row.alone is not None
-        ]
-        return Recorded(
-            metric=self.metric, seconds=self.age_s, chips=self.chips,
-            effects=effects, none=self.none.outcome, every=self.every.outcome,
-        )  # fmt: skip
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Column heads and rows of words, the strongest effect first, those that the target lacks last."""

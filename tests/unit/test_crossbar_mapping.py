@@ -205,6 +205,16 @@ def test_biases_on_the_array_take_a_word_line_that_is_always_one():
     assert first.segments == ((0, 4, None), (4, 10, None), (10, 11, None))
 
 
+def test_a_constant_line_links_nothing():
+    """Two layers of their own vectors stay two matrices, though both have a bias on the array."""
+    b = Builder()
+    x, h = b.input("x", (3,)), b.input("h", (4,))
+    b.output("y", b.param("W", weight(5, 3)) @ x + b.param("b", weight(5)))
+    b.output("z", b.param("U", weight(6, 4)) @ h + b.param("c", weight(6)))
+    found = names(Tiling(bias="array")(program_of(b, {"x": x, "h": h}, "yz")))
+    assert found == [(["W", "b"], ["x", "one"]), (["U", "c"], ["h", "one"])]
+
+
 def test_a_vector_that_is_concatenated_already_has_its_parts_as_segments():
     tiled = Tiling()(CASES["fully_recurrent"].program)
     assert names(tiled)[0] == (["W"], ["x", "z"])
@@ -317,6 +327,19 @@ def test_tiles_never_overlap_and_stay_on_their_array(
     alone = tiles.matrices(Tiling.of(target.array)(program), target, pack="never")
     assert all(len(places) == 1 for places in areas(alone).values())
     assert all(t.row == t.column == 0 for m in alone for t in m.tiles)
+
+
+def test_the_tallest_tiles_are_placed_first():
+    """Heights 28, 64, 64 and 100 in that order fill two arrays of 128; one after the other they would take three."""
+    b = Builder()
+    inputs = {}
+    for i, size in enumerate((28, 64, 64, 100)):
+        inputs[f"x{i}"] = b.input(f"x{i}", (size,))
+        b.output(f"y{i}", b.param(f"W{i}", weight(64, size)) @ inputs[f"x{i}"])
+    stage = Stage("s", b.graph(), inputs_from={name: Ref(name) for name in inputs})
+    program = Program("net", {n: ProgramInput(x.type) for n, x in inputs.items()}, (stage,), {"y0": Ref("y0", "s")})
+    found = tiles.matrices(Tiling()(program), IDEAL)
+    assert [(m.tiles[0].array, m.tiles[0].row) for m in found] == [(0, 100), (1, 0), (1, 64), (0, 0)]
 
 
 def test_small_matrices_share_an_array():
