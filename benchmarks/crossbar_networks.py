@@ -5,7 +5,7 @@ in all. Converter ranges, repair and fine-tuning see the training set alone; the
 the float network first. Needs ``pip install 'neurodeploy[train,crossbar]'``.
 
     python -m benchmarks.crossbar_networks [--parts ages effects repair] [--networks gru esn]
-        [--targets pcm-128 rram-hfo2-128] [--join auto] [--seeds 5] [--chips 20] [--epochs 20] [--json FILE]
+        [--targets pcm-128 rram-hfo2-128] [--seeds 5] [--chips 20] [--epochs 15] [--json FILE]
 """
 
 from __future__ import annotations
@@ -107,11 +107,11 @@ def spread_of(seeds: list[np.ndarray]) -> str:
 # ------------------------------------------------------------------------------------------------------ the parts
 
 
-def ages(networks: list[Network], target: Crossbar, chips: int, mapping: dict[str, Any]) -> dict[str, Any]:
+def ages(networks: list[Network], target: Crossbar, chips: int) -> dict[str, Any]:
     """Accuracy at four ages, with drift compensation where the target drifts."""
     rows, found = [], []
     for network in networks:
-        built = compiler.compile(network.program, target, network.train, **mapping)
+        built = compiler.compile(network.program, target, network.train)
         found.append(on_chips(built, network, chips, AGES))
         rows.append([str(network.seed), f"{network.percent:.2f}", *(spread(right) for right in found[-1])])
     mean = np.mean([n.percent for n in networks])
@@ -122,13 +122,13 @@ def ages(networks: list[Network], target: Crossbar, chips: int, mapping: dict[st
     return {"columns": columns, "rows": rows}
 
 
-def effects(networks: list[Network], target: Crossbar, chips: int, mapping: dict[str, Any]) -> dict[str, Any]:
+def effects(networks: list[Network], target: Crossbar, chips: int) -> dict[str, Any]:
     """Each effect alone and all but one, at the first read and after a year; the seeds' means."""
     out = {}
     for age in ("0s", "1y"):
         found = []
         for network in networks:
-            built = compiler.compile(network.program, target, network.train, **mapping)
+            built = compiler.compile(network.program, target, network.train)
             found.append(attribute(built.artifact, network.test, chips=chips, age=age, seed=network.seed))
         rows = [_words("none", [f.none for f in found], None), _words("all", [f.every for f in found], None)]
         rows += [_effect(effect, found) for effect in EFFECTS if _row(found[0], effect).alone is not None]
@@ -167,7 +167,7 @@ def _effect(effect: str, found: list[Attribution]) -> list[str]:
 
 
 def repairs(
-    networks: list[Network], target: Crossbar, chips: int, mapping: dict[str, Any], epochs: int
+    networks: list[Network], target: Crossbar, chips: int, epochs: int
 ) -> dict[str, Any]:  # fmt: skip
     """At one year: as trained and fine-tuned, with every repair; the fine-tuned float network first."""
     found: dict[tuple[str, str], list[np.ndarray]] = {}
@@ -176,14 +176,14 @@ def repairs(
     for network in networks:
         start = time.perf_counter()
         tuned = fine_tune(
-            network.program, target, network.train, epochs=epochs, seed=network.seed, mapping=mapping
+            network.program, target, network.train, epochs=epochs, seed=network.seed
         )  # fmt: skip
         notes.append(
             f"seed {network.seed}: {'epoch ' + str(tuned.best.epoch) if tuned.kept else 'nothing'} kept, held-out loss "
             f"{tuned.before.loss:.4f} -> {tuned.best.loss:.4f}, {time.perf_counter() - start:.0f} s"
         )
         for name, program in (("as trained", network.program), ("fine-tuned", tuned.program)):
-            built = compiler.compile(program, target, network.train, **mapping)
+            built = compiler.compile(program, target, network.train)
             plain = interpret.run(program, network.test.inputs, network.test.lengths)
             floats[name].append(100 * correct(program, real_outputs(program, plain), network.test).mean())
             for repair in REPAIRS:
@@ -212,15 +212,13 @@ def main() -> None:
     )
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--targets", nargs="+", default=["pcm-128", "rram-hfo2-128"])
-    parser.add_argument("--join", default="auto", choices=["auto", "never"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--chips", type=int, default=20)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     sys.path.insert(0, str(precision.EXAMPLES))  # where the training scripts are
     targets = [hardware.find(name, Crossbar) for name in args.targets]
-    mapping = {} if args.join == "auto" else {"join": args.join}
     out: dict[str, Any] = {}
     for kind in args.networks:
         networks = [Network.of(kind, seed) for seed in range(args.seeds)]
@@ -229,11 +227,11 @@ def main() -> None:
             for part in args.parts:
                 start = time.perf_counter()
                 if part == "ages":
-                    found[part] = ages(networks, target, args.chips, mapping)
+                    found[part] = ages(networks, target, args.chips)
                 elif part == "effects":
-                    found[part] = effects(networks, target, max(2, args.chips // 4), mapping)
+                    found[part] = effects(networks, target, max(2, args.chips // 4))
                 else:
-                    found[part] = repairs(networks, target, args.chips, mapping, args.epochs)
+                    found[part] = repairs(networks, target, args.chips, args.epochs)
                 print(f"[{part}: {time.perf_counter() - start:.0f} s]\n", flush=True)
             if args.json:
                 args.json.write_text(json.dumps(out, indent=1))

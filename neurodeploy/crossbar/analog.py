@@ -30,7 +30,8 @@ class TileState:
     ``error``: differences of the lines' conductances from the wanted ones over the conductance range,
     ``[chips, slices, inputs, outputs]``, None for none. ``conductance``: sums of conductances on the lines of an
     output (S), ``[chips, slices, outputs]``. ``curve``: what the square and the cube of a drive add, over the
-    conductance range at the full drive, as ``error``; empty for ohmic devices. ``first``: sum of the magnitudes of its
+    conductance range at the full drive, as ``error``; empty for ohmic devices. ``direct``: solves reads where the array
+    has no matrix. ``first``: sum of the magnitudes of its
     weights at the first read, ``[chips]``.
     """
 
@@ -39,6 +40,7 @@ class TileState:
     error: Array | None = None
     conductance: Array | None = None
     curve: list[Array] = field(default_factory=list)
+    direct: Callable[[Array], Array] | None = None
     first: Array | None = None
 
     @property
@@ -226,6 +228,25 @@ class AnalogMatrix:
             weights = weights / converters.steps(block.full_scale, self.target.adc.bits, np.dtype(np.float64))
         return np.ascontiguousarray(weights, self.dtype)
 
+    @property
+    def solved(self) -> bool:
+        """Whether reads are solved one by one."""
+        return any(state.direct is not None for state in self.tiles)
+
+    def _solved(self, driven: Array, block: Block) -> Array:
+        """What lines give in output codes, ``[chips, n, lines]``, by solving every read on every array."""
+        full = ranges.full_drive(self.matrix)
+        unit = 1.0 if self.unit is None else self.unit[slice(*block.inputs)]
+        drive = driven.astype(np.float64) * unit / full
+        found = np.zeros((*driven.shape[:2], self.matrix.slices, self.matrix.outputs))
+        for state in self._states(block.inputs):
+            if state.direct is not None:
+                found[..., slice(*state.tile.outputs)] = state.direct(drive) * (state.unit * full)
+        lines = found.reshape(*driven.shape[:2], self.lines)
+        if self.target.adc.bits is not None:
+            lines = lines / converters.steps(block.full_scale, self.target.adc.bits, np.dtype(np.float64))
+        return lines.astype(self.dtype)
+
     def _noise(self, block: Block) -> Array | None:
         device, adc, read = self.target.device, self.target.adc, self.target.read
         variance = np.zeros((len(self.chips), self.matrix.slices, self.matrix.outputs))
@@ -290,7 +311,7 @@ class AnalogMatrix:
     def _read(self, codes: Array, block: Block) -> tuple[Array, Array | None]:
         """One read of one range of inputs: ``[chips, n, outputs]``, and how often each result's converters clipped."""
         driven = codes if block.dac_levels is None else drive_levels(codes, block.dac_levels)
-        part = np.matmul(driven, block.folded)
+        part = self._solved(driven, block) if self.solved else np.matmul(driven, block.folded)
         power = driven
         for weights in block.curve:
             power = power * driven

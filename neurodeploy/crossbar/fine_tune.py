@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neurodeploy.artifact import Trace
+from neurodeploy.artifact import Figure, Trace
 from neurodeploy.crossbar.fine_tune_params import Key, Origins, origins
 from neurodeploy.crossbar.manifest import described
 from neurodeploy.crossbar.simulate import Chips, run_chips
@@ -82,6 +82,30 @@ class Tuned:
     seed: int
     kept: bool
 
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """Accuracy, or loss, of the held-out samples before and after."""
+        where = f"{self.held_out} held-out samples, mean of {JUDGES} chips at {len(self.ages)} ages, seed {self.seed}"
+        found = []
+        for when, judged in (("before", self.before), ("after", self.best)):
+            accuracy, name = judged.accuracy, f"fine_tuning.{when}"
+            if accuracy is None:
+                found.append(Figure(name, judged.loss, "", "simulated", f"loss of {where}"))
+            else:
+                found.append(Figure(name, round(100 * accuracy, 2), "%", "simulated", f"accuracy of {where}"))
+        return tuple(found)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """That nothing came of it, if so."""
+        if self.kept:
+            return ()
+        return (
+            f"fine-tuning gave no better network in {len(self.epochs)} epochs: loss {self.before.loss:.4f} on "
+            f"{self.held_out} held-out samples before, {min(e.loss for e in self.epochs):.4f} at best after; the "
+            "network is left as it was",
+        )
+
     def record(self) -> dict[str, Any]:
         """What a manifest says of it, in JSON."""
         return {
@@ -89,6 +113,20 @@ class Tuned:
             "held_out": self.held_out, "ages_s": list(self.ages), "chips": JUDGES,
             "epochs": [asdict(judged) for judged in (self.before, *self.epochs)],
         }  # fmt: skip
+
+
+def tune(
+    program: Program, target: Crossbar, data: Data | None, epochs: Any, mapping: Mapping[str, Any],
+    progress: Callable[[str], None],
+) -> Tuned:  # fmt: skip
+    """What ``compile`` does with ``fine_tune=epochs``: see :func:`fine_tune`; without data a :class:`DataError`."""
+    if data is None:
+        raise DataError(
+            "fine-tuning needs samples with classes or targets; none given.",
+            place=program.name,
+            hint="Give them: --data FILE.npz with inputs and 'y'.",
+        )
+    return fine_tune(program, target, data, epochs=epochs, mapping=mapping, progress=progress)
 
 
 def fine_tune(
@@ -181,7 +219,7 @@ def _mapped(program: Program, target: Crossbar, data: Data, options: dict[str, A
     """The program as it is put onto arrays, and its matrices with converter ranges from the data."""
     from neurodeploy import compiler
 
-    built = compiler.compile(program, target, data, **options)
+    built = compiler.compile(program, target, data, costs=False, **options)
     return built.program, described(built.artifact)[1]
 
 
@@ -332,14 +370,12 @@ def _flat(numbers: Sequence[Tensor]) -> Array:
 
 
 def _groups(found: Origins, numbers: Sequence[Tensor], lr: float) -> list[dict[str, Any]]:
-    """Adam's groups: each param with a step in units of its root mean square; missing connections stay missing."""
+    """Adam's groups: each param with a step in units of the root mean square of what may change in it."""
     import torch
 
     groups = []
     for param, movable in zip(numbers, _parts(found, found.movable()), strict=True):
-        mask = torch.from_numpy(movable.astype(np.float32))
-        values = param.detach()[mask > 0]
+        values = param.detach().reshape(-1)[torch.from_numpy(movable)]
         size = float(values.square().mean().sqrt()) if len(values) else 0.0
-        param.register_hook(lambda gradient, mask=mask: gradient * mask)
         groups.append({"params": [param], "lr": lr * (size or 1.0)})
     return groups

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 from statistics import NormalDist
+
+import numpy as np
 
 from neurodeploy.crossbar.noise import Reads, quantiles
 from neurodeploy.ir import interpret

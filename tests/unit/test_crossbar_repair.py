@@ -198,6 +198,21 @@ def _left_out(s: np.ndarray, z: np.ndarray, V: np.ndarray, penalty: float) -> fl
     return total
 
 
+def test_the_penalty_is_that_with_the_smallest_leave_one_out_error():
+    chosen = set()
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        s, V = rng.normal(size=(9, 5)), rng.normal(size=(2, 5))
+        z = s @ (V + 0.3 * rng.normal(size=(2, 5))).T + rng.normal(size=(9, 2)) * 0.4
+        errors = [_left_out(s, z, V, penalty) for penalty in repair_readout.PENALTIES]
+        best = repair_readout.PENALTIES[int(np.argmin(errors))]
+        W, shift = repair_readout.ridge(s, z, V)
+        np.testing.assert_allclose(W, _closed_form(s, z, V, best)[0], rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(shift, z.mean(axis=0) - W @ s.mean(axis=0))
+        chosen.add(best)
+    assert len(chosen) > 2  # a choice there was
+
+
 def test_on_ideal_chips_a_refit_changes_nothing():
     made = built(IDEAL)
     golden = interpret.run(made.program, TEST.inputs, TEST.lengths)
@@ -249,6 +264,16 @@ def test_a_repaired_chip_is_the_same_whatever_is_repaired_beside_it():
     every = run_task(made.artifact, dict(TEST.inputs), TEST.lengths, task)
     alone = run_task(made.artifact, dict(TEST.inputs), TEST.lengths, replace(task, chips=(3,), ages=(YEAR,)))
     np.testing.assert_array_equal(every.outputs[1]["y"][3], alone.outputs[0]["y"][0])
+
+
+def test_many_samples_are_thinned_evenly(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(repair, "SAMPLES", 10)
+    data = replace(DATA, labels=np.arange(30))
+    fixed = repair.prepare("readout", built(IDEAL).program, data)
+    assert fixed is not None and fixed.data.samples == 10
+    np.testing.assert_array_equal(fixed.data.inputs["x"], X[0:30:3])
+    np.testing.assert_array_equal(fixed.data.lengths, LENGTHS[0:30:3])  # type: ignore[arg-type]
+    assert fixed.readouts[0].wanted.shape == (10, OUTPUTS)
 
 
 # --------------------------------------------------------------------------------------------------- what can't be
