@@ -13,19 +13,21 @@ from hypothesis import strategies as st
 from neurodeploy import compiler, hardware
 from neurodeploy.backends.crossbar import CrossbarBackend
 from neurodeploy.crossbar.associative import BamArray, HopfieldArray, Recall
+from neurodeploy.crossbar.associative_cells import draws
 from neurodeploy.crossbar.associative_programs import (
     bam_program,
     hebb,
     hopfield_program,
     pairs,
     pseudo_inverse,
-    storkey,
     stored,
+    storkey,
 )
 from neurodeploy.crossbar.associative_study import Setting, crossing, curve, point
 from neurodeploy.crossbar.effects import ALL
 from neurodeploy.data import Data
 from neurodeploy.deploy.crossbar import CrossbarRunner
+from neurodeploy.descriptions_crossbar import ConverterErrors
 from neurodeploy.errors import DataError, NeurodeployError, TargetError, UnsupportedError, UsageError
 from neurodeploy.hardware import Crossbar
 from neurodeploy.ir import interpret, text
@@ -242,6 +244,34 @@ def test_a_chip_is_the_same_beside_any_others():
         assert np.array_equal(every.states[2:], one.states)
         assert np.array_equal(every.trace[:, 2:], one.trace)
     assert not np.array_equal(run([0]).trace, run([1]).trace)
+
+
+def test_one_by_one_is_a_plain_loop_over_units():
+    """Against sums written out, on devices that aren't symmetric, with offsets and noise at every read."""
+    x = patterns(5, 30)
+    cues = flipped(x, 0.3)
+    array = HopfieldArray(stored(x), PCM, chips=2, seed=4, offset=0.1, read_noise="fresh", conductance=0.2)
+    found = array.recall(cues, sweeps=6)
+    for chip in range(2):
+        rng, states = draws(4, chip, "order"), cues.copy()
+        moving = np.ones(len(cues), bool)
+        for _ in range(6):
+            orders = rng.random(cues.shape).argsort(axis=1)
+            noise = rng.standard_normal(cues.shape)
+            for cue in np.flatnonzero(moving):
+                before = states[cue].copy()
+                for unit, z in zip(orders[cue], noise[cue], strict=True):
+                    field = states[cue] @ array.acting[chip][:, unit] + array._offsets[chip, unit]
+                    states[cue, unit] = np.sign(field + z * array.read_sd[chip, unit])
+                moving[cue] = (states[cue] != before).any()
+        assert np.array_equal(found.states[chip], states)
+    assert len({tuple(row) for row in array._offsets}) == 2, "chips share their comparators"
+
+
+def test_a_comparator_has_no_converters_noise():
+    noisy = ConverterErrors(noise_lsb=2.0, source="this test")
+    target = IDEAL.model_copy(update={"adc": PCM.adc.model_copy(update={"errors": noisy, "full_scale_siemens": 1e-3})})
+    assert not HopfieldArray(hebb(TWO), target).read_sd.any()
 
 
 def test_stuck_devices_do_as_much_harm_as_there_are():
