@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from neurodeploy.crossbar.wires_jit import jit
+from neurodeploy.crossbar.wires_jit import add_scaled, jit
 
 Array = np.ndarray
 LEAF = 8  # cells along a leaf's side
 LANES = 8  # leaves that are merged at a time
 TILE = 32  # cells along the side of the square of 16 leaves that one call takes
+_add_scaled = add_scaled(LANES)
 _CHUNK = 128  # ports that are updated at a time: their panel stays in the second-level cache
 
 
@@ -63,9 +64,7 @@ def _star_mesh(w, s, n, total, share):  # noqa: ANN001, ANN202
         for i in range(k + 1, n):
             for l in range(LANES):
                 share[l] = w[k, i, l] * total[l]
-            for j in range(i + 1, n):
-                for l in range(LANES):
-                    w[i, j, l] += share[l] * w[k, j, l]
+            _add_scaled(share, w[k, i + 1 : n], w[i, i + 1 : n])
 
 
 @jit
@@ -268,7 +267,7 @@ def _gather(a, on, s, segments, block, x):  # noqa: ANN001, ANN202
 
 @jit
 def _base(a, b, segments, i, first, stop, c):  # noqa: ANN001, ANN202
-    """What the blocks hold between port ``i`` of the merged one and its ports ``first`` to ``stop``, right of i: to c."""
+    """What the blocks hold between the merged one's ports ``i`` and ``first`` to ``stop``, right of i: to ``c``."""
     g = 0
     while i >= segments[g, 3] + segments[g, 2]:
         g += 1
