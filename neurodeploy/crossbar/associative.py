@@ -29,8 +29,9 @@ import numpy as np
 
 from neurodeploy.crossbar.associative_cells import Written, chip_numbers, draws, target_of
 from neurodeploy.crossbar.associative_programs import bam_program, hopfield_program, matrix, signs, vector
-from neurodeploy.errors import UsageError, nearest
+from neurodeploy.errors import UnsupportedError, UsageError, nearest
 from neurodeploy.hardware import Crossbar
+from neurodeploy.ir.graph import Program
 
 Array = np.ndarray
 ORDERS = ("synchronous", "asynchronous", "stochastic")
@@ -95,6 +96,20 @@ class HopfieldArray:
         self.tie = 1e-12 * float(np.abs(self.weights).sum(axis=1).max())
         self._offsets = offset * drawn * self._written.largest
         self.age(seconds)
+
+    @classmethod
+    def of(cls, program: Program, target: str | Crossbar, **options: Any) -> HopfieldArray:
+        """The network of a program: one cell ``hopfield``, driven ``until`` it stands, from a static cue.
+
+        ``options`` are those of the class but ``thresholds``. Raises :class:`UnsupportedError` for other programs.
+        """
+        from neurodeploy.spiking.hopfield import find
+
+        try:
+            found = find(program)
+        except UnsupportedError as error:
+            raise UnsupportedError(error.message, place=error.place, hint="Give weights and thresholds.") from error
+        return cls(found.W, target, thresholds=found.theta, **options)
 
     def age(self, seconds: float) -> HopfieldArray:
         """Let the chips be ``seconds`` older than at their first read; returns itself. Raises :class:`UsageError`."""

@@ -179,6 +179,15 @@ def test_the_compiled_program_recalls_on_chips(tmp_path):
     assert (np.asarray(built.run(cues)) == x).mean() > 0.95
 
 
+def test_a_program_of_one_hopfield_cell_is_taken_as_it_is():
+    theta = np.array([0.5, -0.5, 0.0, 0.0, 1.5, 0.0, 0.0, 0.0])
+    array = HopfieldArray.of(hopfield_program(hebb(TWO), theta), IDEAL, chips=2)
+    assert np.array_equal(array.weights, hebb(TWO))
+    assert np.array_equal(array.thresholds, theta)
+    with pytest.raises(UnsupportedError, match="one cell 'hopfield' .* Give weights and thresholds"):
+        HopfieldArray.of(bam_program(pairs(TWO, TWO)), IDEAL)
+
+
 def test_a_chips_synchronous_recall_is_its_compiled_program_without_converters():
     x = patterns(8, 64)
     W, cues = stored(x), flipped(np.repeat(x, 3, axis=0), 0.25).astype(np.float32)
