@@ -19,6 +19,7 @@ from neurodeploy.crossbar.floor_plan_svg import svg
 from neurodeploy.crossbar.manifest import described
 from neurodeploy.crossbar.tiles import Matrix
 from neurodeploy.data import Data
+from neurodeploy.deploy.crossbar import CrossbarRunner
 from neurodeploy.descriptions_crossbar import Crossbar
 from neurodeploy.errors import NeurodeployError, TargetError, UnsupportedError, UsageError
 from neurodeploy.ir import interpret, text
@@ -28,7 +29,7 @@ from neurodeploy.passes.tiling import OP, Tiling
 from neurodeploy.passes.tiling_plan import cut, empty
 from tests.families import CASES
 
-IDEAL = hardware.find("ideal-128", Crossbar)
+IDEAL, PCM = hardware.find("ideal-128", Crossbar), hardware.find("pcm-128", Crossbar)
 
 
 def with_array(**changes: Any) -> Crossbar:
@@ -346,6 +347,24 @@ def test_small_matrices_share_an_array():
     tiled = Tiling()(CASES["multilayer_perceptron"].program)
     packed, apart = (tiles.matrices(tiled, IDEAL, pack=pack) for pack in ("auto", "never"))
     assert (tiles.arrays(packed), tiles.arrays(apart)) == (1, 3)
+
+
+def test_saturated_inputs_are_counted_where_they_are_converted():
+    """A vector is converted once for each tile that it drives: h for one tile more than x."""
+    b = Builder()
+    x, h = b.input("x", (3,)), b.input("h", (4,))
+    b.output("y", b.param("W", weight(4, 3)) @ x + b.param("U", weight(4, 4)) @ h)
+    b.output("z", b.param("V", weight(12, 4)) @ h)
+    program = program_of(b, {"x": x, "h": h}, "yz")
+    target = with_array(rows=8, columns=16)  # 8 outputs a tile: y and 4 of z on one, the others on the next
+    target = target.model_copy(update={"dac": PCM.dac, "adc": PCM.adc})
+    data = {"x": np.ones((2, 1, 3), np.float32), "h": np.ones((2, 1, 4), np.float32)}
+    built = CrossbarBackend().compile(program, target, data=Data(data))
+    (matrix,) = described(built)[1]
+    assert [(t.inputs, t.outputs) for t in matrix.tiles] == [((0, 7), (0, 8)), ((3, 7), (8, 16))]
+    for name, share in (("x", 3 / 11), ("h", 8 / 11)):
+        trace = CrossbarRunner().run(built, {**data, name: 2 * data[name]}, chips=1, times=[0])
+        assert trace.saturation["dac"][0, 0] == pytest.approx(share)
 
 
 # ------------------------------------------------------------------------------------------------------------ messages
