@@ -126,6 +126,19 @@ def test_columns_do_better_than_one_drift_gain_a_tile():
     assert error(chips) == before  # ageing forgets the repair
 
 
+def test_columns_of_an_integer_program_are_repaired_too():
+    made = compiler.compile(reservoir(), PCM, DATA, numerics="native")
+    golden = interpret.run(made.program, TEST.inputs, TEST.lengths).outputs["y"].astype(np.float64)
+
+    def error(kind: str) -> float:
+        trace = CrossbarRunner().run(
+            made.artifact, dict(TEST.inputs), TEST.lengths, chips=6, times=(YEAR,), repair=kind, repair_data=DATA
+        )
+        return float(np.sqrt(np.mean((trace.chip_outputs["y"].astype(np.float64) - golden) ** 2)))
+
+    assert error("columns") < 0.9 * error("none")
+
+
 def test_a_matrix_of_vectors_is_read_as_many_at_a_time_as_it_takes():
     b, w = Builder(), np.random.default_rng(1).normal(size=(5, 4)).astype(np.float32)
     for side in ("left", "right"):
