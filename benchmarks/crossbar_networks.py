@@ -235,8 +235,8 @@ def main() -> None:
                 else:
                     found[part] = repairs(networks, target, args.chips, args.epochs)
                 print(f"[{part}: {time.perf_counter() - start:.0f} s]\n", flush=True)
-            if args.json:
-                args.json.write_text(json.dumps(out, indent=1))
+                if args.json:
+                    args.json.write_text(json.dumps(out, indent=1))
 
 
 if __name__ == "__main__":
