@@ -1,11 +1,12 @@
 """Associative memories and max-cut on memristor arrays: capacity, recall, stuck devices, age, noise that helps.
 
-Seeds 0 to 4, all printed: a seed is its patterns, cues (or graph) and ten chips. A cue is recalled where at least 95 % of
-its units end as in its pattern. Spreads are standard deviations over all 50 chips. p: the exact McNemar test over all
-cues of all chips; chips of a seed share its patterns, so it says little about other patterns.
+Seeds 0 to 4, all printed: a seed is its patterns, cues (or graph) and ten chips. A cue is recalled where at least 95 %
+of its units end as in its pattern. Spreads are standard deviations over all 50 chips. p: the exact McNemar test over
+all cues of all chips; chips of a seed share its patterns, so it says little about other patterns.
 
-Max-cut: schedules were chosen on graphs of seeds 100 to 103, and judged on those of seeds 0 to 4. A run counts where its
-energy after some sweep is the optimum, which is known exactly. All ways start from the same states on the same chips.
+Max-cut: schedules were chosen on graphs of seeds 100 to 103, and judged on those of seeds 0 to 4. A run counts where
+its energy after some sweep is the optimum, which is known exactly. All ways start from the same states on the same
+chips.
 
     python -m benchmarks.crossbar_associative [--picture docs/crossbar/associative.png]
 """
@@ -25,7 +26,7 @@ from neurodeploy.backends.crossbar import CrossbarBackend
 from neurodeploy.cli.output import table
 from neurodeploy.crossbar.associative import HopfieldArray
 from neurodeploy.crossbar.associative_programs import hopfield_program, stored
-from neurodeploy.crossbar.associative_study import RECALLED, Point, Setting, crossing, point
+from neurodeploy.crossbar.associative_study import RECALLED, Point, Setting, crossing, curve, point
 from neurodeploy.crossbar.ising import Annealing, anneal, cooling, field_scale, sweeps_to_solution
 from neurodeploy.crossbar.ising_problems import best_cut, maxcut_ising, random_graph, random_regular
 from neurodeploy.data import Data
@@ -53,7 +54,9 @@ def seeds_of(setting: Setting, target: str, chips: int = CHIPS) -> Points:
 def percent(points: Points) -> tuple[str, str]:
     """Recalled by seed, and mean +- standard deviation over chips, in %."""
     every = np.concatenate([p.recalled for p in points])
-    return " ".join(f"{100 * p.recalled.mean():.0f}" for p in points), f"{100 * every.mean():.1f} +- {100 * every.std():.1f}"
+    return " ".join(
+        f"{100 * p.recalled.mean():.0f}" for p in points
+    ), f"{100 * every.mean():.1f} +- {100 * every.std():.1f}"
 
 
 def p_value(a: Points, b: Points) -> str:
@@ -76,7 +79,9 @@ def capacity() -> dict[int, list[float]]:
             overlaps = [float(p.overlap.mean()) for p in seeds_of(setting, "ideal-128", 1)]
             found[units].append(float(np.mean(overlaps)))
             rows.append((units, load, " ".join(f"{m:.3f}" for m in overlaps), f"{np.mean(overlaps):.3f}"))
-    table("capacity, ideal array, Hebb: overlap after recall from the pattern", ("units", "load", "by seed", "mean"), rows)
+    table(
+        "capacity, ideal array, Hebb: overlap after recall from the pattern", ("units", "load", "by seed", "mean"), rows
+    )
     half = [(n, f"{crossing(LOADS, m, 0.9):.3f}", f"{crossing(LOADS, m, 0.7):.3f}") for n, m in found.items()]
     table("load at which the mean overlap falls below", ("units", "0.9", "0.7"), half)
     return found
@@ -170,7 +175,10 @@ def stuck() -> dict[str, list[float]]:
     for where in ("stuck_on", "stuck_off"):
         curves[where] = []
         for share in STUCK:
-            points = seeds_of(Setting(load=0.08, **{where: share}), "pcm-128")
+            points = [
+                curve(where, [share], "pcm-128", setting=Setting(load=0.08), chips=CHIPS, seed=seed)[0]
+                for seed in SEEDS
+            ]
             curves[where].append(100 * float(np.mean([p.recalled.mean() for p in points])))
             rises = np.mean([p.rises.mean() for p in points if p.rises is not None])
             settled = np.mean([p.converged.mean() for p in points])

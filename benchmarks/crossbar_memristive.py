@@ -35,7 +35,7 @@ from neurodeploy.spiking.liquid_readout import Ridge, best_penalty, cross_valida
 Array = np.ndarray
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SEEDS = range(5)
-NODES, EDGES, CLASSES = 50, 100, 9
+NODES, EDGES, CLASSES = 30, 60, 9
 ALPHAS, XIS, SCALES, DT = (-1.0, -0.3), (5.0, 50.0), (0.5, 2.0), 0.3
 CHIPS, AGES = 5, (0.0, 31536000.0)
 UNITS, STARTS = 16, 100
@@ -97,7 +97,7 @@ def speed() -> None:
     rows = []
     for nodes, edges in ((10, 20), (40, 60), (20, 100)):
         network, rng = random_network(0, nodes, edges, alpha=0.3, beta=1.0, xi=20.0)
-        w0, S = rng.random((50, edges)), 3 * rng.normal(size=(50, edges))
+        w0, S = rng.random((20, edges)), 3 * rng.normal(size=(20, edges))
         exact = integrate(network, w0, S, [2.0], tolerance=1e-12).w[0]
         began = time.perf_counter()
         ours = integrate(network, w0, S, [2.0], tolerance=1e-7).w[0]
@@ -117,7 +117,7 @@ def speed() -> None:
                      f"{np.median(its):.0e}", f"{error.max():.0e}", f"{its.max():.0e}"))  # fmt: skip
     columns = ("nodes", "memristors", "s", "SciPy s", "ratio", "error", "SciPy error", "most", "SciPy most")
     table(
-        "50 samples for 2 s, tolerance 1e-7, RK45; errors against 1e-12, median and most", columns, rows, right=columns
+        "20 samples for 2 s, tolerance 1e-7, RK45; errors against 1e-12, median and most", columns, rows, right=columns
     )
 
 

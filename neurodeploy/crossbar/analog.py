@@ -113,7 +113,9 @@ class AnalogMatrix:
         self.tiles = [TileState(tile, stored) for tile, stored in zip(matrix.tiles, held, strict=True)]
         self.lines = matrix.slices * matrix.outputs
         self.saturated: list[Array] = []
-        self.drivers = len({t.outputs for t in matrix.tiles})  # every tile has its own input converters
+        self.drivers = np.zeros(matrix.inputs, np.int64)  # every tile has its own input converters
+        for tile in matrix.tiles:
+            self.drivers[slice(*tile.inputs)] += 1
         self.serial = ranges.serial_weights(matrix, target)
         self.reads = converters.cycles(target)
         self.unit = ranges.drive_unit(matrix, target)
@@ -286,8 +288,9 @@ class AnalogMatrix:
         for block in self.blocks:
             if block.shift is not None:
                 y += block.shift
+        none = np.zeros(rows, np.int64)
         self.saturated = [
-            np.zeros(rows, np.int64) if over is None else over.reshape(rows, -1).sum(axis=1) * self.drivers,
+            none if over is None else over.reshape(rows, -1, x.shape[-1]).sum(axis=1) @ self.drivers,
             np.zeros(rows, np.int64) if clipped is None else clipped.reshape(rows, -1).sum(axis=1),
         ]
         y = y.reshape(rows, -1, self.matrix.outputs)

@@ -40,8 +40,8 @@ def storkey(patterns: Array) -> Array:
 
 
 def pseudo_inverse(patterns: Array) -> Array:
-    """The projection onto the patterns, ``W = X^+ X``, without its diagonal: every stored pattern is a fixed point while
-    they are linearly independent (Personnaz, Guyon and Dreyfus, J. Physique Lett. 46, 1985). Raises
+    """The projection onto the patterns, ``W = X^+ X``, without its diagonal: every stored pattern is a fixed point
+    while they are linearly independent (Personnaz, Guyon and Dreyfus, J. Physique Lett. 46, 1985). Raises
     :class:`DataError`.
     """
     x = signs(patterns, "patterns")
@@ -65,7 +65,9 @@ def pairs(x: Array, y: Array) -> Array:
     """
     left, right = signs(x, "x"), signs(y, "y")
     if len(left) != len(right):
-        raise DataError(f"{len(left)} patterns x and {len(right)} patterns y; needed pairs.", place="associative memory")
+        raise DataError(
+            f"{len(left)} patterns x and {len(right)} patterns y; needed pairs.", place="associative memory"
+        )
     return right.T @ left / left.shape[1]
 
 

@@ -21,6 +21,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from neurodeploy.crossbar.costs_work import Work
 from neurodeploy.crossbar.tiles import Matrix, Tile
 from neurodeploy.ir.graph import Graph
@@ -80,10 +82,7 @@ def rounds(matrix: Matrix, tile: Tile, columns_per_adc: int) -> int:
     its first line is.
     """
     plus, _ = matrix.lines(tile)
-    counts: dict[int, int] = {}
-    for line in plus.reshape(-1).tolist():
-        counts[line // columns_per_adc] = counts.get(line // columns_per_adc, 0) + 1
-    return max(counts.values())
+    return int(np.bincount(plus.reshape(-1) // columns_per_adc).max())
 
 
 def read(matrix: Matrix, timing: Timing, conversion: float) -> tuple[Span, float]:
@@ -158,8 +157,9 @@ class _Reads:
         """Seconds of a step in which each array is read."""
         found: dict[int, float] = {}
         for name, matrix in self.matrices.items():
+            _, seconds = read(matrix, self.timing, self.conversion)
             for array in self.arrays(name):
-                found[array] = found.get(array, 0.0) + read(matrix, self.timing, self.conversion)[1]
+                found[array] = found.get(array, 0.0) + seconds
         return found
 
 

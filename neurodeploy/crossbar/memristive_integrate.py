@@ -3,7 +3,8 @@
 Dormand and Prince's pair of orders 5 and 4 (Journal of Computational and Applied Mathematics 6, 19-26, 1980), the step
 controlled for each sample by its own error, all samples of a batch at once. A unit at a border whose rate leads outward
 is held there, and let go when its rate turns inward. A step that would carry a free unit across a border is taken again
-up to the moment of crossing (the root of the step's cubic Hermite interpolant), because the rate jumps there. Outside
+up to the moment of crossing (the root of the step's cubic Hermite interpolant), because the rate jumps there; one in
+which a unit is let go, up to that moment, because the rate has a kink there. Outside
 of 0..1, where only stages of such steps come, resistances are those of the border.
 
 Every sample has its own steps, so neither the batch nor its order changes a bit.
@@ -165,6 +166,7 @@ class _State:
         fastest = np.maximum(np.abs(k[0]).max(1), 1e-300)
         wanted, left = np.minimum(self.h[which], 0.1 / fastest), stop - t
         h = np.minimum(np.minimum(wanted, self.cap[which]), left)
+        raw = first
         for c, a in zip(_C[1:], _A[1:], strict=True):
             stage = w + h[:, None] * sum(ai * ki for ai, ki in zip(a, k, strict=True))
             raw = self.network.rate(np.clip(stage, 0.0, 1.0), self.source(which, t + c * h))
@@ -176,7 +178,10 @@ class _State:
         outside = np.where(border, np.maximum(-new, new - 1), 0.0)
         ratio = np.maximum(error, outside).max(1) / self.tolerance
         exact = ratio <= 1
-        fraction = _crossing(w, np.where(border, w, new), k[0] * h[:, None], k[-1] * h[:, None], snap)
+        fraction = np.minimum(
+            _crossing(w, np.where(border, w, new), k[0] * h[:, None], k[-1] * h[:, None], snap),
+            _release(first * h[:, None], raw * h[:, None], low, high, snap),
+        )
         crosses = fraction < 1
         taken = exact & ~crosses
         better = h * np.clip(0.9 * np.maximum(ratio, 1e-10) ** -0.2, 0.2, 5.0)
@@ -201,22 +206,38 @@ def _held(rate: Array, w: Array, low: Array, high: Array) -> Array:
 
 
 def _crossing(a: Array, b: Array, da: Array, db: Array, snap: float) -> Array:
-    """Which part of its step each sample can go [n] until a unit leaves 0..1: the root of the cubic through values
-    ``a``, ``b`` and slopes ``da``, ``db`` of the ends; 1 where none does."""
+    """Which part of its step each sample can go [n] until a unit leaves 0..1, be it for a moment: the first root of the
+    cubic through values ``a``, ``b`` and slopes ``da``, ``db`` of the ends; 1 where none leaves."""
     part = np.ones(len(a))
-    sample, unit = np.nonzero((b < -snap) | (b > 1 + snap))
+    turns = np.where(da * db < 0, da / np.where(da == db, 1.0, da - db), 1.0)
+    ends = np.where((b < 0) | (b > 1), 1.0, turns)  # where it is furthest out: at the end, or about where it turns
+    furthest = _cubic(ends, a, b, da, db)
+    sample, unit = np.nonzero((furthest < -snap) | (furthest > 1 + snap))
     if not len(sample):
         return part
     y0, y1, d0, d1 = (of[sample, unit] for of in (a, b, da, db))
-    under = y1 < 0
-    near, far = np.zeros(len(sample)), np.ones(len(sample))
+    under = furthest[sample, unit] < 0
+    near, far = np.zeros(len(sample)), ends[sample, unit]
     for _ in range(50):
         x = (near + far) / 2
-        y = y0 + x * (d0 + x * (3 * (y1 - y0) - 2 * d0 - d1 + x * (2 * (y0 - y1) + d0 + d1)))
+        y = _cubic(x, y0, y1, d0, d1)
         inside = np.where(under, y > 0, y < 1)
         near, far = np.where(inside, x, near), np.where(inside, far, x)
     np.minimum.at(part, sample, far)
     return part
+
+
+def _release(first: Array, last: Array, low: Array, high: Array, snap: float) -> Array:
+    """Which part of its step each sample can go [n] until a held unit's rate turns inward, by the line between its
+    values at both ends (times the step); 1 where none turns, or so early that stopping there changes nothing."""
+    turns = (low & (last > 0)) | (high & (last < 0))
+    part = np.where(turns, first / np.where(turns, first - last, 1.0), 1.0)
+    return np.where(np.abs(first) * part > snap, part, 1.0).min(axis=1)
+
+
+def _cubic(x: Array, a: Array, b: Array, da: Array, db: Array) -> Array:
+    """The cubic with values a, b and slopes da, db at 0 and 1."""
+    return a + x * (da + x * (3 * (b - a) - 2 * da - db + x * (2 * (a - b) + da + db)))
 
 
 def settled(network: Network, w: Array, S: Array, rate: float = 0.0) -> Array:

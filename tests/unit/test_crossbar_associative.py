@@ -13,14 +13,15 @@ from hypothesis import strategies as st
 from neurodeploy import compiler, hardware
 from neurodeploy.backends.crossbar import CrossbarBackend
 from neurodeploy.crossbar.associative import BamArray, HopfieldArray, Recall
+from neurodeploy.crossbar.associative_cells import draws
 from neurodeploy.crossbar.associative_programs import (
     bam_program,
     hebb,
     hopfield_program,
     pairs,
     pseudo_inverse,
-    storkey,
     stored,
+    storkey,
 )
 from neurodeploy.crossbar.associative_study import Setting, crossing, curve, point
 from neurodeploy.crossbar.effects import ALL
@@ -177,6 +178,15 @@ def test_the_compiled_program_recalls_on_chips(tmp_path):
     assert (np.asarray(built.run(cues)) == x).mean() > 0.95
 
 
+def test_a_program_of_one_hopfield_cell_is_taken_as_it_is():
+    theta = np.array([0.5, -0.5, 0.0, 0.0, 1.5, 0.0, 0.0, 0.0])
+    array = HopfieldArray.of(hopfield_program(hebb(TWO), theta), IDEAL, chips=2)
+    assert np.array_equal(array.weights, hebb(TWO))
+    assert np.array_equal(array.thresholds, theta)
+    with pytest.raises(UnsupportedError, match="one cell 'hopfield' .* Give weights and thresholds"):
+        HopfieldArray.of(bam_program(pairs(TWO, TWO)), IDEAL)
+
+
 def test_a_chips_synchronous_recall_is_its_compiled_program_without_converters():
     x = patterns(8, 64)
     W, cues = stored(x), flipped(np.repeat(x, 3, axis=0), 0.25).astype(np.float32)
@@ -242,6 +252,28 @@ def test_a_chip_is_the_same_beside_any_others():
         assert np.array_equal(every.states[2:], one.states)
         assert np.array_equal(every.trace[:, 2:], one.trace)
     assert not np.array_equal(run([0]).trace, run([1]).trace)
+
+
+def test_one_by_one_is_a_plain_loop_over_units():
+    """Against sums written out, with weights that are far from symmetric, offsets, and noise at every read."""
+    cues = patterns(40, 20)
+    W = np.random.default_rng(3).normal(size=(20, 20)) + 3 * hebb(patterns(2, 20, 7))
+    array = HopfieldArray(W, PCM, chips=2, seed=4, offset=0.1, read_noise="fresh", conductance=0.1)
+    found = array.recall(cues, sweeps=6)
+    for chip in range(2):
+        rng, states = draws(4, chip, "order"), cues.copy()
+        moving = np.ones(len(cues), bool)
+        for _ in range(6):
+            orders = rng.random(cues.shape).argsort(axis=1)
+            noise = rng.standard_normal(cues.shape)
+            for cue in np.flatnonzero(moving):
+                before = states[cue].copy()
+                for unit, z in zip(orders[cue], noise[cue], strict=True):
+                    field = states[cue] @ array.acting[chip][:, unit] + array._offsets[chip, unit]
+                    states[cue, unit] = np.sign(field + z * array.read_sd[chip, unit])
+                moving[cue] = (states[cue] != before).any()
+        assert np.array_equal(found.states[chip], states)
+    assert len({tuple(row) for row in array._offsets}) == 2, "chips share their comparators"
 
 
 def test_stuck_devices_do_as_much_harm_as_there_are():

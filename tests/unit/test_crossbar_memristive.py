@@ -113,6 +113,32 @@ def test_integration_agrees_with_scipy_where_units_come_to_borders_and_leave():
     assert any(l.any() for l in left), "no unit left its border: the test doesn't test that"
 
 
+@pytest.mark.parametrize("over", [1e-2, 1e-4, -1e-4])
+def test_a_unit_that_only_just_reaches_a_border_is_stopped_there(over):
+    """One mesh of equal resistances: dw/dt = sin t, so w would peak at w0 + 2; what is cut off stays missing."""
+    ring = Network(circuit([(0, 1), (1, 0)]), alpha=0.0, beta=2.5, xi=0.0)
+    w0 = 1 + over - 2 / 2.5
+    times = np.array([1.0, 3.5, 5.0])
+    for tolerance in (1e-4, 1e-6, 1e-9):
+        run = integrate(ring, [w0, w0], lambda t: -np.sin(t)[:, None] * np.ones(2), times,
+                        tolerance=tolerance, longest_step=1.0)  # fmt: skip
+        exact = w0 + (1 - np.cos(times)) / 2.5 - np.array([0, max(over, 0), max(over, 0)])
+        assert np.abs(run.w - exact[:, None]).max() < 4 * tolerance
+        assert run.arrivals == (2 if over > 0 else 0)
+
+
+def test_units_held_at_a_border_turn_without_stopping_the_integration():
+    """Sources whose network holds units at 1 and lets them go again; a step that ends outside there is an error of the
+    rate that turned, not one more crossing."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        network = Network(random_circuit(7, 16, seed), alpha=0.5, beta=1.0, xi=5.0)
+        run = integrate(
+            network, rng.random((30, 16)), 2.5 * rng.normal(size=(30, 16)), [6.0], tolerance=1e-6, most_steps=500
+        )
+        assert (run.steps + run.repeated).max() < 500
+
+
 def test_tolerance_bounds_the_error_and_costs_steps():
     network = Network(random_circuit(6, 12), alpha=0.3, beta=1.0, xi=20.0)
     rng = np.random.default_rng(0)
