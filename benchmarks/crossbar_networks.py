@@ -174,15 +174,16 @@ def repairs(
     floats: dict[str, list[float]] = {"as trained": [], "fine-tuned": []}
     notes = []
     for network in networks:
-        start = time.perf_counter()
-        tuned = fine_tune(
-            network.program, target, network.train, epochs=epochs, seed=network.seed
-        )  # fmt: skip
-        notes.append(
-            f"seed {network.seed}: {'epoch ' + str(tuned.best.epoch) if tuned.kept else 'nothing'} kept, held-out loss "
-            f"{tuned.before.loss:.4f} -> {tuned.best.loss:.4f}, {time.perf_counter() - start:.0f} s"
-        )
-        for name, program in (("as trained", network.program), ("fine-tuned", tuned.program)):
+        programs = {"as trained": network.program}
+        if epochs:
+            start = time.perf_counter()
+            tuned = fine_tune(network.program, target, network.train, epochs=epochs, seed=network.seed)
+            notes.append(
+                f"seed {network.seed}: {'epoch ' + str(tuned.best.epoch) if tuned.kept else 'nothing'} kept, held-out "
+                f"loss {tuned.before.loss:.4f} -> {tuned.best.loss:.4f}, {time.perf_counter() - start:.0f} s"
+            )
+            programs["fine-tuned"] = tuned.program
+        for name, program in programs.items():
             built = compiler.compile(program, target, network.train)
             plain = interpret.run(program, network.test.inputs, network.test.lengths)
             floats[name].append(100 * correct(program, real_outputs(program, plain), network.test).mean())
@@ -201,7 +202,8 @@ def repairs(
     baseline = np.mean([n.percent for n in networks])
     title = f"{NETWORKS[networks[0].kind][0]} on {target.name}, float as trained {baseline:.2f} %: after one year"
     table(title, columns, rows, right=columns[3:])
-    print("\n".join(notes), f"\nfine-tuned at ages 0 and {YEAR:.4g} s, {epochs} epochs at most\n", flush=True)
+    if notes:
+        print("\n".join(notes), f"\nfine-tuned at ages 0 and {YEAR:.4g} s, {epochs} epochs at most\n", flush=True)
     return {"columns": columns, "rows": rows, "fine_tuning": notes}
 
 
@@ -214,7 +216,7 @@ def main() -> None:
     parser.add_argument("--targets", nargs="+", default=["pcm-128", "rram-hfo2-128"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--chips", type=int, default=20)
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--epochs", type=int, default=15, help="of fine-tuning; 0 leaves it out")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     sys.path.insert(0, str(precision.EXAMPLES))  # where the training scripts are
@@ -233,8 +235,8 @@ def main() -> None:
                 else:
                     found[part] = repairs(networks, target, args.chips, args.epochs)
                 print(f"[{part}: {time.perf_counter() - start:.0f} s]\n", flush=True)
-            if args.json:
-                args.json.write_text(json.dumps(out, indent=1))
+                if args.json:
+                    args.json.write_text(json.dumps(out, indent=1))
 
 
 if __name__ == "__main__":

@@ -120,13 +120,13 @@ def maxcut(weights: Any, target: str | Crossbar, **options: Any) -> MaxCut:
     """Large cuts of a graph (a symmetric matrix of weights, or edges ``(i, j[, weight])``).
 
     ``options`` are those of :func:`anneal`; without ``temperature``, ``noise``, ``hold`` and ``read_noise`` the network
-    cools from the scale of its fields to a tenth of it. Raises :class:`DataError` for what is no graph.
+    cools from 0.6 to 0.3 of the scale of its fields. Raises :class:`DataError` for what is no graph.
     """
     A = graph(weights)
     problem = maxcut_ising(A)
     if not options.keys() & {"temperature", "noise", "hold", "read_noise"}:
         scale = field_scale(problem)
-        options["temperature"] = cooling(scale, scale / 10, options.get("sweeps", 100))
+        options["temperature"] = cooling(0.6 * scale, 0.3 * scale, options.get("sweeps", 100))
     found = anneal(problem, target, **options)
     cuts = cut(A, found.states)
     at = np.unravel_index(cuts.argmax(), cuts.shape)

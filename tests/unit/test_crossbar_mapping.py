@@ -197,6 +197,63 @@ def test_joining_keeps_the_meaning_of_every_family(name: str, bias: str):
         np.testing.assert_allclose(found.outputs[key], wanted, atol=2e-6, rtol=1e-6)
 
 
+def random_network(seed: int, numerics: str) -> tuple[Program, dict[str, np.ndarray]]:
+    """Sums of products, constants and other values in random trees, over inputs and over what earlier sums became."""
+    rng = np.random.default_rng(seed)
+    whole = numerics == "native"
+    b = Builder()
+    sizes = rng.integers(1, 9, 3)
+    inputs = {f"x{i}": b.input(f"x{i}", (int(n),), "i16" if whole else "f32") for i, n in enumerate(sizes)}
+    vectors, sums = list(inputs.values()), []
+    for i in range(rng.integers(2, 6)):
+        outputs = int(rng.integers(1, 7))
+        terms = []
+        for k in range(rng.integers(1, 5)):
+            x = vectors[rng.integers(len(vectors))]
+            w = rng.normal(size=(outputs, x.type.shape[0]))
+            terms.append(b("matmul", b.param(f"W{i}_{k}", np.rint(30 * w).astype(np.int8) if whole else w), x))
+        if rng.random() < 0.5:
+            c = rng.normal(size=outputs)
+            terms.append(b.param(f"b{i}", np.rint(1000 * c).astype(np.int32) if whole else c))
+        terms += [old for old in sums if old.type.shape == (outputs,) and rng.random() < 0.5]
+        while len(terms) > 1:
+            at = rng.integers(len(terms) - 1)
+            terms[at : at + 2] = [b("add", terms[at], terms[at + 1])]
+        sums.append(terms[0])
+        new = b("requantize", terms[0], b.param(f"m{i}", np.full(outputs, 1 << 22, np.int32)), to="i16", pre=0)             if whole else b("tanh", terms[0])  # fmt: skip
+        vectors.append(new)
+        b.output(f"y{i}", terms[0] if rng.random() < 0.3 else new)
+    shape = {n: (3, 2, x.type.shape[0]) for n, x in inputs.items()}
+    data = {
+        n: rng.integers(-9999, 9999, s).astype(np.int16) if whole else rng.normal(size=s).astype(np.float32)
+        for n, s in shape.items()
+    }
+    graph = b.graph()
+    stage = Stage("s", graph, inputs_from={name: Ref(name) for name in inputs})
+    given_ = {name: ProgramInput(x.type) for name, x in inputs.items()}
+    return Program("net", given_, (stage,), {name: Ref(name, "s") for name in graph.outputs}, numerics), data
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 10**6), st.sampled_from(["float", "native"]), st.integers(2, 20), st.integers(3, 30),
+       st.sampled_from(["differential", "offset", "one-sided"]), st.sampled_from(["digital", "array"]))  # fmt: skip
+def test_random_sums_keep_their_meaning_and_never_cost_more(
+    seed: int, numerics: str, rows: int, columns: int, encoding: str, bias: str
+):
+    program, data = random_network(seed, numerics)
+    target = with_array(rows=rows, columns=columns, encoding=encoding)
+    tiled = Tiling.of(target.array, bias="digital" if numerics == "native" else bias)(program)
+    golden, found = interpret.run(program, data).outputs, interpret.run(tiled, data).outputs
+    for name, wanted in golden.items():
+        if numerics == "native":
+            assert np.array_equal(found[name], wanted)
+        else:
+            np.testing.assert_allclose(found[name], wanted, atol=1e-4)
+    assert Tiling.of(target.array)(tiled) == tiled
+    apart, joined = (Tiling.of(target.array, join)(program) for join in ("never", "auto"))
+    assert sum(conversions(joined, target)) <= sum(conversions(apart, target))
+
+
 def test_biases_on_the_array_take_a_word_line_that_is_always_one():
     tiled = Tiling(bias="array")(CASES["elman_tanh"].program)
     assert names(tiled) == [(["W", "b", "U"], ["x", "h", "one"]), (["V", "c"], ["elman", "one"])]

@@ -126,6 +126,21 @@ def test_columns_do_better_than_one_drift_gain_a_tile():
     assert error(chips) == before  # ageing forgets the repair
 
 
+def test_columns_of_an_integer_program_are_put_right_to_a_unit():
+    made = compiler.compile(reservoir(), IDEAL, DATA, numerics="native")
+    chips = chips_of(made, 2, 1)
+    for analog in chips.analog["s"].values():
+        for block in analog.blocks:
+            block.folded = block.folded * np.linspace(0.4, 1.7, block.folded.shape[-1])
+    repair.columns(chips, made.program, DATA)
+    for (_, value), x in repair.measured(made.program, TEST).items():
+        analog = chips.analog["s"][value]
+        assert x.dtype.kind == "i"
+        exact = x.astype(np.int64) @ tiles.weights(made.program, analog.matrix).astype(np.int64).T
+        found = repair.read(analog, x)
+        assert found.dtype.kind == "i" and np.abs(found - exact).max() <= 1
+
+
 def test_a_matrix_of_vectors_is_read_as_many_at_a_time_as_it_takes():
     b, w = Builder(), np.random.default_rng(1).normal(size=(5, 4)).astype(np.float32)
     for side in ("left", "right"):
