@@ -128,8 +128,7 @@ def test_a_unit_that_only_just_reaches_a_border_is_stopped_there(over):
 
 
 def test_units_held_at_a_border_turn_without_stopping_the_integration():
-    """Sources whose network holds units at 1 and lets them go again; a step that ends outside there is an error of the
-    rate that turned, not one more crossing."""
+    """Sources whose network holds units at 1 and lets them go again: no crossing is looked for where a unit starts."""
     for seed in range(5):
         rng = np.random.default_rng(seed)
         network = Network(random_circuit(7, 16, seed), alpha=0.5, beta=1.0, xi=5.0)
