@@ -1,11 +1,12 @@
 """Associative memories and max-cut on memristor arrays: capacity, recall, stuck devices, age, noise that helps.
 
-Seeds 0 to 4, all printed: a seed is its patterns, cues (or graph) and ten chips. A cue is recalled where at least 95 % of
-its units end as in its pattern. Spreads are standard deviations over all 50 chips. p: the exact McNemar test over all
-cues of all chips; chips of a seed share its patterns, so it says little about other patterns.
+Seeds 0 to 4, all printed: a seed is its patterns, cues (or graph) and ten chips. A cue is recalled where at least 95 %
+of its units end as in its pattern. Spreads are standard deviations over all 50 chips. p: the exact McNemar test over
+all cues of all chips; chips of a seed share its patterns, so it says little about other patterns.
 
-Max-cut: schedules were chosen on graphs of seeds 100 to 103, and judged on those of seeds 0 to 4. A run counts where its
-energy after some sweep is the optimum, which is known exactly. All ways start from the same states on the same chips.
+Max-cut: schedules were chosen on graphs of seeds 100 to 103, and judged on those of seeds 0 to 4. A run counts where
+its energy after some sweep is the optimum, which is known exactly. All ways start from the same states on the same
+chips.
 
     python -m benchmarks.crossbar_associative [--picture docs/crossbar/associative.png]
 """
@@ -20,10 +21,16 @@ from typing import Any
 
 import numpy as np
 
+from neurodeploy import hardware
+from neurodeploy.backends.crossbar import CrossbarBackend
 from neurodeploy.cli.output import table
-from neurodeploy.crossbar.associative_study import Point, Setting, crossing, point
+from neurodeploy.crossbar.associative import HopfieldArray
+from neurodeploy.crossbar.associative_programs import hopfield_program, stored
+from neurodeploy.crossbar.associative_study import RECALLED, Point, Setting, crossing, curve, point
 from neurodeploy.crossbar.ising import Annealing, anneal, cooling, field_scale, sweeps_to_solution
 from neurodeploy.crossbar.ising_problems import best_cut, maxcut_ising, random_graph, random_regular
+from neurodeploy.data import Data
+from neurodeploy.deploy.crossbar import CrossbarRunner
 from neurodeploy.report.metrics import mcnemar
 
 SEEDS, CHIPS = range(5), 10
@@ -32,7 +39,8 @@ PAIR_LOADS = (0.06, 0.10, 0.14, 0.18, 0.20, 0.22, 0.26)
 RULES = ("hebb", "storkey", "pseudo-inverse")
 STUCK = (0.0, 0.01, 0.02, 0.05, 0.10, 0.20, 0.30, 0.40)
 AGES = {"t0": 0.0, "1h": 3600.0, "1d": 86400.0, "30d": 2592000.0, "1y": 31536000.0}
-TARGETS = ("pcm-128", "pcm-joshi-128", "rram-hfo2-128", "rram-milo-128", "cmo-hfox-128")
+#: Those whose devices age; the last three have wires or thermal noise too.
+TARGETS = ("pcm-128", "pcm-22nm-128", "rram-hfo2-128", "cmo-hfox-128")
 AGED = Setting(load=0.12, flipped=0.2)
 SWEEPS, RUNS, MAXCUT_CHIPS = 200, 40, 5
 Points = list[Point]
@@ -46,7 +54,9 @@ def seeds_of(setting: Setting, target: str, chips: int = CHIPS) -> Points:
 def percent(points: Points) -> tuple[str, str]:
     """Recalled by seed, and mean +- standard deviation over chips, in %."""
     every = np.concatenate([p.recalled for p in points])
-    return " ".join(f"{100 * p.recalled.mean():.0f}" for p in points), f"{100 * every.mean():.1f} +- {100 * every.std():.1f}"
+    return " ".join(
+        f"{100 * p.recalled.mean():.0f}" for p in points
+    ), f"{100 * every.mean():.1f} +- {100 * every.std():.1f}"
 
 
 def p_value(a: Points, b: Points) -> str:
@@ -69,7 +79,9 @@ def capacity() -> dict[int, list[float]]:
             overlaps = [float(p.overlap.mean()) for p in seeds_of(setting, "ideal-128", 1)]
             found[units].append(float(np.mean(overlaps)))
             rows.append((units, load, " ".join(f"{m:.3f}" for m in overlaps), f"{np.mean(overlaps):.3f}"))
-    table("capacity, ideal array, Hebb: overlap after recall from the pattern", ("units", "load", "by seed", "mean"), rows)
+    table(
+        "capacity, ideal array, Hebb: overlap after recall from the pattern", ("units", "load", "by seed", "mean"), rows
+    )
     half = [(n, f"{crossing(LOADS, m, 0.9):.3f}", f"{crossing(LOADS, m, 0.7):.3f}") for n, m in found.items()]
     table("load at which the mean overlap falls below", ("units", "0.9", "0.7"), half)
     return found
@@ -82,7 +94,44 @@ def pair_capacity() -> None:
             setting = Setting(units=units, load=load, flipped=0.0, memory="bam", cues=50 if units < 400 else 20)
             overlaps = [float(p.overlap.mean()) for p in seeds_of(setting, "ideal-128", 1)]
             rows.append((units, load, " ".join(f"{m:.3f}" for m in overlaps), f"{np.mean(overlaps):.3f}"))
-    table("pair memory, ideal array: overlap of y after recall from x", ("units of x, of y", "load", "by seed", "mean"), rows)
+    columns = ("units of x, of y", "load", "by seed", "mean")
+    table("pair memory, ideal array: overlap of y after recall from x", columns, rows)
+    rows = []
+    for load, flipped in ((0.10, 0.1), (0.10, 0.2), (0.14, 0.1), (0.14, 0.2), (0.18, 0.1)):
+        base = Setting(load=load, flipped=flipped, memory="bam")
+        ideal = seeds_of(base, "ideal-128", 1)
+        for name in ("t0", "1y"):
+            points = seeds_of(replace(base, seconds=AGES[name]), "pcm-128")
+            cells = (percent(ideal)[0], *percent(points), p_value(ideal, points))
+            rows.append((f"{load:.2f}", f"{100 * flipped:.0f}", name, *cells))
+    columns = ("load", "flipped", "age", "ideal by seed", "pcm-128 by seed", "pcm-128", "p")
+    table("pair memory, 100 and 100 units, read both ways: y recalled %", columns, rows)
+
+
+def converters() -> None:
+    """The same chips, all units at once: with comparators, and as the compiled program with 8-bit converters."""
+    rows = []
+    for load, flipped in ((0.10, 0.2), (0.12, 0.2), (0.14, 0.1)):
+        right: dict[str, list[np.ndarray]] = {"comparators": [], "converters": []}
+        for seed in SEEDS:
+            rng = np.random.default_rng(seed)
+            x = 2.0 * rng.integers(0, 2, (round(100 * load), 100)) - 1
+            goals = x[rng.integers(0, len(x), 50)]
+            cues = np.where(rng.random(goals.shape) < flipped, -goals, goals).astype(np.float32)
+            target = hardware.find("pcm-128", hardware.Crossbar)
+            built = CrossbarBackend().compile(hopfield_program(stored(x)), target, data=Data({"cue": cues}))
+            trace = CrossbarRunner().run(built, {"cue": cues}, chips=CHIPS, times=["t0"], seed=seed)
+            array = HopfieldArray(stored(x), target, chips=CHIPS, seed=seed)
+            found = {"comparators": array.recall(cues, order="synchronous", sweeps=50).states}
+            found["converters"] = trace.chip_outputs["s"][0]
+            for how, states in found.items():
+                right[how].append((states == goals).mean(axis=-1) >= RECALLED)
+        cells = [" ".join(f"{100 * r.mean():.0f}" for r in right[how]) for how in right]
+        flat = [np.concatenate([r.ravel() for r in right[how]]) for how in right]
+        means = [f"{100 * f.mean():.1f}" for f in flat]
+        rows.append((f"{load:.2f}", f"{100 * flipped:.0f}", *cells, *means, f"{mcnemar(*flat):.2g}"))
+    columns = ("load", "flipped", "comparators by seed", "converters by seed", "comparators", "converters", "p")
+    table("recalled %, pcm-128, all units at once", columns, rows)
 
 
 def recall() -> dict[str, dict[str, list[float]]]:
@@ -126,7 +175,10 @@ def stuck() -> dict[str, list[float]]:
     for where in ("stuck_on", "stuck_off"):
         curves[where] = []
         for share in STUCK:
-            points = seeds_of(Setting(load=0.08, **{where: share}), "pcm-128")
+            points = [
+                curve(where, [share], "pcm-128", setting=Setting(load=0.08), chips=CHIPS, seed=seed)[0]
+                for seed in SEEDS
+            ]
             curves[where].append(100 * float(np.mean([p.recalled.mean() for p in points])))
             rises = np.mean([p.rises.mean() for p in points if p.rises is not None])
             settled = np.mean([p.converged.mean() for p in points])
@@ -212,6 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     results = (capacity(), recall(), stuck(), age(), cuts())
     pair_capacity()
+    converters()
     if options.picture is not None:
         from benchmarks.crossbar_associative_picture import draw
 

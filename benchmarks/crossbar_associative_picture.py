@@ -72,7 +72,7 @@ def _age(axis: Any, age: dict[str, list[float]]) -> None:
     for (target, rates), colour in zip(age.items(), COLOURS, strict=False):
         axis.plot(places, rates, "o-", color=colour, markersize=3.5, label=target)
     axis.set_xticks(list(places), list(AGES))
-    axis.set_ylim(0, 100)
+    axis.set_ylim(50, 100)
     _names(axis, "Age, 0.12 patterns a unit, 20 % of a cue wrong", "since the first read", "cues recalled, %")
     axis.legend(fontsize=8, frameon=False, loc="lower left")
 

@@ -5,7 +5,7 @@ in all. Converter ranges, repair and fine-tuning see the training set alone; the
 the float network first. Needs ``pip install 'neurodeploy[train,crossbar]'``.
 
     python -m benchmarks.crossbar_networks [--parts ages effects repair] [--networks gru esn]
-        [--targets pcm-128 rram-hfo2-128] [--seeds 5] [--chips 20] [--epochs 20] [--json FILE]
+        [--targets pcm-128 rram-hfo2-128] [--seeds 5] [--chips 20] [--epochs 15] [--json FILE]
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from neurodeploy.report.metrics import mcnemar
 from neurodeploy.validate import scores_of
 
 NETWORKS = {"gru": ("GRU(32)", precision.gru), "esn": ("echo state net (100)", precision.echo_state)}
+PARTS = ("ages", "effects", "repair")
 AGES = ("0s", "1h", "1d", "1y")
 REPAIRS = ("none", "columns", "readout", "both")
 #: A difference of one chip from the float network that is called one, by McNemar's exact test over the test samples.
@@ -59,9 +60,8 @@ class Network:
     @classmethod
     def of(cls, kind: str, seed: int) -> Network:
         program = NETWORKS[kind][1](seed)
-        train, test = (
-            data.load(precision.EXAMPLES / "data" / f"japanese_vowels_{split}.npz", program) for split in ("train", "test")
-        )
+        folder = precision.EXAMPLES / "data"
+        train, test = (data.load(folder / f"japanese_vowels_{split}.npz", program) for split in ("train", "test"))
         plain = interpret.run(program, test.inputs, test.lengths)
         return cls(kind, seed, program, train, test, correct(program, real_outputs(program, plain), test))
 
@@ -111,7 +111,8 @@ def ages(networks: list[Network], target: Crossbar, chips: int) -> dict[str, Any
     """Accuracy at four ages, with drift compensation where the target drifts."""
     rows, found = [], []
     for network in networks:
-        found.append(on_chips(compiler.compile(network.program, target, network.train), network, chips, AGES))
+        built = compiler.compile(network.program, target, network.train)
+        found.append(on_chips(built, network, chips, AGES))
         rows.append([str(network.seed), f"{network.percent:.2f}", *(spread(right) for right in found[-1])])
     mean = np.mean([n.percent for n in networks])
     rows.append(["all", f"{mean:.2f}", *(spread_of([f[t] for f in found]) for t in range(len(AGES)))])
@@ -165,19 +166,24 @@ def _effect(effect: str, found: list[Attribution]) -> list[str]:
     return words
 
 
-def repairs(networks: list[Network], target: Crossbar, chips: int, epochs: int) -> dict[str, Any]:
+def repairs(
+    networks: list[Network], target: Crossbar, chips: int, epochs: int
+) -> dict[str, Any]:  # fmt: skip
     """At one year: as trained and fine-tuned, with every repair; the fine-tuned float network first."""
     found: dict[tuple[str, str], list[np.ndarray]] = {}
     floats: dict[str, list[float]] = {"as trained": [], "fine-tuned": []}
     notes = []
     for network in networks:
-        start = time.perf_counter()
-        tuned = fine_tune(network.program, target, network.train, epochs=epochs, seed=network.seed)
-        notes.append(
-            f"seed {network.seed}: {'epoch ' + str(tuned.best.epoch) if tuned.kept else 'nothing'} kept, held-out loss "
-            f"{tuned.before.loss:.4f} -> {tuned.best.loss:.4f}, {time.perf_counter() - start:.0f} s"
-        )
-        for name, program in (("as trained", network.program), ("fine-tuned", tuned.program)):
+        programs = {"as trained": network.program}
+        if epochs:
+            start = time.perf_counter()
+            tuned = fine_tune(network.program, target, network.train, epochs=epochs, seed=network.seed)
+            notes.append(
+                f"seed {network.seed}: {'epoch ' + str(tuned.best.epoch) if tuned.kept else 'nothing'} kept, held-out "
+                f"loss {tuned.before.loss:.4f} -> {tuned.best.loss:.4f}, {time.perf_counter() - start:.0f} s"
+            )
+            programs["fine-tuned"] = tuned.program
+        for name, program in programs.items():
             built = compiler.compile(program, target, network.train)
             plain = interpret.run(program, network.test.inputs, network.test.lengths)
             floats[name].append(100 * correct(program, real_outputs(program, plain), network.test).mean())
@@ -196,18 +202,21 @@ def repairs(networks: list[Network], target: Crossbar, chips: int, epochs: int) 
     baseline = np.mean([n.percent for n in networks])
     title = f"{NETWORKS[networks[0].kind][0]} on {target.name}, float as trained {baseline:.2f} %: after one year"
     table(title, columns, rows, right=columns[3:])
-    print("\n".join(notes), f"\nfine-tuned at ages 0 and {YEAR:.4g} s, {epochs} epochs at most\n", flush=True)
+    if notes:
+        print("\n".join(notes), f"\nfine-tuned at ages 0 and {YEAR:.4g} s, {epochs} epochs at most\n", flush=True)
     return {"columns": columns, "rows": rows, "fine_tuning": notes}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", nargs="+", default=["ages", "effects", "repair"], choices=["ages", "effects", "repair"])
+    parser.add_argument(
+        "--parts", nargs="+", default=["ages", "effects", "repair"], choices=["ages", "effects", "repair"]
+    )
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--targets", nargs="+", default=["pcm-128", "rram-hfo2-128"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--chips", type=int, default=20)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=15, help="of fine-tuning; 0 leaves it out")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     sys.path.insert(0, str(precision.EXAMPLES))  # where the training scripts are
@@ -226,8 +235,8 @@ def main() -> None:
                 else:
                     found[part] = repairs(networks, target, args.chips, args.epochs)
                 print(f"[{part}: {time.perf_counter() - start:.0f} s]\n", flush=True)
-            if args.json:
-                args.json.write_text(json.dumps(out, indent=1))
+                if args.json:
+                    args.json.write_text(json.dumps(out, indent=1))
 
 
 if __name__ == "__main__":

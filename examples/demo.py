@@ -1,8 +1,8 @@
 """The main job, end to end: two trained networks onto four kinds of hardware, and one report.
 
 Compiles the GRU and the echo state network of ``models/`` for a Cortex-M4F board, TFLite Micro, spiking simulators and
-PCM crossbars, runs the whole JapaneseVowels test set on each, and writes ``build/demo/report.html``. The board is
-emulated; its firmware, the serial protocol and the model's code are the real ones. The same by hand, for one target::
+crossbars of PCM and RRAM, runs the whole JapaneseVowels test set on each, and writes ``build/demo/report.html``. The
+board is emulated; its firmware, the serial protocol and the model's code are the real ones. By hand, for one target::
 
     neurodeploy compile examples/models/vowels_gru.onnx -t mps2-an386 -o build/gru \\
         -d examples/data/japanese_vowels_train.npz
@@ -36,6 +36,7 @@ JOBS = (
     ("gru-tflm", "vowels_gru.onnx", "tflm"),
     ("gru-brian2", "vowels_gru.onnx", "brian2-sigma-delta"),
     ("gru-pcm", "vowels_gru.onnx", "pcm-128"),
+    ("gru-rram", "vowels_gru.onnx", "rram-hfo2-128"),
     ("esn-board", "vowels_esn.npz", "mps2-an386"),
     ("esn-tflm", "vowels_esn.npz", "tflm"),
     ("esn-brian2", "vowels_esn.npz", "brian2-lsm"),

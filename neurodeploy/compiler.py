@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,7 +156,8 @@ def compile(
     of all that was tried. ``minimise``: ``flash``, or ``ram`` by the widths of the states. Further options go to the
     backend. Of spiking ones they are the conversion's (``levels``, ``ticks``, ``neurons`` ..., and ``max_loss`` chooses
     these); of C: ``optimize``, how weights are stored (``balanced``, ``speed`` or ``size``), and ``ram`` (``fast``, or
-    ``small`` for less RAM and some more instructions).
+    ``small`` for less RAM and some more instructions). Of crossbars also ``fine_tune``: train with the devices' noise
+    for so many epochs first, by the ``labels`` (:mod:`neurodeploy.crossbar.fine_tune`).
     Raises :class:`UsageError` and its kin; writes nothing.
     """
     from neurodeploy import hardware, mixed_front, passes
@@ -167,6 +168,7 @@ def compile(
     described = hardware.find(target) if isinstance(target, str) else target
     if toolchain is not None and described.backend != "c":
         raise UsageError(f"'{described.name}' is not compiled by a C compiler; leave out the toolchain.")
+    tuning = options.pop("fine_tune", None) if isinstance(described, hardware.Crossbar) else None
     engine = find_backend(described.backend)
     known = inspect.signature(engine.compile).parameters
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values())
@@ -180,6 +182,12 @@ def compile(
     kind = numerics_of(described.backend, numerics)
     data = calibration_of(calibration, lengths, labels, source)
     say = progress or (lambda _: None)
+    tuned = None
+    if tuning is not None and isinstance(described, hardware.Crossbar):
+        from neurodeploy.crossbar.fine_tune import tune
+
+        tuned = tune(source, described, data, tuning, options, say)
+        source = tuned.program
     front = None
     if max_loss is not None:
         front = _mixed(source, described.backend, kind, data, max_loss, minimise, method, quantize, say)
@@ -199,6 +207,10 @@ def compile(
         summary = mixed_front.as_dict(front)
         manifest["mixed"] = {key: value for key, value in summary.items() if key != "front"}
         manifest["warnings"] = [*manifest["warnings"], *mixed_front.warnings(front)]
+    if tuned is not None:
+        manifest["fine_tune"] = tuned.record()
+        manifest["warnings"] = [*manifest["warnings"], *tuned.warnings]
+        manifest["figures"] = [*manifest.get("figures", []), *map(asdict, tuned.figures)]
     if toolchain is not None:
         manifest["toolchain"] = toolchain
         artifact = replace(artifact, manifest=manifest)

@@ -132,7 +132,7 @@ class Converter(Sourced):
     ``energy``, ``time`` and ``area`` are this target's own figures, before those of its technologies.
     """
 
-    bits: Annotated[int, Field(ge=1, le=24)] | None = None
+    bits: Annotated[int, Field(ge=1, le=32)] | None = None
     errors: ConverterErrors | None = None
     energy: ConversionEnergy | None = None
     time: ConversionTime | None = None
@@ -148,7 +148,7 @@ class Converter(Sourced):
 class DigitalToAnalog(Converter):
     """Drives a word line. ``serial_bits``: inputs go in pieces of so many bits, one read each, added digitally."""
 
-    serial_bits: Annotated[int, Field(ge=1, le=24)] | None = None
+    serial_bits: Annotated[int, Field(ge=1, le=32)] | None = None
 
     @model_validator(mode="after")
     def _serial(self) -> Self:

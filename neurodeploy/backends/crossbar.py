@@ -15,7 +15,7 @@ import numpy as np
 
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability
-from neurodeploy.crossbar import converters, costs, encode, floor_plan, ranges, tiles
+from neurodeploy.crossbar import balance, converters, costs, direct, encode, floor_plan, ranges, tiles
 from neurodeploy.crossbar.effects import present
 from neurodeploy.crossbar.manifest import described, drive_of, not_modelled
 from neurodeploy.crossbar.tiles import Matrix
@@ -42,7 +42,7 @@ class CrossbarBackend:
     def accepts(self, target: Target) -> Capability:
         """Every op and drive runs (what isn't a product with constant weights, digitally); no composite is native."""
         crossbar = _crossbar(target)
-        equality = "close(1e-4)" if _is_ideal(crossbar) else f"statistical({TOLERANCE})"
+        equality = "close(1e-5)" if _is_ideal(crossbar) else f"statistical({TOLERANCE})"
         return Capability(frozenset(OPS), frozenset(NUMPY_DTYPES), frozenset(DRIVES), frozenset({OP}), equality)
 
     def compile(
@@ -70,6 +70,7 @@ class CrossbarBackend:
         """
         crossbar = _crossbar(target)
         converters.check(crossbar)
+        direct.check(crossbar)
         encode.check(crossbar)
         if scaling not in tiles.SCALINGS:
             raise UsageError(
@@ -79,7 +80,8 @@ class CrossbarBackend:
             raise UsageError(f"the percentile is {percentile}; needed more than 0, at most 100.", place="crossbar")
         tiled = Tiling.of(crossbar.array, join, bias)(program)
         seen = ranges.observe(tiled, data) if data is not None and ranges.needed(crossbar) else None
-        matrices = tiles.matrices(tiled, crossbar, scaling, ranges.segments(tiled, crossbar, seen), pack)
+        segments = balance.balanced(tiled, crossbar, ranges.segments(tiled, crossbar, seen), seen)
+        matrices = tiles.matrices(tiled, crossbar, scaling, segments, pack)
         matrices, warnings = ranges.with_ranges(tiled, matrices, crossbar, seen, percentile)
         files = {**text.to_files(tiled, "program"), **text.to_files(source or program, "source")}
         flags = [f"percentile={percentile}", f"scaling={scaling}", f"join={join}", f"bias={bias}", f"pack={pack}"]
@@ -144,7 +146,7 @@ def _is_ideal(crossbar: Crossbar) -> bool:
 def _equality(program: Program, crossbar: Crossbar) -> str:
     if not _is_ideal(crossbar):
         return f"statistical({TOLERANCE})"
-    return "exact" if program.numerics == "native" else "close(1e-4)"
+    return "exact" if program.numerics == "native" else "close(1e-5)"
 
 
 def _guarded(program: Program) -> bool:

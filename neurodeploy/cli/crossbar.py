@@ -34,6 +34,7 @@ def mapping_options(mapping: str, target: hardware.Target) -> dict[str, Any]:
         raise UsageError(f"--mapping is for crossbars; '{target.name}' is none.", hint="Leave it out.")
     given = passes.options("--mapping", mapping)
     known = [key for key in inspect.signature(CrossbarBackend.compile).parameters if key not in _OWN]
+    known.append("fine_tune")  # epochs of training before, as for spikes
     for key in given:
         if key not in known:
             hint = nearest(key, known) or f"Known: {', '.join(known)}."

@@ -12,6 +12,7 @@ from neurodeploy.crossbar.converters import Comparators, codes_of, drive_levels,
 from neurodeploy.crossbar.devices import stream
 from neurodeploy.crossbar.devices_formulas import johnson_sd
 from neurodeploy.crossbar.encode import Stored
+from neurodeploy.crossbar.noise import Reads
 from neurodeploy.crossbar.tiles import Matrix, Span, Tile
 from neurodeploy.descriptions_crossbar import ConverterErrors
 from neurodeploy.hardware import Crossbar
@@ -29,7 +30,8 @@ class TileState:
     ``error``: differences of the lines' conductances from the wanted ones over the conductance range,
     ``[chips, slices, inputs, outputs]``, None for none. ``conductance``: sums of conductances on the lines of an
     output (S), ``[chips, slices, outputs]``. ``curve``: what the square and the cube of a drive add, over the
-    conductance range at the full drive, as ``error``; empty for ohmic devices. ``first``: sum of the magnitudes of its
+    conductance range at the full drive, as ``error``; empty for ohmic devices. ``direct``: solves reads where the array
+    has no matrix. ``first``: sum of the magnitudes of its
     weights at the first read, ``[chips]``.
     """
 
@@ -38,6 +40,7 @@ class TileState:
     error: Array | None = None
     conductance: Array | None = None
     curve: list[Array] = field(default_factory=list)
+    direct: Callable[[Array], Array] | None = None
     first: Array | None = None
 
     @property
@@ -64,9 +67,10 @@ class Block:
 
     ``effective``: weights as they act, ``[chips, inputs, lines]``; ``offset_on_line``: what every input adds to a
     line's current besides, and is subtracted digitally, ``[inputs, lines]``, None for nothing. ``full_scale``: of the
-    output converters, in the product's unit, ``[lines]``. ``noise``: standard deviation of a read, in the product's
-    unit, ``[chips, 1, lines]``. ``gain`` and ``shift``: a digital factor of every output and what is added to it,
-    ``[chips, 1, outputs]``. ``folded``: what multiplies input codes to give output codes; ``curve``: what multiplies
+    output converters, in the product's unit, ``[lines]``; ``step``: of one code. ``noise``: standard deviation of a
+    read, in codes (without them in the product's unit), ``[chips, 1, lines]``. ``gain`` and ``shift``: a digital factor
+    of every output and what is added to it, ``[chips, 1, outputs]``. ``folded``: what multiplies input codes to give
+    output codes; ``curve``: what multiplies
     their squares and cubes.
     """
 
@@ -78,6 +82,7 @@ class Block:
     effective: Array = field(default_factory=_nothing)
     folded: Array = field(default_factory=_nothing)
     curve: list[Array] = field(default_factory=list)
+    step: Array | None = None
     noise: Array | None = None
     gain: Array | None = None
     shift: Array | None = None
@@ -108,14 +113,22 @@ class AnalogMatrix:
         self.tiles = [TileState(tile, stored) for tile, stored in zip(matrix.tiles, held, strict=True)]
         self.lines = matrix.slices * matrix.outputs
         self.saturated: list[Array] = []
+        self.drivers = np.zeros(matrix.inputs, np.int64)  # every tile has its own input converters
+        for tile in matrix.tiles:
+            self.drivers[slice(*tile.inputs)] += 1
         self.serial = ranges.serial_weights(matrix, target)
         self.reads = converters.cycles(target)
         self.unit = ranges.drive_unit(matrix, target)
+        self.dac_step = _nothing()
+        if target.dac.bits is not None:
+            self.dac_step = converters.steps(ranges.full_scales(matrix), target.dac.bits, self.dtype)
         self.blocks = [self._block(span) for span in matrix.input_blocks]
 
     def _block(self, span: Span) -> Block:
         full = self._spread(span, lambda state: state.unit * np.array(state.tile.adc_range or (0.0,))[:, None])
         block = Block(span, full, self._offset(span))
+        if self.target.adc.bits is not None:
+            block.step = converters.steps(full, self.target.adc.bits, self.dtype)
         dac, adc = self.target.dac, self.target.adc
         if dac.errors is not None and dac.errors.static and dac.bits is not None:
             bits = dac.bits if dac.serial_bits is None else dac.serial_bits + 1  # pieces have no sign but the last
@@ -190,11 +203,13 @@ class AnalogMatrix:
             block.gain = gain.astype(self.dtype) if compensate and seconds > 0 else None
             block.shift = None
             block.noise = self._noise(block)
+            if block.noise is not None and block.step is not None:
+                block.noise = block.noise / block.step
             on_line = acting if block.offset_on_line is None else acting + block.offset_on_line
             block.folded = self._folded(block, on_line, 1)
             block.curve = [self._folded(block, self._curve(span, k), 2 + k) for k in range(self._curves)]
         key = [_READS, self.seed, self.matrix.index, round(seconds * 1000)]
-        self._reads = [np.random.Generator(np.random.SFC64([*key, chip])) for chip in self.chips]
+        self._reads = [Reads([*key, chip]) for chip in self.chips]
 
     @property
     def _curves(self) -> int:
@@ -215,6 +230,25 @@ class AnalogMatrix:
             weights = weights / converters.steps(block.full_scale, self.target.adc.bits, np.dtype(np.float64))
         return np.ascontiguousarray(weights, self.dtype)
 
+    @property
+    def solved(self) -> bool:
+        """Whether reads are solved one by one."""
+        return any(state.direct is not None for state in self.tiles)
+
+    def _solved(self, driven: Array, block: Block) -> Array:
+        """What lines give in output codes, ``[chips, n, lines]``, by solving every read on every array."""
+        full = ranges.full_drive(self.matrix)
+        unit = 1.0 if self.unit is None else self.unit[slice(*block.inputs)]
+        drive = driven.astype(np.float64) * unit / full
+        found = np.zeros((*driven.shape[:2], self.matrix.slices, self.matrix.outputs))
+        for state in self._states(block.inputs):
+            if state.direct is not None:
+                found[..., slice(*state.tile.outputs)] = state.direct(drive) * (state.unit * full)
+        lines = found.reshape(*driven.shape[:2], self.lines)
+        if self.target.adc.bits is not None:
+            lines = lines / converters.steps(block.full_scale, self.target.adc.bits, np.dtype(np.float64))
+        return lines.astype(self.dtype)
+
     def _noise(self, block: Block) -> Array | None:
         device, adc, read = self.target.device, self.target.adc, self.target.read
         variance = np.zeros((len(self.chips), self.matrix.slices, self.matrix.outputs))
@@ -232,30 +266,35 @@ class AnalogMatrix:
 
     def __call__(self, args: list[Array]) -> Array:
         """The product, as the ``crossbar`` value gives it."""
-        x = args[1].astype(self.dtype)
-        if self.matrix.side == "left":
+        x = args[1].astype(self.dtype, copy=False)
+        if self.matrix.side == "left" and x.ndim > 2:
             x = np.moveaxis(x, 1, -1)  # [batch, vectors..., inputs]
         chips, rows = len(self.chips), len(self.chips) * self.samples
-        x = np.broadcast_to(x, (rows, *x.shape[1:])).reshape(chips, -1, self.matrix.inputs)
+        if len(x) != rows:
+            x = np.broadcast_to(x, (rows, *x.shape[1:]))
+        x = x.reshape(chips, -1, self.matrix.inputs)
         pieces, over = self._codes(x)
-        y = np.zeros((chips, x.shape[1], self.matrix.outputs), self.dtype)
-        clipped = np.zeros(y.shape, np.int64) if self.target.adc.bits is not None else None
+        y: Array | None = None
+        clipped: Array | None = None
         for piece, weight in zip(pieces, self.serial, strict=True):
             for block in self.blocks:
                 part, found = self._read(piece[:, :, slice(*block.inputs)], block)
-                y += part if weight == 1.0 else part * self.dtype.type(weight)
-                if found is not None and clipped is not None:
-                    clipped += found
+                if weight != 1.0:
+                    part *= self.dtype.type(weight)
+                y = part if y is None else np.add(y, part, out=y)
+                if found is not None:
+                    clipped = found if clipped is None else clipped + found.astype(np.int64)
+        y = np.zeros((chips, x.shape[1], self.matrix.outputs), self.dtype) if y is None else y
         for block in self.blocks:
             if block.shift is not None:
                 y += block.shift
-        columns = len({t.outputs for t in self.matrix.tiles})  # every tile has its own input converters
+        none = np.zeros(rows, np.int64)
         self.saturated = [
-            np.zeros(rows, np.int64) if over is None else over.reshape(rows, -1).sum(axis=1) * columns,
+            none if over is None else over.reshape(rows, -1, x.shape[-1]).sum(axis=1) @ self.drivers,
             np.zeros(rows, np.int64) if clipped is None else clipped.reshape(rows, -1).sum(axis=1),
         ]
         y = y.reshape(rows, -1, self.matrix.outputs)
-        if self.matrix.side == "left":
+        if self.matrix.side == "left" and y.shape[1] > 1:
             y = np.moveaxis(y, 2, 1)
         y = y.reshape(rows, *self.result.shape)
         if self.result.is_int:
@@ -267,8 +306,7 @@ class AnalogMatrix:
         dac = self.target.dac
         if dac.bits is None:
             return [x], None
-        step = converters.steps(ranges.full_scales(self.matrix), dac.bits, self.dtype)
-        codes, over = codes_of(x / step, dac.bits)
+        codes, over = codes_of(x / self.dac_step, dac.bits)
         if dac.serial_bits is None:
             return [codes], over
         return [piece for piece, _ in converters.digits(codes, dac.bits, dac.serial_bits)], over
@@ -276,25 +314,24 @@ class AnalogMatrix:
     def _read(self, codes: Array, block: Block) -> tuple[Array, Array | None]:
         """One read of one range of inputs: ``[chips, n, outputs]``, and how often each result's converters clipped."""
         driven = codes if block.dac_levels is None else drive_levels(codes, block.dac_levels)
-        part = np.matmul(driven, block.folded)
+        part = self._solved(driven, block) if self.solved else np.matmul(driven, block.folded)
         power = driven
         for weights in block.curve:
             power = power * driven
             part += np.matmul(power, weights)
         bits, clipped = self.target.adc.bits, None
-        scale: Array | None = None
-        if bits is not None:
-            scale = converters.steps(block.full_scale, bits, self.dtype)
         if block.noise is not None:
-            draws = np.stack([g.standard_normal(part.shape[1:], dtype=np.float32) for g in self._reads])
-            draws *= block.noise if scale is None else block.noise / scale
+            draws = np.empty(part.shape, np.float32)
+            for reads, chip in zip(self._reads, draws, strict=True):
+                reads.fill(chip)
+            draws *= block.noise
             part += draws
         if bits is not None:
             if block.comparators is None:
                 part, clipped = codes_of(part, bits)
             else:
                 part, clipped = block.comparators.codes(part)
-            part *= scale
+            part *= block.step
         if block.offset_on_line is not None:
             exact = codes if self.unit is None else codes * self.unit[slice(*block.inputs)].astype(self.dtype)
             part -= np.matmul(exact, block.offset_on_line)

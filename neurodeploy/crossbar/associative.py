@@ -5,7 +5,8 @@ the current of its own pair of bit lines::
 
     field_i = sum_j W_ij s_j - theta_i,    s_i' = sign(field_i + hold s_i + noise), a tie keeps s_i
 
-A field below 1e-12 of the largest ``sum_j |W_ij|`` counts as a tie: it is rounding. W are the weights as the drawn chip's devices act now, theta a reference that doesn't age. Orders of updates:
+A field below 1e-12 of the largest ``sum_j |W_ij|`` counts as a tie: it is rounding. W are the weights as the drawn
+chip's devices act now, theta a reference that doesn't age. Orders of updates:
 
 ``synchronous``   all units at once (what the program ``hopfield`` driven ``until`` does); may end in a cycle of two
 ``asynchronous``  one unit at a time, every sweep in a new random order; with symmetric weights the energy only falls
@@ -13,9 +14,9 @@ A field below 1e-12 of the largest ``sum_j |W_ij|`` counts as a tie: it is round
                   probability ``1 / (1 + exp(-2 field_i / T))`` (Glauber, J. Math. Phys. 4, 294, 1963), or Gaussian
                   noise on the current
 
-The energy of the memory is that of the weights that were meant, ``E = -1/2 s^T W s + theta s`` (Hopfield, PNAS 79, 2554,
-1982). On a real chip ``W_ij`` and ``W_ji`` are different devices: nothing makes that energy fall, and updates that raised
-it are counted.
+The energy of the memory is that of the weights that were meant, ``E = -1/2 s^T W s + theta s`` (Hopfield, PNAS 79,
+2554, 1982). On a real chip ``W_ij`` and ``W_ji`` are different devices: nothing makes that energy fall, and updates
+that raised it are counted.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ import numpy as np
 
 from neurodeploy.crossbar.associative_cells import Written, chip_numbers, draws, target_of
 from neurodeploy.crossbar.associative_programs import bam_program, hopfield_program, matrix, signs, vector
-from neurodeploy.errors import UsageError, nearest
+from neurodeploy.errors import UnsupportedError, UsageError, nearest
 from neurodeploy.hardware import Crossbar
+from neurodeploy.ir.graph import Program
 
 Array = np.ndarray
 ORDERS = ("synchronous", "asynchronous", "stochastic")
@@ -67,11 +69,11 @@ class HopfieldArray:
     ``weights [n, n]`` (``W[i, j]`` from unit j to unit i), ``thresholds [n]``; ``target``: a crossbar or its name;
     ``chips``: how many, or their numbers; a chip is the same whatever others stand beside it. ``stuck``: shares of
     devices stuck at g_max and at g_min. ``offset``: standard deviation of the comparators' offsets, in currents of a
-    device at full conductance, drawn once for a chip. ``read_noise``: ``"held"`` for the time of a recall, as 1/f noise
-    is; or ``"fresh"`` at every read, the other end (white). ``conductance``: what the largest weight takes of the
-    devices' range; less makes a memory noisier where devices of low conductance are. ``seconds`` since the first read: see :meth:`age`.
-    Raises :class:`DataError` for weights that aren't finite and square, :class:`UsageError` for the other arguments,
-    :class:`TargetError` for an unknown target.
+    device at full conductance, drawn once for a chip. ``read_noise``: ``"held"`` for the time of a recall, as 1/f
+    noise is; or ``"fresh"`` at every read, the other end (white). ``conductance``: what the largest weight takes of
+    the devices' range; less makes a memory noisier where devices of low conductance are. ``seconds`` since the first
+    read: see :meth:`age`. Raises :class:`DataError` for weights that aren't finite and square, :class:`UsageError` for
+    the other arguments, :class:`TargetError` for an unknown target.
     """
 
     def __init__(
@@ -94,6 +96,20 @@ class HopfieldArray:
         self.tie = 1e-12 * float(np.abs(self.weights).sum(axis=1).max())
         self._offsets = offset * drawn * self._written.largest
         self.age(seconds)
+
+    @classmethod
+    def of(cls, program: Program, target: str | Crossbar, **options: Any) -> HopfieldArray:
+        """The network of a program: one cell ``hopfield``, driven ``until`` it stands, from a static cue.
+
+        ``options`` are those of the class but ``thresholds``. Raises :class:`UnsupportedError` for other programs.
+        """
+        from neurodeploy.spiking.hopfield import find
+
+        try:
+            found = find(program)
+        except UnsupportedError as error:
+            raise UnsupportedError(error.message, place=error.place, hint="Give weights and thresholds.") from error
+        return cls(found.W, target, thresholds=found.theta, **options)
 
     def age(self, seconds: float) -> HopfieldArray:
         """Let the chips be ``seconds`` older than at their first read; returns itself. Raises :class:`UsageError`."""
@@ -122,7 +138,9 @@ class HopfieldArray:
         if not isinstance(sweeps, int | np.integer) or sweeps < 0:
             raise UsageError(f"sweeps is {sweeps!r}; needed a whole number, 0 or more.", place=PLACE)
         if order != "stochastic" and (temperature is not None or noise is not None):
-            raise UsageError(f"order '{order}' takes no temperature and no noise.", place=PLACE, hint="stochastic does.")
+            raise UsageError(
+                f"order '{order}' takes no temperature and no noise.", place=PLACE, hint="stochastic does."
+            )
         if order == "stochastic" and temperature is None and noise is None and not self.read_sd.any():
             raise UsageError(
                 "order 'stochastic' has no noise: give a temperature, noise, or a target with fresh read noise.",
@@ -311,9 +329,9 @@ class BamArray:
     """Kosko's bidirectional memory on the arrays of some chips: ``y = sign(W x)``, ``x' = sign(W^T y)``.
 
     ``weights [m, n]`` from n units x to m units y. ``both_ways``: one array, read from its word lines to its bit lines
-    and back; else ``W`` and ``W^T`` lie on arrays of their own, as the compiled program has them. Read both ways, x and y
-    meet the *same* devices: ``E = -y^T W x`` of the weights as they act falls on any chip (comparators without offset,
-    read noise held). Other arguments, and errors, are those of :class:`HopfieldArray`.
+    and back; else ``W`` and ``W^T`` lie on arrays of their own, as the compiled program has them. Read both ways, x
+    and y meet the *same* devices: ``E = -y^T W x`` of the weights as they act falls on any chip (comparators without
+    offset, read noise held). Other arguments, and errors, are those of :class:`HopfieldArray`.
     """
 
     def __init__(
@@ -337,8 +355,8 @@ class BamArray:
         return self
 
     def recall(self, cues: Any, *, steps: int = 50) -> BamRecall:
-        """Recall from cues ``[cues, n]`` of x, until x stands, at most ``steps`` times there and back; a tie of y is 1, as
-        in the program. Raises :class:`DataError`, :class:`UsageError`.
+        """Recall from cues ``[cues, n]`` of x, until x stands, at most ``steps`` times there and back; a tie of y is
+        1, as in the program. Raises :class:`DataError`, :class:`UsageError`.
         """
         if not isinstance(steps, int | np.integer) or steps < 1:
             raise UsageError(f"steps is {steps!r}; needed a whole number, 1 or more.", place=PLACE)
@@ -361,9 +379,9 @@ class BamArray:
 
 @dataclass(frozen=True)
 class BamRecall:
-    """Recall of pairs on chips: ``x [chips, cues, n]``, ``y [chips, cues, m]``, their energy ``-y^T W x``, how many times
-    there and back, whether x stood at the end, and ``acting``: the energy of the weights as they act after every half
-    step."""
+    """Recall of pairs on chips: ``x [chips, cues, n]``, ``y [chips, cues, m]``, their energy ``-y^T W x``, how many
+    times there and back, whether x stood at the end, and ``acting``: the energy of the weights as they act after every
+    half step."""
 
     x: Array
     y: Array

@@ -2,8 +2,8 @@
 
 The way is that of every network: tiled, encoded as pairs of devices, programmed, aged and read through the same
 :class:`neurodeploy.crossbar.simulate.Chips`. What differs is the decision: a neuron's comparator looks at the sign of
-the current of its bit lines, so there is no converter and no scale. A unit whose weights lie on several arrays has their
-bit lines joined before the comparator (the currents add), which takes one scale for all of them.
+the current of its bit lines, so there is no converter and no scale. A unit whose weights lie on several arrays has
+their bit lines joined before the comparator (the currents add), which takes one scale for all of them.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ def draws(seed: int, chip: int, purpose: str) -> np.random.Generator:
 class Written:
     """One matrix on the arrays of ``chips``; ``weights [inputs, outputs]`` are those that were meant.
 
-    ``value`` names the param of the program. ``scaling``: full conductance is the largest weight of an ``"output"`` (one
-    comparator each) or of the whole ``"matrix"`` (needed where the array is read both ways). ``fresh``: read noise is
-    left out of the weights, since it is drawn anew at every read. ``conductance``: what the largest weight takes of the
-    conductance range. ``largest``: the weight at full conductance, ``[outputs]``. Raises :class:`UnsupportedError` for arrays whose
-    currents say nothing to a comparator: sliced weights, and weights on one device without a reference.
+    ``value`` names the param of the program. ``scaling``: full conductance is the largest weight of an ``"output"``
+    (one comparator each) or of the whole ``"matrix"`` (needed where the array is read both ways). ``fresh``: read
+    noise is left out of the weights, since it is drawn anew at every read. ``conductance``: what the largest weight
+    takes of the conductance range. ``largest``: the weight at full conductance, ``[outputs]``. Raises
+    :class:`UnsupportedError` for arrays whose currents say nothing to a comparator: sliced weights, and weights on one
+    device without a reference.
     """
 
     def __init__(
@@ -49,7 +50,9 @@ class Written:
         fresh: bool = False, conductance: float = 1.0,
     ) -> None:  # fmt: skip
         if not 0 < conductance <= 1:
-            raise UsageError(f"conductance is {conductance}; needed a share, above 0 up to 1.", place="associative memory")
+            raise UsageError(
+                f"conductance is {conductance}; needed a share, above 0 up to 1.", place="associative memory"
+            )
         tiled = Tiling(target.array.rows, target.array.columns)(program)
         (found,) = (m for m in tiles.matrices(tiled, target) if any(p["weight"] == value for p in m.parts))
         if found.slices > 1 or found.encoding == "one-sided":

@@ -40,8 +40,8 @@ def storkey(patterns: Array) -> Array:
 
 
 def pseudo_inverse(patterns: Array) -> Array:
-    """The projection onto the patterns, ``W = X^+ X``, without its diagonal: every stored pattern is a fixed point while
-    they are linearly independent (Personnaz, Guyon and Dreyfus, J. Physique Lett. 46, 359, 1985). Raises
+    """The projection onto the patterns, ``W = X^+ X``, without its diagonal: every stored pattern is a fixed point
+    while they are linearly independent (Personnaz, Guyon and Dreyfus, J. Physique Lett. 46, 1985). Raises
     :class:`DataError`.
     """
     x = signs(patterns, "patterns")
@@ -65,7 +65,9 @@ def pairs(x: Array, y: Array) -> Array:
     """
     left, right = signs(x, "x"), signs(y, "y")
     if len(left) != len(right):
-        raise DataError(f"{len(left)} patterns x and {len(right)} patterns y; needed pairs.", place="associative memory")
+        raise DataError(
+            f"{len(left)} patterns x and {len(right)} patterns y; needed pairs.", place="associative memory"
+        )
     return right.T @ left / left.shape[1]
 
 
@@ -102,7 +104,7 @@ def hopfield_program(weights: Any, thresholds: Any = None, max_steps: int = 50, 
     """``s' = sign(W s - theta)``, all units at once, from the static input ``cue [n]`` until ``s`` stands.
 
     Outputs ``s``, the last state. At most ``max_steps`` steps: synchronous updates can end in a cycle of two states
-    (Bruck and Goodman, IEEE Trans. Inf. Theory 34, 1089, 1988). Raises :class:`DataError`.
+    (Bruck, Proc. IEEE 78, 1579, 1990). Raises :class:`DataError`.
     """
     W = matrix(weights)
     n = len(W)

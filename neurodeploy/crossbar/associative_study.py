@@ -1,7 +1,7 @@
 """Recall curves of associative memories on arrays: against load, corrupted cues, stuck devices, age.
 
-Random patterns are stored by a rule, written to the chips, and recalled from cues. A cue is recalled where at least 95 %
-of its units end as in its pattern. Every curve varies one of :class:`Setting`'s fields.
+Random patterns are stored by a rule, written to the chips, and recalled from cues. A cue is recalled where at least
+95 % of its units end as in its pattern. Every curve varies one of :class:`Setting`'s fields.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class Point:
-    """What chips make of one setting: ``right [chips, cues]``, which cues were recalled; and, ``[chips]``, their share,
-    mean overlap with the pattern (``mean_i s_i x_i``, of y in a pair memory), share of cues that ended in a fixed point,
-    in a cycle of two, and updates a cue that raised the energy (None where they aren't counted)."""
+    """What chips make of one setting: ``right [chips, cues]``, which cues were recalled; and, ``[chips]``, their
+    share, mean overlap with the pattern (``mean_i s_i x_i``, of y in a pair memory), share of cues that ended in a
+    fixed point, in a cycle of two, and updates a cue that raised the energy (None where they aren't counted)."""
 
     setting: Setting
     right: Array

@@ -7,15 +7,26 @@ Figures of the first of a target's technologies (or of the target's own figures,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from neurodeploy import hardware
 from neurodeploy.artifact import Figure
-from neurodeploy.crossbar.costs_parts import Activity, Cost, Drive, Key, areas, digital_work, energies, work_of
+from neurodeploy.crossbar.costs_parts import (
+    Activity,
+    Cost,
+    Drive,
+    Key,
+    areas,
+    digital_work,
+    energies,
+    loads_of,
+    work_of,
+)
 from neurodeploy.crossbar.costs_prices import Pair, Prices
 from neurodeploy.crossbar.costs_programming import programming_figures
-from neurodeploy.crossbar.costs_time import PARTS, Steps, Timing, schedule
+from neurodeploy.crossbar.costs_time import PARTS, Steps, Timing, interval, schedule
 from neurodeploy.crossbar.costs_work import KINDS
 from neurodeploy.crossbar.tiles import Matrix
 from neurodeploy.descriptions_crossbar import Crossbar
@@ -61,21 +72,6 @@ def run_figures(
     )
 
 
-def breakdown(
-    program: Program, matrices: Sequence[Matrix], target: Crossbar, drive: Drive | None = None
-) -> list[dict[str, object]]:
-    """Costs of a step by part in every technology, in JSON: cost, part, node, low, high, unit, how, source."""
-    return [
-        cost.as_json()
-        for prices in _nodes(target)
-        for cost in [
-            *energies(program, matrices, prices, Activity(), drive),
-            *_latencies(_timed(program, matrices, prices, Activity()), prices, "ns/step"),
-            *areas(matrices, prices),
-        ]
-    ]
-
-
 def _nodes(target: Crossbar) -> list[Prices]:
     named = [Prices(target, hardware.find_technology(name)) for name in target.technologies]
     return named or [Prices(target, None)]
@@ -118,11 +114,13 @@ def _priced(
     program: Program, matrices: Sequence[Matrix], target: Crossbar, activity: Activity, drive: Drive | None
 ) -> list[Figure]:
     found: list[Figure] = []
+    loads = loads_of(program, matrices, target)
     for at, prices in enumerate(_nodes(target)):
         node = f"@{prices.node}" if at else ""
-        energy = energies(program, matrices, prices, activity, drive)
+        work = work_of(program, matrices, prices, activity)
+        energy = energies(matrices, loads, work, prices, activity, drive)
         area = areas(matrices, prices)
-        timed = _timed(program, matrices, prices, activity)
+        timed = _timed(program, matrices, prices)
         found += [*_parts(energy, node), *_parts(area, node)]
         found += _totals(energy, node, LEFT_OUT)
         found += _totals(area, node, AREA_OF)
@@ -155,7 +153,7 @@ def _range(name: str, found: Pair | None, unit: str, source: str) -> list[Figure
     if found is None:
         return [Figure.unknown(name, unit, source)]
     low, high = found
-    if low == high:
+    if math.isclose(low, high, rel_tol=1e-9):
         return [Figure(name, low, unit, "estimated", source)]
     return [Figure(f"{name}.{end}", value, unit, "estimated", source) for end, value in (("low", low), ("high", high))]
 
@@ -178,7 +176,7 @@ def _rates(
     density = None
     if timed.ends is not None and all(c.range is not None for c in area):
         mm2 = [sum(c.range[end] for c in area if c.range) * 1e-6 for end in (1, 0)]
-        beats = [max(steps.interval for steps in timed.ends[end].values()) for end in (1, 0)]
+        beats = [interval(timed.ends[end].values()) for end in (1, 0)]
         if min(beats) > 0:
             density = (operations / beats[0] / 1e12 / mm2[0], operations / beats[1] / 1e12 / mm2[1])
     return [
@@ -192,7 +190,7 @@ def _rates(
 # ------------------------------------------------------------------------------------------------------------ time
 
 
-def _timed(program: Program, matrices: Sequence[Matrix], prices: Prices, activity: Activity) -> _Time:
+def _timed(program: Program, matrices: Sequence[Matrix], prices: Prices) -> _Time:
     target = prices.target
     work = digital_work(program, matrices, prices)
     conversion = prices.conversion("adc", "time")
@@ -206,28 +204,18 @@ def _timed(program: Program, matrices: Sequence[Matrix], prices: Prices, activit
         return _Time(None, f"clock of the digital part: {prices.node or repr(target.name)} has no sourced figure")
     if unpriced:
         return _Time(None, f"no published time of {', '.join(unpriced)}")
-    lanes = (target.digital.lanes,) * 2 if target.digital else (None, 1)
-    ends = []
-    for end in (0, 1):
-        timing = Timing(
-            target.read.pulse_s, conversion.range[end], 1 / clock.clock_hz, prices.cycles,
-            target.adc.columns_per_adc, target.read.sample_and_hold, lanes[end],
-        )  # fmt: skip
-        ends.append(
-            {
-                stage.name: schedule(
-                    stage.graph, {m.value: m for m in matrices if m.stage == stage.name}, work[stage.name], timing
-                )
-                for stage in program.stages
-            }
-        )
-    told = (
-        f"{target.digital.lanes} lanes; {target.digital.source}"
-        if target.digital
-        else "a lane for every value (low) to one lane (high)"
-    )
+    timing = Timing(
+        target.read.pulse_s, conversion.range, 1 / clock.clock_hz, prices.cycles,
+        target.adc.columns_per_adc, target.read.sample_and_hold, target.digital.lanes if target.digital else None,
+    )  # fmt: skip
+    ends: tuple[dict[str, Steps], dict[str, Steps]] = ({}, {})
+    for stage in program.stages:
+        own = {m.value: m for m in matrices if m.stage == stage.name}
+        for end, steps in zip(ends, schedule(stage.graph, own, work[stage.name], timing), strict=True):
+            end[stage.name] = steps
+    told = f"{target.digital.lanes} lanes; {target.digital.source}" if target.digital else "a lane a value (low) or one"
     words = f"{target.read.pulse_s * 1e9:g} ns a pulse; {target.read.source}; conversions: {conversion.source}"
-    return _Time((ends[0], ends[1]), f"{words}; digital part: {told}; {clock.source}")
+    return _Time(ends, f"{words}; digital part: {told}; {clock.source}")
 
 
 def _latencies(timed: _Time, prices: Prices, unit: str) -> list[Cost]:
@@ -237,7 +225,9 @@ def _latencies(timed: _Time, prices: Prices, unit: str) -> list[Cost]:
     found = []
     for part in PARTS:
         low, high = (sum(getattr(steps.latency, part) for steps in stages.values()) * 1e9 for stages in timed.ends)
-        found.append(Cost("latency", part, prices.node, (low, high), unit, f"along the longest path; {timed.source}"))
+        found.append(
+            Cost("latency", part, prices.node, (low, high), unit, "along the longest path; sources: latency's")
+        )
     return found
 
 
@@ -256,20 +246,17 @@ def _time_figures(timed: _Time, prices: Prices, activity: Activity, node: str) -
         )  # fmt: skip
         why = f"the first step's latency, and an interval of a sequence for each other step; {timed.source}"
         return _range(f"latency{node}", (low, high), unit, why)
-    sums = {
-        name: tuple(sum(of(steps) for steps in stages.values()) * 1e9 for stages in timed.ends)
-        for name, of in (
-            ("latency", lambda s: s.latency.seconds),
-            ("sequence_interval", lambda s: s.sequence),
-            ("interval", lambda s: s.interval),
+    latency, sequence, beat = (
+        (of(timed.ends[0].values()) * 1e9, of(timed.ends[1].values()) * 1e9)
+        for of in (
+            lambda stages: sum(steps.latency.seconds for steps in stages),
+            lambda stages: sum(steps.sequence for steps in stages),
+            interval,
         )
-    }
-    why = {
-        "latency": f"a step of every stage, one after the other; {timed.source}",
-        "sequence_interval": "after so long the same sequence's next step can begin: its states are there",
-        "interval": "after so long another sequence's step can begin: the busiest array is free",
-    }
+    )
     return [
         *_parts(_latencies(timed, prices, unit), node),
-        *(f for name, (low, high) in sums.items() for f in _range(f"{name}{node}", (low, high), unit, why[name])),
+        *_range(f"latency{node}", latency, unit, f"a step of every stage, one after the other; {timed.source}"),
+        *_range(f"sequence_interval{node}", sequence, unit, "then the same sequence's next step can begin"),
+        *_range(f"interval{node}", beat, unit, "then another sequence's step can begin: the busiest array is free"),
     ]

@@ -33,6 +33,8 @@ from neurodeploy.ir.graph import Program
 Array = np.ndarray
 #: (stage, crossbar value) of a matrix.
 Key = tuple[str, str]
+#: Siemens that every input of a matrix drives, ``[inputs]``.
+Loads = Mapping[Key, Array]
 #: Mean (input/full scale)^2 of every word line of a matrix, ``[inputs]``.
 Drive = Mapping[Key, Array]
 ENERGY = ("array", "line", "dac", "adc", "digital", "buffer")
@@ -65,13 +67,6 @@ class Cost:
     unit: str
     source: str
 
-    def as_json(self) -> dict[str, object]:
-        """A JSON record of it."""
-        low, high = self.range or (None, None)
-        how = "unknown" if self.range is None else "estimated"
-        return {"cost": self.cost, "part": self.part, "node": self.node, "low": low, "high": high, "unit": self.unit,
-                "how": how, "source": self.source}  # fmt: skip
-
 
 def digital_work(program: Program, matrices: Sequence[Matrix], prices: Prices) -> dict[str, dict[str, Work]]:
     """The digital work of one step: stage -> value -> operations; a crossbar's is that of its converted codes."""
@@ -96,9 +91,9 @@ def work_of(program: Program, matrices: Sequence[Matrix], prices: Prices, activi
 
 
 def energies(
-    program: Program, matrices: Sequence[Matrix], prices: Prices, activity: Activity, drive: Drive | None
+    matrices: Sequence[Matrix], loads: Loads, work: Work, prices: Prices, activity: Activity, drive: Drive | None
 ) -> list[Cost]:
-    """Energy by part, in pJ."""
+    """Energy by part, in pJ, of what :func:`loads_of` and :func:`work_of` give."""
     target, cycles = prices.target, prices.cycles
     per_adc = target.adc.columns_per_adc
     held = target.read is not None and target.read.sample_and_hold
@@ -112,9 +107,8 @@ def energies(
             pulses += driven * rows
             cells += driven * rows * target.array.columns
             conversions += applied * (tile.outputs[1] - tile.outputs[0]) * matrix.slices
-    work = work_of(program, matrices, prices, activity)
     made = {
-        "array": _array(program, matrices, target, activity, cycles, drive),
+        "array": _array(matrices, loads, target, activity, cycles, drive),
         "line": _lines(cells, conversions, prices),
         "dac": _priced(pulses, "pulses of a word line", prices.conversion("dac", "energy")),
         "adc": _priced(conversions, "conversions", prices.conversion("adc", "energy")),
@@ -146,6 +140,17 @@ def areas(matrices: Sequence[Matrix], prices: Prices) -> list[Cost]:
     return [Cost("area", part, prices.node, made[part].range, "um2", made[part].source) for part in AREA]
 
 
+def loads_of(program: Program, matrices: Sequence[Matrix], target: Crossbar) -> Loads:
+    """Siemens that each input of each matrix drives, ``[inputs]``, on all of its tiles together."""
+    found: dict[Key, Array] = {}
+    for matrix in matrices:
+        weights = tiles.weights(program, matrix)
+        g = found.setdefault((matrix.stage, matrix.value), np.zeros(matrix.inputs))
+        for tile in matrix.tiles:
+            g[slice(*tile.inputs)] += conductances(matrix, tile, weights, target)
+    return found
+
+
 def conductances(matrix: Matrix, tile: Tile, weights: Array, target: Crossbar) -> Array:
     """Siemens on each word line of a tile, all of its devices together, ``[inputs]``, as they are aimed at."""
     inputs = tile.inputs[1] - tile.inputs[0]
@@ -168,22 +173,18 @@ def devices(matrix: Matrix, tile: Tile, weights: Array, target: Crossbar) -> lis
 
 
 def _array(
-    program: Program, matrices: Sequence[Matrix], target: Crossbar, activity: Activity, cycles: int, drive: Drive | None
+    matrices: Sequence[Matrix], loads: Loads, target: Crossbar, activity: Activity, cycles: int, drive: Drive | None
 ) -> Price:
     if target.read is None:
         return Price(None, f"array: '{target.name}' has no [read], so neither a voltage nor a pulse")
     siemens, bounded = [0.0, 0.0], False
     for matrix in matrices:
-        given = None if drive is None or cycles > 1 else drive.get((matrix.stage, matrix.value))
-        weights = tiles.weights(program, matrix)
-        for tile in matrix.tiles:
-            g = conductances(matrix, tile, weights, target)
-            times = activity.of(matrix) * matrix.vectors * cycles
-            most = float(g.sum())
-            mean = 0.0 if given is None else float(g @ np.asarray(given)[slice(*tile.inputs)])
-            bounded |= given is None
-            siemens[0] += times * mean
-            siemens[1] += times * (most if given is None else mean)
+        key = matrix.stage, matrix.value
+        given = None if drive is None or cycles > 1 else drive.get(key)
+        times = activity.of(matrix) * matrix.vectors * cycles
+        bounded |= given is None
+        siemens[0] += 0.0 if given is None else times * float(loads[key] @ np.asarray(given))
+        siemens[1] += times * float(loads[key].sum() if given is None else loads[key] @ np.asarray(given))
     volts, pulse = target.read.volts, target.read.pulse_s
     low, high = (volts**2 * pulse * g * 1e12 for g in siemens)
     what = "at most, every input at full scale" if bounded else "mean squares of the inputs as they were"

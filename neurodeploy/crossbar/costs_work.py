@@ -37,6 +37,11 @@ REDUCTIONS: Mapping[str, str] = {
 
 #: The type in which codes of serial inputs are added up.
 CODES = "i32"
+#: Ops that cost nothing here: moves, and what is wiring or a sign.
+FREE = frozenset(
+    {"abs", "broadcast", "cast", "concat", "const", "floor", "gather", "neg", "put", "reshape", "round", "row",
+     "select", "shift", "slice", "transpose"}
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,8 @@ def present(target: Crossbar) -> frozenset[str]:
     for effect, places in EFFECTS.items():
         for table, key in places:
             owner: Any = getattr(target, table) if table else target
-            if getattr(owner, key, None) is not None:
+            held = getattr(owner, key, None)
+            if held is not None and not (isinstance(held, Drift) and held == _still(held)):
                 found.add(effect)
     return frozenset(found)
 

@@ -60,7 +60,6 @@ def stored(matrix: Matrix, tile: Tile, weights: Array) -> Stored:
         for conductances in (made.plus, made.minus):
             if conductances is not None:
                 conductances[:, rows, columns] = np.nan
-        made.weight[:, rows, columns] = 0.0
     return made
 
 

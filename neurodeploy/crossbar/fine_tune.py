@@ -3,7 +3,7 @@
 The forward pass is the simulator itself: every product of a batch is what a few newly drawn chips give at one of the
 ages, with all that the target says of devices, wires and converters. The backward pass takes the product for linear,
 with the weights as they act on that chip (gains included), and their noise for a constant: a straight-through estimate
-(Bengio, Leonard and Courville, arXiv:1308.3432), for converters as for devices. Noise in training as the hardware has it:
+(Bengio, Leonard and Courville, arXiv:1308.3432), for converters as for devices. Training with the hardware's own noise:
 Joshi et al., Nature Communications 11, 2473 (2020); Rasch et al., Nature Communications 14, 5282 (2023).
 
 Trained are the float network's own params, by Adam on the cross-entropy of classes or the squared error of targets;
@@ -13,13 +13,14 @@ samples, and judged on held-out samples by chips that training never sees. Chips
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neurodeploy.artifact import Trace
+from neurodeploy.artifact import Figure, Trace
 from neurodeploy.crossbar.fine_tune_params import Key, Origins, origins
 from neurodeploy.crossbar.manifest import described
 from neurodeploy.crossbar.simulate import Chips, run_chips
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from neurodeploy.crossbar.analog import AnalogMatrix
 
 Array = np.ndarray
+Mapped = tuple[Program, tuple[Matrix, ...]]
 WHY = "trains networks for noisy devices"
 YEAR = 31_536_000.0
 #: Part of a label that the other classes get: right answers have a finite best score, so margins go on to count.
@@ -80,6 +82,30 @@ class Tuned:
     seed: int
     kept: bool
 
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """Accuracy, or loss, of the held-out samples before and after."""
+        where = f"{self.held_out} held-out samples, mean of {JUDGES} chips at {len(self.ages)} ages, seed {self.seed}"
+        found = []
+        for when, judged in (("before", self.before), ("after", self.best)):
+            accuracy, name = judged.accuracy, f"fine_tuning.{when}"
+            if accuracy is None:
+                found.append(Figure(name, judged.loss, "", "simulated", f"loss of {where}"))
+            else:
+                found.append(Figure(name, round(100 * accuracy, 2), "%", "simulated", f"accuracy of {where}"))
+        return tuple(found)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """That nothing came of it, if so."""
+        if self.kept:
+            return ()
+        return (
+            f"fine-tuning gave no better network in {len(self.epochs)} epochs: loss {self.before.loss:.4f} on "
+            f"{self.held_out} held-out samples before, {min(e.loss for e in self.epochs):.4f} at best after; the "
+            "network is left as it was",
+        )
+
     def record(self) -> dict[str, Any]:
         """What a manifest says of it, in JSON."""
         return {
@@ -89,25 +115,42 @@ class Tuned:
         }  # fmt: skip
 
 
+def tune(
+    program: Program, target: Crossbar, data: Data | None, epochs: Any, mapping: Mapping[str, Any],
+    progress: Callable[[str], None],
+) -> Tuned:  # fmt: skip
+    """What ``compile`` does with ``fine_tune=epochs``: see :func:`fine_tune`; without data a :class:`DataError`."""
+    if data is None:
+        raise DataError(
+            "fine-tuning needs samples with classes or targets; none given.",
+            place=program.name,
+            hint="Give them: --data FILE.npz with inputs and 'y'.",
+        )
+    return fine_tune(program, target, data, epochs=epochs, mapping=mapping, progress=progress)
+
+
 def fine_tune(
     program: Program, target: Crossbar, data: Data, *, epochs: int = 30, ages: Sequence[float] = (0.0, YEAR),
     seed: int = 0, lr: float = 0.005, validation: float = 0.2, compensate: bool = True,
-    progress: Callable[[str], None] = lambda _: None,
+    mapping: Mapping[str, Any] | None = None, progress: Callable[[str], None] = lambda _: None,
 ) -> Tuned:  # fmt: skip
     """Train a float program's params for a target on labelled data.
 
     ``ages``: seconds since the first read; each batch is at one of them. ``lr``: Adam's first step for each param, in
-    units of its own root mean square; it falls to 0 as half a cosine. ``validation``: the part of the samples that is held out. ``compensate``: global drift
-    compensation. Raises :class:`UsageError` for options and :class:`DataError` for data that can't be,
-    :class:`UnsupportedError` naming what has no gradient, :class:`MissingExtraError` without PyTorch.
+    units of its own root mean square; it falls to 0 as half a cosine. ``validation``: the part of the samples that is
+    held out. ``compensate``: global drift compensation. ``mapping``: options of the mapping onto arrays, those of
+    :meth:`~neurodeploy.backends.crossbar.CrossbarBackend.compile`. Raises :class:`UsageError` for options and
+    :class:`DataError` for data that can't be, :class:`UnsupportedError` naming what has no gradient,
+    :class:`MissingExtraError` without PyTorch.
     """
     torch = require("torch", "torch", WHY)
     from neurodeploy.crossbar import torch_program
 
     labels = _check(program, data, epochs, ages, lr, validation)
-    found = origins(program, lambda changed: _mapped(changed, target, data)[0])
+    mapped = partial(_mapped, target=target, data=data, options=dict(mapping or {}))
+    found = origins(program, lambda changed: mapped(changed)[0])
     torch_program.check(found.tiled)
-    work = _Work(found, target, data, labels, tuple(ages), seed, compensate, validation)
+    work = _Work(found, mapped, target, data, labels, tuple(ages), seed, compensate, validation)
     with exact():
         numbers = [torch.nn.Parameter(torch.from_numpy(part.copy())) for part in _parts(found, found.numbers())]
         optimizer = torch.optim.Adam(_groups(found, numbers, lr))
@@ -116,8 +159,7 @@ def fine_tune(
         kept, seen = program, []
         progress(f"fine-tuning: {_words(before)} on {len(work.held)} held-out samples before")
         for epoch in range(1, epochs + 1):
-            now = found.with_numbers(_flat(numbers))
-            _, matrices = _mapped(now, target, data)
+            _, matrices = mapped(found.with_numbers(_flat(numbers)))
             order = work.rng.permutation(work.trained)
             for start in range(0, len(order), BATCH):
                 part = order[start : start + BATCH]
@@ -173,11 +215,11 @@ def _check(
     return data.labels
 
 
-def _mapped(program: Program, target: Crossbar, data: Data) -> tuple[Program, tuple[Matrix, ...]]:
+def _mapped(program: Program, target: Crossbar, data: Data, options: dict[str, Any]) -> Mapped:
     """The program as it is put onto arrays, and its matrices with converter ranges from the data."""
     from neurodeploy import compiler
 
-    built = compiler.compile(program, target, data)
+    built = compiler.compile(program, target, data, costs=False, **options)
     return built.program, described(built.artifact)[1]
 
 
@@ -185,10 +227,10 @@ class _Work:
     """What stays the same over a training: data and their parts, the target, the loss."""
 
     def __init__(
-        self, found: Origins, target: Crossbar, data: Data, labels: Array, ages: tuple[float, ...], seed: int,
-        compensate: bool, validation: float,
+        self, found: Origins, mapped: Callable[[Program], Mapped], target: Crossbar, data: Data, labels: Array,
+        ages: tuple[float, ...], seed: int, compensate: bool, validation: float,
     ) -> None:  # fmt: skip
-        self.found, self.target, self.data, self.labels = found, target, data, labels
+        self.found, self.mapped, self.target, self.data, self.labels = found, mapped, target, data, labels
         self.ages, self.seed, self.compensate = ages, seed, compensate
         self.rng = np.random.default_rng(seed)
         source = found.source
@@ -252,7 +294,7 @@ class _Work:
 
     def judged(self, program: Program, epoch: int) -> Judged:
         """A network on the held-out samples, mapped anew."""
-        tiled, matrices = _mapped(program, self.target, self.data)
+        tiled, matrices = self.mapped(program)
         inputs, lengths = self.part(self.held)
         data = Data(inputs, lengths, self.labels[self.held])
         chips = Chips(tiled, matrices, self.target, range(_JUDGING, _JUDGING + JUDGES), len(self.held), self.seed)
@@ -328,14 +370,12 @@ def _flat(numbers: Sequence[Tensor]) -> Array:
 
 
 def _groups(found: Origins, numbers: Sequence[Tensor], lr: float) -> list[dict[str, Any]]:
-    """Adam's groups: each param with a step in units of its root mean square; missing connections stay missing."""
+    """Adam's groups: each param with a step in units of the root mean square of what may change in it."""
     import torch
 
     groups = []
     for param, movable in zip(numbers, _parts(found, found.movable()), strict=True):
-        mask = torch.from_numpy(movable.astype(np.float32))
-        values = param.detach()[mask > 0]
+        values = param.detach().reshape(-1)[torch.from_numpy(movable)]
         size = float(values.square().mean().sqrt()) if len(values) else 0.0
-        param.register_hook(lambda gradient, mask=mask: gradient * mask)
         groups.append({"params": [param], "lr": lr * (size or 1.0)})
     return groups

@@ -3,17 +3,20 @@
 The couplings lie on the array, the spins are its neurons, updated one at a time. Without noise they run into the
 nearest local minimum. What lets them leave it again:
 
-- ``temperature``: logistic noise at the decision, cooled: Glauber dynamics, simulated annealing (Kirkpatrick, Gelatt and
-  Vecchi, Science 220, 671, 1983);
+- ``temperature``: logistic noise at the decision, cooled: Glauber dynamics, simulated annealing (Kirkpatrick, Gelatt
+  and Vecchi, Science 220, 671, 1983);
 - ``noise``: Gaussian noise on the current, as an amplifier adds it, annealed;
-- ``read_noise="fresh"``: the noise of the devices themselves, drawn anew at every read, and ``hold``, a neuron's
-  coupling to itself: below 0 it helps a neuron to flip and so amplifies what noise there is, above 0 it is a hysteresis
-  that damps it.
+- ``read_noise="fresh"``: the noise of the devices themselves, drawn anew at every read. Where devices of low
+  conductance are the noisier, ``conductance`` sets how much of it there is: the share of the range that the largest
+  coupling takes;
+- ``hold`` below 0: a neuron's coupling to itself that unsettles it, taken back step by step. With it, updates one by
+  one no longer end in a fixed point (a diagonal of 0 or more is what promises that: Goles and Martinez, Neural and
+  Automata Networks, 1990), and their random order moves the network even without noise.
 
 Cai et al., "Power-efficient combinatorial optimization using intrinsic noise in memristor Hopfield neural networks",
-Nature Electronics 3, 409 (2020), solve max-cut so: noise comes from the array and its devices, and a feedback amplifies
-or damps it (their abstract). What stands here is a simplification, made without their details: the feedback is one
-number a sweep, the same for all neurons, and noise of different reads is independent.
+Nature Electronics 3, 409 (2020), solve max-cut so: the noise comes from the array and its devices, and a feedback
+amplifies or damps it (their abstract). What stands here is a simplification, made without their details: ``hold`` is
+one number a sweep, the same for all neurons; noise of different reads is independent.
 """
 
 from __future__ import annotations
@@ -40,8 +43,8 @@ class Annealing:
     """What ``runs`` runs on each chip found; the first axes are ``[chips, runs]``.
 
     ``states [.., n]``: the best seen after a sweep, ``energy``: its energy. ``final``: the energy at the end. ``trace
-    [sweeps + 1, ..]``: energy at the start and after every sweep. ``decisions``: a comparator's decisions, each of which
-    reads the array once.
+    [sweeps + 1, ..]``: energy at the start and after every sweep. ``decisions``: a comparator's decisions, each of
+    which reads the array once.
     """
 
     states: Array
@@ -67,7 +70,8 @@ class MaxCut(Annealing):
 
 
 def cooling(start: float, stop: float, sweeps: int) -> Array:
-    """A schedule that falls geometrically from ``start`` to ``stop``, one number a sweep. Raises :class:`UsageError`."""
+    """A schedule that falls geometrically from ``start`` to ``stop``, one number a sweep. Raises
+    :class:`UsageError`."""
     if not (0 < stop <= start < math.inf) or sweeps < 0:
         raise UsageError(
             f"cooling from {start} to {stop} in {sweeps} sweeps; needed numbers above 0 that fall.", place=PLACE
@@ -116,13 +120,13 @@ def maxcut(weights: Any, target: str | Crossbar, **options: Any) -> MaxCut:
     """Large cuts of a graph (a symmetric matrix of weights, or edges ``(i, j[, weight])``).
 
     ``options`` are those of :func:`anneal`; without ``temperature``, ``noise``, ``hold`` and ``read_noise`` the network
-    cools from the scale of its fields to a tenth of it. Raises :class:`DataError` for what is no graph.
+    cools from 0.6 to 0.3 of the scale of its fields. Raises :class:`DataError` for what is no graph.
     """
     A = graph(weights)
     problem = maxcut_ising(A)
     if not options.keys() & {"temperature", "noise", "hold", "read_noise"}:
         scale = field_scale(problem)
-        options["temperature"] = cooling(scale, scale / 10, options.get("sweeps", 100))
+        options["temperature"] = cooling(0.6 * scale, 0.3 * scale, options.get("sweeps", 100))
     found = anneal(problem, target, **options)
     cuts = cut(A, found.states)
     at = np.unravel_index(cuts.argmax(), cuts.shape)

@@ -41,7 +41,8 @@ class Ising:
 
 
 def ising(J: Any, h: Any = None, constant: float = 0.0) -> Ising:
-    """An Ising problem, checked: ``J`` is made symmetric, its diagonal goes to the constant. Raises :class:`DataError`."""
+    """An Ising problem, checked: ``J`` is made symmetric, its diagonal goes to the constant. Raises
+    :class:`DataError`."""
     found = matrix(J, "J")
     J = (found + found.T) / 2
     constant -= 0.5 * float(np.trace(J))
@@ -216,6 +217,7 @@ def _elimination_order(linked: Array) -> tuple[list[int], int]:
     neighbours = {i: set(np.flatnonzero(row).tolist()) for i, row in enumerate(linked)}
     order, width = [], 0
     while neighbours:
+
         def fill(v: int) -> tuple[int, int, int]:
             near = sorted(neighbours[v])
             missing = sum(b not in neighbours[a] for k, a in enumerate(near) for b in near[k + 1 :])

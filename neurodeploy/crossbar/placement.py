@@ -55,22 +55,27 @@ def placed(matrices: Sequence[Matrix], target: Crossbar, pack: str = "auto") -> 
         for m, matrix in enumerate(matrices)
         for t, tile in enumerate(matrix.tiles)
     ]
-    arrays: list[_Array] = []
+    count = 0
+    free: list[tuple[int, _Array]] = []  # those that may have room
     at: dict[tuple[int, int], tuple[int, int, int]] = {}
     for height, width, m, t in sorted(sizes, key=lambda s: (-s[0], -s[1], s[2], s[3])):
-        for number, array in enumerate(arrays):
+        found = None
+        for number, array in free:
             if pack == "never" or m in array.matrices:
                 continue
             spot = array.place(height, width, target.array.rows, target.array.columns)
             if spot is not None:
                 array.matrices.add(m)
-                at[m, t] = number, spot[0], spot[1]
+                found = number, spot[0], spot[1]
                 break
-        else:
+        if found is None:
             fresh = _Array(matrices={m})
-            spot = fresh.place(height, width, target.array.rows, target.array.columns) or (0, 0)
-            at[m, t] = len(arrays), spot[0], spot[1]
-            arrays.append(fresh)
+            fresh.place(height, width, target.array.rows, target.array.columns)
+            found = count, 0, 0
+            if height < target.array.rows or width < target.array.columns:
+                free.append((count, fresh))
+            count += 1
+        at[m, t] = found
     numbers = {old: new for new, old in enumerate(dict.fromkeys(at[m, t][0] for *_, m, t in sizes))}
     return tuple(
         replace(matrix, tiles=tuple(

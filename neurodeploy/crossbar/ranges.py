@@ -1,20 +1,21 @@
 """Sets the converters' ranges: input ranges and tiles' partial sums, from calibration data or from the worst case.
 
-An input converter spans the largest magnitude that its segment of the input took in calibration; an output converter
-spans a percentile of the magnitudes of its tile's currents (partial sums over the weight at full conductance), computed
-with exact weights and the quantized inputs, over every read of a bit-serial input. Without data, an input range may
-come from ``meta["ranges"]`` (what a calibration pass found); a partial sum is then bounded by
-``sum_k |w_jk| * range``, which wastes most of an 8-bit converter. A converter with a fixed range keeps it.
+An input converter spans the largest magnitude that its segment of the input took in calibration (rounded up to whole
+steps where inputs are whole numbers); an output converter spans a percentile of the magnitudes of its tile's currents
+(partial sums over the weight at full conductance), computed with exact weights and the quantized inputs, over every
+read of a bit-serial input. Without data, an input range may come from ``meta["ranges"]`` (what a calibration pass
+found); a partial sum is then bounded by ``sum_k |w_jk| * range``, which wastes most of an 8-bit converter. A converter
+with a fixed range keeps it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from neurodeploy.crossbar import encode, tiles
+from neurodeploy.crossbar import direct, encode, tiles
 from neurodeploy.crossbar.converters import codes_of, digits, levels, steps
 from neurodeploy.crossbar.encode import Stored
 from neurodeploy.crossbar.tiles import Matrix, Segments, Tile
@@ -22,7 +23,7 @@ from neurodeploy.data import Data
 from neurodeploy.errors import UsageError
 from neurodeploy.hardware import Crossbar
 from neurodeploy.ir import interpret
-from neurodeploy.ir.graph import Program, Value
+from neurodeploy.ir.graph import Graph, Program, Value
 from neurodeploy.ir.types import int_range
 from neurodeploy.passes.tiling import OP
 
@@ -102,14 +103,22 @@ def segments(program: Program, target: Crossbar, seen: Mapping[tuple[str, str], 
                         place=f"{stage.name}: %{value.name}",
                         hint="Calibrate with data that reach it.",
                     )
-                largest = watch.largest
-                found[stage.name, value.name] = tuple((a, b, float(largest[a:b].max())) for a, b, _ in spans)
+                tops = [float(watch.largest[a:b].max()) for a, b, _ in spans]
+                found[stage.name, value.name] = _segments(spans, tops, value, stage.graph, target)
             else:
-                known = [_known(program, stage.name, name, target) for *_, name in spans]
-                found[stage.name, value.name] = tuple(
-                    (a, b, full) for (a, b, _), full in zip(spans, known, strict=True)
-                )
+                tops = [_known(program, stage.name, name, target) for *_, name in spans]
+                found[stage.name, value.name] = _segments(spans, tops, value, stage.graph, target)
     return found
+
+
+def _segments(
+    spans: Sequence[tuple[int, int, str]], tops: Sequence[float], value: Value, graph: Graph, target: Crossbar
+) -> tuple[tuple[int, int, float | None], ...]:
+    """Spans with their full scales. Whole inputs get steps that are whole, so that wide converters are exact."""
+    bits = target.dac.bits
+    if bits is not None and graph.tensor(value.args[1]).is_int:
+        tops = [levels(bits) * max(1.0, float(np.ceil(top / levels(bits)))) for top in tops]
+    return tuple((a, b, top) for (a, b, _), top in zip(spans, tops, strict=True))
 
 
 def _inputs(value: Value, data: Array) -> int:
@@ -218,7 +227,7 @@ def full_drive(matrix: Matrix) -> float:
 def needed(target: Crossbar) -> bool:
     """Whether the inputs' ranges matter: converters have steps, or voltages a scale."""
     device = target.device
-    physical = device.thermal_noise is not None or device.nonlinear is not None
+    physical = device.thermal_noise is not None or device.nonlinear is not None or direct.needed(target)
     return target.dac.bits is not None or target.adc.bits is not None or physical
 
 

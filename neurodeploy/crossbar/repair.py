@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 Array = np.ndarray
 Key = tuple[str, str]
 KINDS = ("none", "columns", "readout", "both")
-#: Calibration vectors that a matrix's columns are measured with, at most.
-VECTORS = 512
+#: Calibration vectors that a matrix's columns are measured with, and samples that a readout is refitted on, at most.
+VECTORS, SAMPLES = 512, 1024
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ def prepare(kind: str, program: Program, data: Data | None) -> Repair | None:
             hint="Give some that are no test data: --repair-data FILE.npz.",
         )
     vectors = measured(program, data) if kind in ("columns", "both") else {}
+    data = _thinned(data)
     readouts = repair_readout.prepare(program, data) if kind in ("readout", "both") else ()
     return Repair(kind, program, data, vectors, readouts)
 
@@ -108,7 +109,17 @@ def readout(chips: Chips, program: Program, data: Data) -> None:
     """Refit the readouts to the chips' own states as they are now. Raises :class:`UnsupportedError` without one."""
     from neurodeploy.crossbar import repair_readout
 
+    data = _thinned(data)
     repair_readout.refit(chips, program, data, repair_readout.prepare(program, data))
+
+
+def _thinned(data: Data) -> Data:
+    """At most :data:`SAMPLES` samples, evenly from all: files are often sorted by class."""
+    every = -(-data.samples // SAMPLES)
+    if every <= 1:
+        return data
+    lengths, labels = (None if a is None else a[::every] for a in (data.lengths, data.labels))
+    return replace(data, inputs={n: a[::every] for n, a in data.inputs.items()}, lengths=lengths, labels=labels)
 
 
 def measured(program: Program, data: Data) -> dict[Key, Array]:

@@ -136,7 +136,7 @@ def prepare(program: Program, data: Data) -> tuple[Readout, ...]:
 
 
 def _walk(graph: Graph, name: str) -> tuple[Value, tuple[int, int], bool] | str:
-    """The product that a value is made of, which of its outputs, and whether it is summed on the way; or what hinders."""
+    """The product that a value is made of, which of its outputs, whether it is summed on the way; or what hinders."""
     values = {v.name: v for v in graph.values}
     states = {s.name: s for s in graph.states}
     constants = {*graph.params, *(v.name for v in graph.values if v.op == "const")}
@@ -261,7 +261,7 @@ def refit(chips: Chips, program: Program, data: Data, readouts: Sequence[Readout
 
 
 def ridge(s: Array, z: Array, weights: Array, penalties: Sequence[float] = PENALTIES) -> tuple[Array, Array]:
-    """Weights ``[outputs, inputs]`` and a term ``[outputs]`` that give z ``[n, outputs]`` from states s ``[n, inputs]``.
+    """Weights ``[outputs, inputs]`` and a term ``[outputs]`` that give z ``[n, outputs]`` from s ``[n, inputs]``.
 
     The penalty, in units of the mean square of a centred state, holds them near ``weights``; of several the one with
     the smallest leave-one-out error is taken, the first of equal ones.

@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 
 from neurodeploy.artifact import Trace
-from neurodeploy.crossbar import encode, tiles
+from neurodeploy.crossbar import direct, encode, tiles
 from neurodeploy.crossbar.analog import AnalogMatrix
 from neurodeploy.crossbar.devices import Cells, stream
 from neurodeploy.crossbar.devices_formulas import nonlinear_coefficients
@@ -113,11 +113,12 @@ class _Physical:
         """Hand every tile its devices' errors as they are now, in units of the full conductance range."""
         now = self.cells.at(seconds, partial(self._normals, seconds=seconds))
         held, line = now, self.chips.target.wires
-        if line is not None:
+        alone = direct.needed(self.chips.target)
+        if line is not None and not alone:
             from neurodeploy.crossbar import wires
 
             now = wires.effective(np.ascontiguousarray(now), line)
-        curves = self._curves(held)
+        curves = [] if alone else self._curves(held)
         error = None if now is self.cells.target else now - self.ideal
         for p in self.placed:
             plus, minus = p.matrix.lines(p.matrix.tiles[p.tile])
@@ -127,6 +128,7 @@ class _Physical:
             if self.device.thermal_noise is not None:
                 sums = held[:, rows].sum(axis=1)  # [chips, columns]
                 state.conductance = sums[:, plus] + (0.0 if minus is None else sums[:, minus])
+            state.direct = partial(self._direct, p, held) if alone else None
             state.curve = [self._on_lines(p, term) / self.span for term in curves]
 
     def _curves(self, held: Array) -> list[Array]:
@@ -136,6 +138,20 @@ class _Physical:
             return []
         square, cube = nonlinear_coefficients(self.device, held)
         return [square * read.volts, cube * read.volts**2]
+
+    def _direct(self, placed: _Placed, held: Array, drive: Array) -> Array:
+        """What a tile's lines give for drives ``[chips, n, inputs]`` over full scale: ``[chips, n, slices, outputs]``.
+
+        Over the conductance range, as its weights are.
+        """
+        plus, minus = placed.matrix.lines(placed.matrix.tiles[placed.tile])
+        full = np.zeros((*drive.shape[:2], held.shape[1]))
+        full[:, :, _rows(placed)] = drive
+        found = np.stack(
+            [direct.currents(self.chips.target, np.ascontiguousarray(g), u) for g, u in zip(held, full, strict=True)]
+        )
+        lines = found[:, :, plus] if minus is None else found[:, :, plus] - found[:, :, minus]
+        return lines / self.span
 
     def _on_lines(self, placed: _Placed, cells: Array) -> Array:
         """Cells' values ``[chips, rows, columns]`` on a tile's lines, ``[chips, slices, inputs, outputs]``."""
@@ -200,7 +216,10 @@ def run_chips(
 ) -> tuple[Trace, Counter]:
     """Run the chips on all samples; arrays of the trace are ``[chips * samples, ...]``, chip by chip."""
     count = len(chips.chips)
-    repeated = {name: np.tile(array, (count, *(1,) * (array.ndim - 1))) for name, array in inputs.items()}
+    repeated = {
+        name: array if count == 1 else np.tile(array, (count, *(1,) * (array.ndim - 1)))
+        for name, array in inputs.items()
+    }
     batch = len(next(iter(repeated.values()))) if repeated else count
     counter = Counter(chips.analog, batch)
     trace = interpret.run(
@@ -209,6 +228,7 @@ def run_chips(
         None if lengths is None else np.tile(lengths, count),
         states=states,
         observe=counter,
+        watched={stage: tuple(names) for stage, names in chips.analog.items()},
         overrides=chips.analog,
     )
     return trace, counter

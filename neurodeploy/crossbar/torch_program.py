@@ -18,7 +18,7 @@ from torch import Tensor
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir import fixed
 from neurodeploy.ir.drive import Series, bind, path
-from neurodeploy.ir.graph import Graph, Program, Ref, Stage
+from neurodeploy.ir.graph import Program, Ref, Stage
 from neurodeploy.ir.op import axis_of
 from neurodeploy.ir.types import TensorType, int_range
 from neurodeploy.passes.tiling import OP
@@ -68,9 +68,8 @@ def run(
     that ``crossbar`` value, in place of the exact product. Raises :class:`DataError` for data that don't fit.
     """
     bound, batch = bind(program, inputs, lengths)
-    data: dict[str, Any] = {
-        n: Series(tensor_of(a.data), a.lengths) if isinstance(a, Series) else tensor_of(a) for n, a in bound.items()
-    }
+    data = {n: _series(tensor_of(a.data), a.lengths) if isinstance(a, Series) else tensor_of(a)
+            for n, a in bound.items()}  # fmt: skip
     results: dict[str, tuple[dict[str, Series], dict[str, Tensor]]] = {}
     for stage in program.stages:
         start = {name: _found(ref, data, results) for name, ref in stage.state_from.items()}
@@ -79,6 +78,11 @@ def run(
         results[stage.name] = _along(stage, feed, bound, batch, engine), engine.states
     found = {name: _found(ref, data, results) for name, ref in program.outputs.items()}
     return {name: a.data if isinstance(a, Series) else a for name, a in found.items()}  # type: ignore[misc]
+
+
+def _series(data: Any, lengths: np.ndarray) -> Series:
+    """A series of tensors: nothing that walks one asks what its data are."""
+    return Series(data, lengths)
 
 
 def _found(ref: Ref, data: Mapping[str, Any], results: Mapping[str, tuple[Mapping, Mapping]]) -> Any:
@@ -110,7 +114,7 @@ def _along(
     for name, column in columns.items():
         stepped = torch.stack(column, dim=1)
         placed = stepped.new_zeros((batch, span, *stepped.shape[2:]))
-        outputs[name] = Series(placed.index_put((where[0], places[where]), stepped[where]), lengths)  # type: ignore
+        outputs[name] = _series(placed.index_put((where[0], places[where]), stepped[where]), lengths)
     return outputs
 
 

@@ -76,7 +76,7 @@ def voltages(g: Array, wires: Wires, v: Array) -> tuple[Array, Array]:
     for i in np.ndindex(shape):
         ends = Ends.of(g[i], wires)
         for n, inputs in enumerate(v[i]):
-            word[(*i, n)], bit[(*i, n)] = lines_of(lines, g[i], ends, ends.drive(inputs, g[i].shape), _NOTHING)
+            word[(*i, n)], bit[(*i, n)] = lines_of(lines, g[i], ends, inputs)
     return word, bit
 
 
@@ -96,7 +96,7 @@ def sensitivity(g: Array, wires: Wires, v: Array, column: int) -> Array:
     out = np.zeros_like(g)
     out[0, column] = ends.column[0]
     out[-1, column] += ends.column[2]
-    adjoint_word, adjoint_bit = lines_of(lines, g, ends, np.zeros_like(g), out)
+    adjoint_word, adjoint_bit = lines_of(lines, g, ends, np.zeros(len(g)), b=out)
     return (word - bit) * (adjoint_bit - adjoint_word)
 
 
@@ -115,7 +115,7 @@ def first_order(g: Array, wires: Wires, v: Array, change: Array) -> Array:
     out = np.empty((len(word), g.shape[1]))
     for n, across in enumerate(word - bit):
         source = change * across
-        out[n] = ends.currents(lines_of(lines, g, ends, -source, source)[1])
+        out[n] = ends.currents(lines_of(lines, g, ends, np.zeros(len(g)), -source, source)[1])
     return out
 
 
@@ -200,22 +200,17 @@ class Ends:
             line(wires.column_ohm, wires.sense_ohm, wires.sensed == "both ends"),
         )
 
-    def drive(self, v: Array, shape: tuple[int, ...]) -> Array:
-        """Currents (A) that drivers at ``v[rows]`` (V) send into their grounded lines, ``[rows, columns]``."""
-        into = np.zeros(shape)
-        into[:, 0] = self.row[0] * v
-        into[:, -1] += self.row[2] * v
-        return into
-
     def currents(self, bit: Array) -> Array:
         """Currents (A) into the amplifiers, ``[columns]``, of bit lines at ``bit[rows, columns]`` (V)."""
         return self.column[0] * bit[0] + self.column[2] * bit[-1]
 
 
-def lines_of(lines: Any, g: Array, ends: Ends, a: Array, b: Array, start: Array | None = None) -> tuple[Array, Array]:
-    """Voltages of word and bit lines with currents a and b into their nodes; :class:`UnsupportedError` if it fails."""
-    start = np.zeros_like(g) if start is None else start
-    word, bit, steps, left = lines.solve_lines(g, ends.row, ends.column, a, b, start, _TOLERANCE, 100 * _STEPS)
+def lines_of(
+    lines: Any, g: Array, ends: Ends, inputs: Array, a: Array = _NOTHING, b: Array = _NOTHING, start: Array = _NOTHING
+) -> tuple[Array, Array]:
+    """Voltages of word and bit lines, currents a and b into their nodes; :class:`UnsupportedError` if it fails."""
+    most = 100 * _STEPS
+    word, bit, steps, left = lines.solve_lines(g, ends.row, ends.column, inputs, a, b, start, _TOLERANCE, most)
     if not left <= 100 * _TOLERANCE:
         raise UnsupportedError(
             f"the voltages of an array of {g.shape[0]} x {g.shape[1]} cells don't converge: after {steps} steps their "
@@ -255,8 +250,8 @@ def _currents(lines: Any, g: Array, wires: Wires, v: Array) -> Array:
         ends = Ends.of(g, wires)
         out = np.empty((len(v), g.shape[1]))
         for n, inputs in enumerate(v):
-            a, start = ends.drive(inputs, g.shape), np.zeros_like(g)
-            _, bit, steps, left = lines.solve_lines(g, ends.row, ends.column, a, _NOTHING, start, _TOLERANCE, _STEPS)
+            given = (inputs, _NOTHING, _NOTHING, _NOTHING)
+            _, bit, _, left = lines.solve_lines(g, ends.row, ends.column, *given, _TOLERANCE, _STEPS)
             if not left <= _TOLERANCE:
                 break
             out[n] = ends.currents(bit)

@@ -17,27 +17,33 @@ from __future__ import annotations
 
 import numpy as np
 
-from neurodeploy.crossbar.wires_jit import jit
+from neurodeploy.crossbar.wires_jit import add_scaled, jit
 
 Array = np.ndarray
 LEAF = 8  # cells along a leaf's side
 LANES = 8  # leaves that are merged at a time
 TILE = 32  # cells along the side of the square of 16 leaves that one call takes
+_add_scaled = add_scaled(LANES)
 _CHUNK = 128  # ports that are updated at a time: their panel stays in the second-level cache
 
 
 @jit
 def _segments(a, b, vertical):  # noqa: ANN001, ANN202
-    """Where the ports of a merged block come from: ``[6, 3]`` of block (0 or 1), first port there, count.
+    """Where the ports of a merged block come from: ``[6, 4]`` of block (0 or 1), first port there, count, first here.
 
     ``a``, ``b``: how many ports a block has on the left, right, bottom and top. ``b`` is right of ``a``, or above it.
     The result's ports are again left, right, bottom, top.
     """
     sides = (0, 0, 1, 1, 2, 3) if vertical else (0, 1, 2, 2, 3, 3)
-    found = np.empty((6, 3), np.int64)
+    found = np.empty((6, 4), np.int64)
+    here = 0
     for i in range(6):
         counts = a if i % 2 == 0 else b
-        found[i, 0], found[i, 1], found[i, 2] = i % 2, counts[: sides[i]].sum(), counts[sides[i]]
+        first = 0
+        for side in range(sides[i]):
+            first += counts[side]
+        found[i, 0], found[i, 1], found[i, 2], found[i, 3] = i % 2, first, counts[sides[i]], here
+        here += found[i, 2]
     return found
 
 
@@ -58,9 +64,7 @@ def _star_mesh(w, s, n, total, share):  # noqa: ANN001, ANN202
         for i in range(k + 1, n):
             for l in range(LANES):
                 share[l] = w[k, i, l] * total[l]
-            for j in range(i + 1, n):
-                for l in range(LANES):
-                    w[i, j, l] += share[l] * w[k, j, l]
+            _add_scaled(share, w[k, i + 1 : n], w[i, i + 1 : n])
 
 
 @jit
@@ -174,27 +178,28 @@ def _copy(source, to):  # noqa: ANN001, ANN202
 
 
 @jit
-def _accumulate(a, b, c, width, m):  # noqa: ANN001, ANN202
-    """``c[q, j] += sum_k a[k, q] b[k, j]``: 4 rows q, k below m, j below ``width``; a in rows of 4."""
+def _accumulate(a, b, c, begin, width, m):  # noqa: ANN001, ANN202
+    """``c[q, j] += sum_k a[k, q] b[k, j]``: 4 rows q, k below m, j from ``begin`` to ``width``; a: rows of 4."""
     whole = m // 4 * 4
+    c, count = c[begin:], width - begin  # views of their own: indices that can't be negative, or loops stay scalar
     for k in range(0, whole, 4):
-        x = b[k * _CHUNK : (k + 4) * _CHUNK]  # views of their own: indices that can't be negative
+        x = b[k * _CHUNK + begin : (k + 4) * _CHUNK]
         f = a[4 * k : 4 * k + 16]
         a00, a01, a02, a03 = f[0], f[4], f[8], f[12]
         a10, a11, a12, a13 = f[1], f[5], f[9], f[13]
         a20, a21, a22, a23 = f[2], f[6], f[10], f[14]
         a30, a31, a32, a33 = f[3], f[7], f[11], f[15]
-        for j in range(width):
+        for j in range(count):
             x0, x1, x2, x3 = x[j], x[_CHUNK + j], x[2 * _CHUNK + j], x[3 * _CHUNK + j]
             c[j] += a00 * x0 + a01 * x1 + a02 * x2 + a03 * x3
             c[_CHUNK + j] += a10 * x0 + a11 * x1 + a12 * x2 + a13 * x3
             c[2 * _CHUNK + j] += a20 * x0 + a21 * x1 + a22 * x2 + a23 * x3
             c[3 * _CHUNK + j] += a30 * x0 + a31 * x1 + a32 * x2 + a33 * x3
     for k in range(whole, m):
-        x = b[k * _CHUNK : (k + 1) * _CHUNK]
+        x = b[k * _CHUNK + begin : (k + 1) * _CHUNK]
         f = a[4 * k : 4 * k + 4]
         a0, a1, a2, a3 = f[0], f[1], f[2], f[3]
-        for j in range(width):
+        for j in range(count):
             c[j] += a0 * x[j]
             c[_CHUNK + j] += a1 * x[j]
             c[2 * _CHUNK + j] += a2 * x[j]
@@ -214,7 +219,7 @@ def _eliminate(u, scale, panel, width, rows, known, c):  # noqa: ANN001, ANN202
     for first in range(0, rows, 4):
         own = u[first // 4 * stride : (first // 4 + 1) * stride]
         _copy(panel[first * _CHUNK : (first + 4) * _CHUNK], c)
-        _accumulate(own, panel, c, width, first)
+        _accumulate(own, panel, c, 0, width, first)
         for q in range(min(4, rows - first)):
             k = first + q
             row = c[q * _CHUNK : (q + 1) * _CHUNK]
@@ -262,16 +267,14 @@ def _gather(a, on, s, segments, block, x):  # noqa: ANN001, ANN202
 
 @jit
 def _base(a, b, segments, i, first, stop, c):  # noqa: ANN001, ANN202
-    """What both blocks hold between port ``i`` of the merged block and its ports ``first`` to ``stop``: to ``c``."""
+    """What the blocks hold between the merged one's ports ``i`` and ``first`` to ``stop``, right of i: to ``c``."""
     g = 0
-    while i >= segments[g, 2]:
-        i -= segments[g, 2]
+    while i >= segments[g, 3] + segments[g, 2]:
         g += 1
-    row = segments[g, 1] + i
+    row = segments[g, 1] + i - segments[g, 3]
     block = a if segments[g, 0] == 0 else b
-    at = 0
-    for h in range(6):
-        count, q = segments[h, 2], segments[h, 1]
+    for h in range(g, 6):
+        at, count, q = segments[h, 3], segments[h, 2], segments[h, 1]
         start, end = max(first - at, 0), min(stop - at, count)
         if start < end:
             part = c[at + start - first : at + end - first]
@@ -280,7 +283,6 @@ def _base(a, b, segments, i, first, stop, c):  # noqa: ANN001, ANN202
             else:
                 for j in range(len(part)):
                     part[j] = 0.0
-        at += count
 
 
 @jit
@@ -334,13 +336,13 @@ def merge(a, a_counts, b, b_counts, vertical, last):  # noqa: ANN001, ANN201
             for k in range(s):
                 for q in range(min(4, width - j0)):
                     own[4 * k + q] = panel[k * _CHUNK + j0 + q]
-        begin = max(first, start)
         for i in range(0, min(stop, rows), 4):
+            begin = max(first, start, i)  # columns; what is left of the diagonal is never looked at
             count = min(4, rows - i)
             if begin < stop:
                 for q in range(count):
                     _base(a, b, segments, i + q, begin, stop, c[q * _CHUNK + begin - first : (q + 1) * _CHUNK])
-                _accumulate(packed[i * s : (i + 4) * s], panel, c, width, s)
+                _accumulate(packed[i * s : (i + 4) * s], panel, c, begin - first, width, s)
                 for q in range(count):
                     row = c[q * _CHUNK + begin - first : q * _CHUNK + width]
                     _copy(row, out[i + q, begin - start : stop - start])

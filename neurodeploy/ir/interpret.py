@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 import numpy as np
@@ -23,14 +23,20 @@ class StepInterpreter:
     """Runs one graph step by step on a batch.
 
     ``observe(name, array, active)`` sees every input, state and value of every step, with the samples for which it
-    counts: those that are still running and whose guards hold. ``overrides`` replaces the meaning of values by name
-    (a crossbar's product in place of ``matmul``); it gets the argument arrays ``[B or 1, ...]``.
+    counts: those that are still running and whose guards hold; with ``watched``, only what is named there.
+    ``overrides`` replaces the meaning of values by name (a crossbar's product in place of ``matmul``); it gets the
+    argument arrays ``[B or 1, ...]``.
     """
 
     def __init__(
-        self, graph: Graph, *, observe: Observer | None = None, overrides: Mapping[str, Override] | None = None
+        self,
+        graph: Graph,
+        *,
+        observe: Observer | None = None,
+        watched: Collection[str] | None = None,
+        overrides: Mapping[str, Override] | None = None,
     ) -> None:
-        self.graph, self.observe, self.overrides = graph, observe, overrides or {}
+        self.graph, self.observe, self.watched, self.overrides = graph, observe, watched, overrides or {}
         self.values: dict[str, Array] = {}
         self._types = graph.types()
         self._params = {name: param.data[None] for name, param in graph.params.items()}
@@ -61,11 +67,11 @@ class StepInterpreter:
             moves = active
             if state.when is not None:
                 moves = moves & np.broadcast_to(table[state.when], (self.batch,))  # type: ignore[arg-type]
-            new = np.broadcast_to(table[state.next], (self.batch, *state.type.shape))  # type: ignore[arg-type]
+            new = _spread(table[state.next], (self.batch, *state.type.shape))  # type: ignore[arg-type]
             mask = moves.reshape(-1, *(1,) * len(state.type.shape))
             self.values[state.name] = new if moves.all() else np.where(mask, new, held[state.name])
         return {
-            name: np.broadcast_to(table[value], (self.batch, *self._types[value].shape))  # type: ignore
+            name: _spread(table[value], (self.batch, *self._types[value].shape))  # type: ignore
             for name, value in self.graph.outputs.items()
         }
 
@@ -78,12 +84,17 @@ class StepInterpreter:
 
         if not hasattr(self, "_guards"):
             self._guards = guards(self.graph)
-        for name, array in table.items():
+        for name in table if self.watched is None else self.watched:
+            array = table[name]
             if isinstance(array, np.ndarray) and name not in self._params:
                 counts = active
                 for condition in self._guards.get(name, ()):
                     counts = counts & np.broadcast_to(table[condition], (self.batch,))  # type: ignore[arg-type]
                 self.observe(name, array, counts)  # type: ignore[misc]
+
+
+def _spread(array: Array, shape: tuple[int, ...]) -> Array:
+    return array if array.shape == shape else np.broadcast_to(array, shape)
 
 
 def _evaluate(
@@ -120,17 +131,20 @@ def run(
     *,
     states: bool = False,
     observe: Callable[[str, str, Array, Array], None] | None = None,
+    watched: Mapping[str, Collection[str]] | None = None,
     overrides: Mapping[str, Mapping[str, Override]] | None = None,
 ) -> Trace:
     """Run a program on a batch.
 
     ``inputs``: program input -> ``[B, T, ...]`` (series) or ``[B, ...]`` (static); real values are quantized where the
     program's input is. ``lengths``: ``[B]`` steps of each sample. ``observe(stage, name, array, active)`` sees every
-    value; ``overrides``: stage -> value -> its replacement. Raises :class:`DataError` for data that don't fit.
+    value, or those that ``watched`` names by stage. ``overrides``: stage -> value -> its replacement. Raises
+    :class:`DataError` for data that don't fit.
     """
 
     def executor(stage_name: str, graph: Graph) -> StepInterpreter:
         watch = None if observe is None else partial(observe, stage_name)
-        return StepInterpreter(graph, observe=watch, overrides=(overrides or {}).get(stage_name))
+        names = None if watched is None else watched.get(stage_name, ())
+        return StepInterpreter(graph, observe=watch, watched=names, overrides=(overrides or {}).get(stage_name))
 
     return drive(program, inputs, lengths, executor, states=states)

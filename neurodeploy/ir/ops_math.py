@@ -18,8 +18,15 @@ ANY = frozenset({"float", "int", "bool"})
 
 
 def _sigmoid(x: Array) -> Array:
-    e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + e), e / (1 + e)).astype(x.dtype)
+    """``1 / (1 + e)`` for x >= 0 and ``e / (1 + e)`` below, ``e = exp(-|x|)``, with one array of either."""
+    below = np.abs(x)
+    np.negative(below, out=below)
+    np.exp(below, out=below)
+    found = np.minimum(x, 0)
+    np.exp(found, out=found)  # 1 or e
+    below += 1
+    found /= below
+    return found
 
 
 def _softplus(x: Array) -> Array:

@@ -27,7 +27,7 @@ def _infer_concat(types: Types, attrs: Attrs) -> TensorType:
 
 def _eval_concat(args: Sequence[Array], attrs: Attrs, type_: TensorType, types: Types) -> Array:
     batch = max(a.shape[0] for a in args)
-    full = [np.broadcast_to(a, (batch, *a.shape[1:])) for a in args]
+    full = [a if a.shape[0] == batch else np.broadcast_to(a, (batch, *a.shape[1:])) for a in args]
     return np.concatenate(full, axis=axis_of(attrs, type_.shape) + 1)
 
 

@@ -152,7 +152,8 @@ METRICS: dict[str, Metric] = {
 BY_CHIP = "energy."
 DENSE = Known("Energy of the network without spikes", _TIME)
 
-_PARTS = {
+#: Parts of a crossbar -> their titles, in the order in which bars are stacked.
+PARTS: dict[str, str] = {
     "array": "Arrays",
     "line": "Lines and their drivers",
     "dac": "DACs",
@@ -161,8 +162,8 @@ _PARTS = {
     "buffer": "Buffers",
 }
 #: A crossbar's costs by part: ``energy.adc``, ``area.array`` ..., ranges as above; ``energy.adc@NODE`` where a target
-#: is priced in several technologies. Part -> its title, in the order in which bars are stacked.
-BY_PART: dict[str, dict[str, str]] = dict.fromkeys(("energy", "latency", "area"), _PARTS)
+#: is priced in several technologies.
+BY_PART: dict[str, dict[str, str]] = dict.fromkeys(("energy", "latency", "area"), PARTS)
 
 #: What a sweep changes in a crossbar's target, and the title of its axis.
 QUANTITIES: dict[str, str] = {

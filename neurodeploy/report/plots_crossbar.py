@@ -13,7 +13,7 @@ from html import escape
 from markupsafe import Markup
 
 from neurodeploy.report import svg
-from neurodeploy.report.figures import METRICS
+from neurodeploy.report.figures import METRICS, PARTS
 from neurodeploy.report.schema import Accuracy, Build, Score
 from neurodeploy.report.schema_crossbar import Effect, Spread
 from neurodeploy.report.view_crossbar import Breakdown, SweepChart
@@ -65,8 +65,8 @@ def sweep(chart: SweepChart, numbers: dict[str, int]) -> Markup:
     else:
         x = svg.Axis(places[0] - 1, places[0] + 1, start, end, tuple(places))
     body = _chips(curves, chart.metric, x, [svg.tick(t) for t in x.ticks], label, chart.float_values, numbers)
-    for value in dict.fromkeys(s.compiled for _, s in chart.members):
-        if value is not None and x.low <= value <= x.high:
+    for value in chart.compiled:
+        if x.low <= value <= x.high:
             tip = f"<title>as compiled: {number(value)}</title>"
             body += f'<path class="upright" d="M{x(value)} {svg.TOP}V{svg.FLOOR}">{tip}</path>'
     return svg.svg(f"{METRICS[chart.metric].title} of crossbars against: {label}.", body)
@@ -131,7 +131,7 @@ def errors(rows: Sequence[Effect]) -> Markup:
     for i, (effect, value) in enumerate(told):
         middle, height = svg.TOP + (i + 0.5) * pitch, min(16, pitch * 0.62)
         words = escape(f"{effect}: {value:.3g} %")
-        parts.append(_left(effect, left, middle))
+        parts.append(_left(svg.short(effect, 16), left, middle))
         parts.append(
             f'<rect class="part s{7 if effect == "all" else 0}" x="{left}" y="{middle - height / 2:.1f}" '
             f'width="{max(x(value) - left, 0.8):.1f}" height="{height:.1f}"><title>{words}</title></rect>'
@@ -146,10 +146,10 @@ def breakdown(found: Breakdown, numbers: dict[str, int]) -> Markup:
     bars = []
     for bar in found.bars:
         ranged = any(p.ends[0] != p.ends[1] for p in bar.parts)
-        number_of = str(numbers[bar.build.name])
+        short = f"{numbers[bar.build.name]} {svg.short(bar.node or bar.build.name, 9)}"
         for end in (0, 1) if ranged else (0,):
             known = [(p.title, p.ends[end]) for p in bar.parts if p.known]
-            bars.append((bar.name, number_of, ("low", "high")[end] if ranged else "", known))
+            bars.append((bar.name, short, ("low", "high")[end] if ranged else "", known))
     left = svg.LEFT + 62
     high = max(sum(v for _, v in parts) for *_, parts in bars) * 1.04 or 1.0
     step = svg.nice(high / 4)
@@ -159,16 +159,14 @@ def breakdown(found: Breakdown, numbers: dict[str, int]) -> Markup:
     drawn = [svg.grid(x, _no_axis(), [svg.tick(t) for t in ticks], [], found.unit), legend]
     pitch = (svg.FLOOR - top) / len(bars)
     spoken = []
-    for i, (name, chip, end, parts) in enumerate(bars):
+    for i, (name, short, end, parts) in enumerate(bars):
         middle = top + (i + 0.5) * pitch
         height = min(20, pitch * 0.66)
-        drawn.append(_left(f"{chip} {name}" if end != "high" else "", left, middle, end))
+        drawn.append(_left(short if end != "high" else "", left, middle, end))
         at = 0.0
         for title, value in parts:
-            shade = found.titles.index(title) % SHADES
-            words = escape(
-                f"{name}, {title}{f' ({end})' if end else ''}: {number(float(f'{value:.4g}'))} {found.unit}"
-            )
+            shade = _shade(title)
+            words = escape(f"{name}, {title}{f' ({end})' if end else ''}: {number(float(f'{value:.4g}'))} {found.unit}")
             width = max(x(at + value) - x(at), 0.0)
             drawn.append(
                 f'<rect class="part s{shade}" x="{x(at)}" y="{middle - height / 2:.1f}" width="{width:.1f}" '
@@ -180,15 +178,20 @@ def breakdown(found: Breakdown, numbers: dict[str, int]) -> Markup:
     return svg.svg(f"{found.title}, {found.unit}, sums of the known parts: {'; '.join(spoken)}.", body)
 
 
+def _shade(title: str) -> int:
+    """A part has one colour in every chart."""
+    return list(PARTS.values()).index(title) % SHADES
+
+
 def _legend(titles: Sequence[str]) -> tuple[str, float]:
     """A square and a name for each part, in rows; where the drawing may begin below."""
     parts, px, py = [], float(4), 10.0
-    for i, title in enumerate(titles):
+    for title in titles:
         shown = svg.short(title, 26)
         width = 16 + len(shown) * svg.CHARACTER + 10
         if px + width > svg.WIDTH and px > 4:
             px, py = 4.0, py + 15
-        parts.append(f'<rect class="part s{i % SHADES}" x="{px:.1f}" y="{py - 8:.1f}" width="9" height="9"/>')
+        parts.append(f'<rect class="part s{_shade(title)}" x="{px:.1f}" y="{py - 8:.1f}" width="9" height="9"/>')
         parts.append(f'<text class="name" x="{px + 13:.1f}" y="{py:.1f}">{escape(shown)}</text>')
         px += width
     return "".join(parts), py + 8
@@ -196,7 +199,7 @@ def _legend(titles: Sequence[str]) -> tuple[str, float]:
 
 def _left(name: str, left: float, middle: float, end: str = "") -> str:
     """A bar's name to its left, and below it which end of a range it is."""
-    text = f"{svg.short(name, 16)} {end}".strip()
+    text = f"{name} {end}".strip()
     return f'<text class="tick" x="{left - 6}" y="{middle + 3.5:.1f}" text-anchor="end">{escape(text)}</text>'
 
 

@@ -63,8 +63,8 @@ def _summary(builds: list[Build]) -> list[str]:
             change = words.change_text(a, best.score) if a else ""
             note = "" if best.deployed or not best.score else " (golden model, not deployed)"
             costs = "; ".join(
-                f"{view.known(f.name).full_title} {words.quantity(f.value or 0, f.unit)} ({f.how})"
-                for f in view.main_figures(best.build)[:3]
+                f"{title} {told}{f' {f.unit}' if f.unit not in ('', 'B') else ''} ({f.how})"
+                for title, told, f in view.main_costs(best.build)[:3]
             )
             rows.append([KINDS[best.kind], text(best.build.name), score + note, change, text(costs)])
         parts.append(grid(["Best of each kind", "Build", "Accuracy", "Against float", "Main costs"], rows))

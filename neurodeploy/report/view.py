@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from neurodeploy.artifact import Figure
 from neurodeploy.report.figures import FIGURES, KINDS, METRICS, Known, by_chip, known, without_end
 from neurodeploy.report.schema import Accuracy, Agreement, Build, Run, Score
+from neurodeploy.report.words import amount
 
 STRENGTH = ("measured", "compiled", "simulated", "estimated")
 Key = tuple[str, str, int]
@@ -111,6 +112,18 @@ def pick(build: Build, name: str, unit: str | None = None) -> Figure | None:
 def main_figures(build: Build) -> list[Figure]:
     """The build's main costs, in the table's order."""
     return [figure for name, entry in FIGURES.items() if entry.main and (figure := pick(build, name))]
+
+
+def main_costs(build: Build) -> list[tuple[str, str, Figure]]:
+    """The build's main costs in the table's order: title, amount (``12 to 34`` for a range), and the figure."""
+    found = []
+    for name, entry in FIGURES.items():
+        ends = [pick(build, name)] if pick(build, name) else [pick(build, f"{name}{end}") for end in (".low", ".high")]
+        known_ends = [f for f in ends if f is not None]
+        if entry.main and known_ends:
+            told = " to ".join(amount(f.value or 0, f.unit) for f in known_ends)
+            found.append((entry.full_title, told, known_ends[0]))
+    return found
 
 
 def agreements(build: Build) -> list[tuple[Run, Agreement]]:

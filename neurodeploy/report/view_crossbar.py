@@ -23,6 +23,11 @@ class SweepChart:
     members: tuple[tuple[Build, Sweep], ...]
     float_values: tuple[tuple[str, float], ...]
 
+    @property
+    def compiled(self) -> list[float]:
+        """What the builds were compiled with, where their targets have the quantity."""
+        return list(dict.fromkeys(s.compiled for _, s in self.members if s.compiled is not None))
+
 
 @dataclass(frozen=True)
 class Part:
@@ -43,11 +48,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Bar:
-    """A build's parts of one cost; ``name`` is the build's, with the technology that prices it where there are more."""
+    """A build's parts of one cost, priced in the technology ``node`` ("": the target's first, or only one)."""
 
     build: Build
-    name: str
+    node: str
     parts: tuple[Part, ...]
+
+    @property
+    def name(self) -> str:
+        """The build's name, with the technology."""
+        return f"{self.build.name}, {self.node}" if self.node else self.build.name
 
 
 @dataclass(frozen=True)
@@ -132,10 +142,9 @@ def breakdowns(builds: list[Build]) -> list[Breakdown]:
                     if (ends := by_part.get(part))
                 )
                 if sum(part.known for part in parts) > 1:
-                    name = f"{build.name}, {node}" if node else build.name
-                    table.setdefault((cost, unit), []).append(Bar(build, name, parts))
-    made = []
-    for (cost, unit), bars in table.items():
+                    table.setdefault((cost, unit), []).append(Bar(build, node, parts))
+    made, order = [], list(BY_PART)
+    for (cost, unit), bars in sorted(table.items(), key=lambda item: order.index(item[0][0])):
         hows = dict.fromkeys(f.how for bar in bars for p in bar.parts for f in (p.low, p.high) if p.known)
         made.append(Breakdown(f"{cost.capitalize()} by part", unit, tuple(hows), tuple(bars)))
     return made

@@ -146,8 +146,8 @@ def measured_text(told: Measured, metric: str) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as a percentage of three significant digits: ``1.23 %``."""
-    return f"{100 * share:.3g} %"
+    """A share as a percentage of three significant digits: ``1.23 %``; ``below 0.001 %`` for rounding errors."""
+    return "below 0.001 %" if 0 < share < 1e-5 else f"{100 * share:.3g} %"
 
 
 def span(ends: tuple[float, float]) -> str:

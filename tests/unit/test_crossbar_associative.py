@@ -11,18 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurodeploy import compiler, hardware
+from neurodeploy.backends.crossbar import CrossbarBackend
 from neurodeploy.crossbar.associative import BamArray, HopfieldArray, Recall
+from neurodeploy.crossbar.associative_cells import draws
 from neurodeploy.crossbar.associative_programs import (
     bam_program,
     hebb,
     hopfield_program,
     pairs,
     pseudo_inverse,
-    storkey,
     stored,
+    storkey,
 )
 from neurodeploy.crossbar.associative_study import Setting, crossing, curve, point
-from neurodeploy.errors import DataError, NeurodeployError, TargetError, UsageError
+from neurodeploy.crossbar.effects import ALL
+from neurodeploy.data import Data
+from neurodeploy.deploy.crossbar import CrossbarRunner
+from neurodeploy.errors import DataError, NeurodeployError, TargetError, UnsupportedError, UsageError
 from neurodeploy.hardware import Crossbar
 from neurodeploy.ir import interpret, text
 
@@ -173,6 +178,42 @@ def test_the_compiled_program_recalls_on_chips(tmp_path):
     assert (np.asarray(built.run(cues)) == x).mean() > 0.95
 
 
+def test_a_program_of_one_hopfield_cell_is_taken_as_it_is():
+    theta = np.array([0.5, -0.5, 0.0, 0.0, 1.5, 0.0, 0.0, 0.0])
+    array = HopfieldArray.of(hopfield_program(hebb(TWO), theta), IDEAL, chips=2)
+    assert np.array_equal(array.weights, hebb(TWO))
+    assert np.array_equal(array.thresholds, theta)
+    with pytest.raises(UnsupportedError, match="one cell 'hopfield' .* Give weights and thresholds"):
+        HopfieldArray.of(bam_program(pairs(TWO, TWO)), IDEAL)
+
+
+def test_a_chips_synchronous_recall_is_its_compiled_program_without_converters():
+    x = patterns(8, 64)
+    W, cues = stored(x), flipped(np.repeat(x, 3, axis=0), 0.25).astype(np.float32)
+    built = CrossbarBackend().compile(hopfield_program(W), PCM, data=Data({"cue": cues}))
+    array = HopfieldArray(W, PCM, chips=3, seed=2, seconds=DAY)
+    found = array.recall(cues, order="synchronous", sweeps=50)
+
+    def run(effects: frozenset[str]) -> np.ndarray:
+        inputs, options = {"cue": cues}, {"chips": 3, "times": [DAY], "seed": 2, "compensate": False}
+        return CrossbarRunner().run(built, inputs, effects=effects, **options).chip_outputs["s"][0]
+
+    assert np.array_equal(run(ALL - {"dac", "adc"}), found.states)
+    assert not np.array_equal(run(ALL), found.states), "8-bit converters decide all as comparators do"
+
+
+@pytest.mark.parametrize("name", hardware.names("crossbar"))
+def test_every_target_recalls_a_day_old_or_says_why_not(name: str):
+    x, target = patterns(3, 30), hardware.find(name, Crossbar)
+    if target.wires is not None:
+        pytest.importorskip("numba")
+    if target.array.slice_bits is not None:
+        with pytest.raises(UnsupportedError, match=f"{name}: weights in slices are put together digitally"):
+            HopfieldArray(stored(x), name)
+        return
+    assert (HopfieldArray(stored(x), name, chips=2, seconds=DAY).recall(flipped(x, 0.05)).states == x).all()
+
+
 def test_the_ideal_array_holds_what_theory_says():
     """Amit, Gutfreund and Sompolinsky 1985: overlaps stay near 1 below 0.138 n, and fall apart above, the faster the
     larger the network is."""
@@ -211,6 +252,28 @@ def test_a_chip_is_the_same_beside_any_others():
         assert np.array_equal(every.states[2:], one.states)
         assert np.array_equal(every.trace[:, 2:], one.trace)
     assert not np.array_equal(run([0]).trace, run([1]).trace)
+
+
+def test_one_by_one_is_a_plain_loop_over_units():
+    """Against sums written out, with weights that are far from symmetric, offsets, and noise at every read."""
+    cues = patterns(40, 20)
+    W = np.random.default_rng(3).normal(size=(20, 20)) + 3 * hebb(patterns(2, 20, 7))
+    array = HopfieldArray(W, PCM, chips=2, seed=4, offset=0.1, read_noise="fresh", conductance=0.1)
+    found = array.recall(cues, sweeps=6)
+    for chip in range(2):
+        rng, states = draws(4, chip, "order"), cues.copy()
+        moving = np.ones(len(cues), bool)
+        for _ in range(6):
+            orders = rng.random(cues.shape).argsort(axis=1)
+            noise = rng.standard_normal(cues.shape)
+            for cue in np.flatnonzero(moving):
+                before = states[cue].copy()
+                for unit, z in zip(orders[cue], noise[cue], strict=True):
+                    field = states[cue] @ array.acting[chip][:, unit] + array._offsets[chip, unit]
+                    states[cue, unit] = np.sign(field + z * array.read_sd[chip, unit])
+                moving[cue] = (states[cue] != before).any()
+        assert np.array_equal(found.states[chip], states)
+    assert len({tuple(row) for row in array._offsets}) == 2, "chips share their comparators"
 
 
 def test_stuck_devices_do_as_much_harm_as_there_are():
@@ -283,6 +346,8 @@ BAD: list[tuple[str, Callable[[], Any], type[NeurodeployError], str]] = [
     ("rule", lambda: stored(TWO, "heb"), UsageError, "Did you mean 'hebb'"),
     ("pairs", lambda: pairs(TWO, TWO[:1]), DataError, "2 patterns x and 1 patterns y"),
     ("bam steps", lambda: BamArray(GOOD, IDEAL).recall(TWO, steps=0), UsageError, "steps is 0"),
+    ("conductance", lambda: HopfieldArray(GOOD, IDEAL, conductance=0.0), UsageError, "conductance is 0.0"),
+    ("stuck", lambda: HopfieldArray(GOOD, IDEAL, stuck=(0.9, 0.2)), UsageError, "shares of stuck devices"),
     ("field", lambda: curve("loads", [0.1], IDEAL), UsageError, "Did you mean 'load'"),
     ("load", lambda: point(Setting(load=0.0), IDEAL), UsageError, "0 patterns"),
     ("memory", lambda: point(Setting(memory="ham"), IDEAL), UsageError, "no memory 'ham'"),

@@ -75,7 +75,7 @@ def test_errors_are_those_of_the_runner_with_these_effects():
         trace = CrossbarRunner().run(
             made.artifact, dict(DATA.inputs), DATA.lengths, chips=3, times=(year,), seed=5, effects=effects
         )
-        return [np.linalg.norm(chip - golden) / np.linalg.norm(golden) for chip in trace.chip_outputs["y"][0]]
+        return [float(np.linalg.norm(chip - golden) / np.linalg.norm(golden)) for chip in trace.chip_outputs["y"][0]]
 
     every = errors(set(EFFECTS))
     assert found.every.error == pytest.approx(np.mean(every)) and found.every.error_sd == pytest.approx(

@@ -1,121 +1,44 @@
-"""Costs of crossbars: a small network worked out by hand, every constant felt, unknown parts told, ISAAC's table."""
+"""Costs of crossbars: a small network worked out by hand, every constant felt, unknown parts told."""
 
 from __future__ import annotations
 
 import copy
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from neurodeploy import hardware
-from neurodeploy.artifact import Figure
-from neurodeploy.crossbar import costs, costs_time, tiles
-from neurodeploy.crossbar.costs_parts import Activity, conductances
+from neurodeploy.crossbar import costs, costs_time, costs_work, tiles
+from neurodeploy.crossbar.costs_parts import conductances
 from neurodeploy.crossbar.costs_programming import expected
-from neurodeploy.crossbar.costs_time import Timing
+from neurodeploy.crossbar.costs_time import Span, Steps
 from neurodeploy.crossbar.devices import Cells
-from neurodeploy.crossbar.tiles import Matrix
 from neurodeploy.descriptions_crossbar import Crossbar
 from neurodeploy.descriptions_devices import WriteVerify
-from neurodeploy.descriptions_technology import CrossbarTechnology
-from neurodeploy.errors import TargetError
 from neurodeploy.ir.build import Builder
 from neurodeploy.ir.graph import Program, ProgramInput, Ref, Stage
-from neurodeploy.passes.tiling import Tiling
-
-SAID: dict[str, Any] = {"source": "made up"}
-TECHNOLOGY: dict[str, Any] = {
-    "kind": "crossbar-technology", "name": "made-up", "title": "Made up", "node_nm": 10,
-    "adc": {
-        "energy": {"bits": [4, 8], "joule": [0.05e-12, [0.1e-12, 0.2e-12]], **SAID},
-        "time": {"bits": [8], "seconds": [[5e-9, 20e-9]], **SAID},
-        "area": {"bits": [8], "area_m2": [50e-12], **SAID},
-    },
-    "dac": {
-        "energy": {"bits": [1, 8], "joule": [0.5e-12, [1e-12, 2e-12]], **SAID},
-        "area": {"bits": [1, 8], "area_m2": [1e-12, 3e-12], **SAID},
-    },
-    "transistor": {
-        "cell": {"area_m2": [0.1e-12, 0.2e-12], **SAID},
-        "line_energy": {"cell_joule": 1e-15, "select_joule": 2e-15, **SAID},
-        "line_area": {"row_m2": 1e-12, "column_m2": 2e-12, "array_m2": 5e-12, **SAID},
-    },
-    "digital": {
-        "integer_add": {"bits": [8, 32], "joule": [0.1e-12, 0.3e-12], **SAID},
-        "integer_multiply": {"bits": [8, 32], "joule": [0.2e-12, 2e-12], **SAID},
-        "float_add": {"bits": [32], "joule": [1e-12], **SAID},
-        "float_multiply": {"bits": [32], "joule": [4e-12], **SAID},
-        "lookup": {"joule": [0.2e-12, 0.5e-12], **SAID},
-        "clock": {"clock_hz": 1e9, **SAID},
-    },
-    "buffer": {"bit_joule": [0.01e-12, 0.02e-12], **SAID},
-}  # fmt: skip
-TARGET: dict[str, Any] = {
-    "kind": "crossbar", "name": "small", "title": "Small", "backend": "crossbar", "technologies": ["made-up"],
-    "array": {"rows": 4, "columns": 8, **SAID},
-    "device": {"technology": "ideal", "g_min_siemens": 1e-6, "g_max_siemens": 11e-6, **SAID},
-    "read": {"volts": 0.5, "pulse_s": 10e-9, **SAID},
-    "dac": {"bits": 8, **SAID},
-    "adc": {"bits": 8, "columns_per_adc": 4, **SAID},
-}  # fmt: skip
-WEIGHTS = np.array([[1.0, -2.0], [0.5, 0.0], [0.0, 3.0]], np.float32)
-
-
-def target_of(**tables: Any) -> Crossbar:
-    given = copy.deepcopy(TARGET)
-    for name, table in tables.items():
-        given[name] = {**given[name], **table} if isinstance(table, dict) and name in given else table
-    return Crossbar.model_validate({name: table for name, table in given.items() if table is not None})
+from neurodeploy.ir.ops import OPS
+from tests.families import CASES
+from tests.unit.priced_crossbars import (
+    SAID,
+    TECHNOLOGY,
+    WEIGHTS,
+    ends,
+    figures,
+    mapped,
+    network,
+    program_of,
+    target_of,
+    use,
+    values,
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
 def _technology(monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, TECHNOLOGY)
-
-
-def use(monkeypatch: pytest.MonkeyPatch, described: dict[str, Any]) -> None:
-    made = CrossbarTechnology.model_validate(described)
-    real = hardware.find_technology
-    monkeypatch.setattr(hardware, "find_technology", lambda name: made if name == made.name else real(name))
-
-
-def program_of(b: Builder, **inputs: Any) -> Program:
-    stage = Stage("s", b.graph(), inputs_from={name: Ref(name) for name in inputs})
-    return Program("net", {n: ProgramInput(t) for n, t in inputs.items()}, (stage,), {"y": Ref.parse("s.y")})
-
-
-def network() -> Program:
-    """``h' = tanh(W x + h)``: the state is added digitally, so that one matrix of two inputs is on the array."""
-    b = Builder()
-    x, h = b.input("x", (2,)), b.state("h", (3,))
-    new = b("tanh", b.param("W", WEIGHTS) @ x + h)
-    b.next(h, new)
-    b.output("y", new)
-    return program_of(b, x=x.type)
-
-
-def mapped(program: Program, target: Crossbar) -> tuple[Program, tuple[Matrix, ...]]:
-    tiled = Tiling.of(target.array)(program)
-    return tiled, tiles.matrices(tiled, target)
-
-
-def figures(target: Crossbar, program: Program | None = None, **given: Any) -> dict[str, Figure]:
-    tiled, matrices = mapped(program or network(), target)
-    found = costs.compile_figures(tiled, matrices, target, **given)
-    assert len({f.name for f in found}) == len(found)
-    return {f.name: f for f in found}
-
-
-def values(target: Crossbar, program: Program | None = None, **given: Any) -> dict[str, float | None]:
-    return {name: f.value for name, f in figures(target, program, **given).items()}
-
-
-def ends(found: dict[str, float | None], name: str) -> tuple[float | None, float | None]:
-    if name in found:
-        return found[name], found[name]
-    return found[f"{name}.low"], found[f"{name}.high"]
 
 
 # ------------------------------------------------------------------------------------------------ worked out by hand
@@ -292,37 +215,6 @@ def test_every_further_technology_has_figures_of_its_own():
     assert ends(found, "energy.adc") == (pytest.approx(0.3), pytest.approx(0.6))
     assert found["energy.adc@cmos-22nm.high"] == pytest.approx(3 * 0.555)
     assert found["interval@cmos-22nm"] == pytest.approx(2 * (10 + 9))
-    tiled, matrices = mapped(network(), target_of(technologies=["made-up", "cmos-22nm"]))
-    records = costs.breakdown(tiled, matrices, target_of(technologies=["made-up", "cmos-22nm"]))
-    assert {r["node"] for r in records} == {"made-up", "cmos-22nm"}
-    for node in ("made-up", "cmos-22nm"):
-        parts = [(r["cost"], r["part"]) for r in records if r["node"] == node]
-        assert len(parts) == len(set(parts)) == 6 + 3 + 4
-    (adc,) = [r for r in records if (r["cost"], r["part"], r["node"]) == ("energy", "adc", "made-up")]
-    assert (adc["low"], adc["high"], adc["unit"], adc["how"]) == (
-        pytest.approx(0.3), pytest.approx(0.6), "pJ/step", "estimated",
-    )  # fmt: skip
-    assert "3 conversions x 0.1 to 0.2 pJ; made up" in str(adc["source"])
-
-
-@pytest.mark.parametrize("name", ["cmos-22nm", "cmos-32nm"])
-def test_more_bits_take_more_in_every_shipped_technology(name: str):
-    """The tables rise (a falling one is refused); so do a build's figures, also between known numbers of bits."""
-    found = [values(target_of(technologies=[name], adc={"bits": bits}, dac={"bits": bits})) for bits in (2, 4, 5, 8)]
-    for figure in ("energy.adc.low", "energy.adc.high", "energy.dac.high", "latency.high"):
-        row = [f[figure] for f in found]
-        assert None not in row and row == sorted(row, key=float)
-    assert found[0]["energy.adc.high"] != found[-1]["energy.adc.high"]
-
-
-def test_between_known_bits_a_price_spans_both_and_outside_it_is_unknown():
-    table = CrossbarTechnology.model_validate(TECHNOLOGY).adc.energy
-    assert table is not None
-    assert table.at(8) == (0.1e-12, 0.2e-12)
-    assert table.at(6) == (0.05e-12, 0.2e-12)
-    assert table.at(3) is None and table.at(9) is None
-    found = figures(target_of(adc={"bits": 12}))
-    assert "energy of an ADC of 12 bits: made-up has no sourced figure" in found["energy.adc"].source
 
 
 # ----------------------------------------------------------------------------------------------------------- reads
@@ -357,6 +249,58 @@ def test_lanes_of_the_target_make_the_digital_time_one_number():
     assert found["latency"] == pytest.approx(36.0)
 
 
+def test_operations_are_counted_by_kind():
+    """Scaling 3, relu 3, a sum of 3, a product of two values with 3 multiply-accumulates, tanh 1, a division 1."""
+    b = Builder()
+    x = b.input("x", (2,))
+    r = b("relu", b.param("W", WEIGHTS) @ x)
+    b.output("y", b("tanh", b("sum", r, axis=0)) / (r @ r))
+    found = values(target_of(), program_of(b, x=x.type))
+    counted = {kind: found[f"digital_{kind}"] for kind in costs.KINDS}
+    assert counted == {"multiplications": 6, "additions": 5, "comparisons": 3, "lookups": 1, "functions": 1}
+
+
+def test_every_primitive_has_a_price_or_is_known_to_cost_nothing():
+    """A new one must be put somewhere; TFLite's own arithmetic never comes here."""
+    priced = {*costs_work.ELEMENTWISE, *costs_work.REDUCTIONS, "matmul", "einsum", "solve"}
+    assert not priced & costs_work.FREE
+    assert priced | costs_work.FREE == {op for op in OPS if not op.startswith("tfl_")}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_family_is_priced_or_its_functions_are_named(name: str):
+    target = hardware.find("pcm-128", Crossbar)
+    found = figures(target, CASES[name].program)
+    for figure in found.values():
+        low, high = figure.value, found[figure.name.replace(".low", ".high")].value
+        assert low is None or (high is not None and 0 <= low <= high), figure.name
+    functions = found["digital_functions"].value
+    assert ("energy" in found and "no published price of" in found["energy"].source) == bool(functions)
+
+
+def test_matrices_on_one_array_are_read_one_after_the_other():
+    """Two products of different vectors, 2 x 2 weights each, side by side on 4 x 8 cells: 30 ns, then 30 ns."""
+    b = Builder()
+    x, z = b.input("x", (2,)), b.input("z", (2,))
+    w = np.ones((2, 2), np.float32)
+    b.output("y", b("tanh", b.param("A", w) @ x) * b("tanh", b.param("B", w) @ z))
+    target = target_of(array={"rows": 4, "columns": 8})
+    tiled, matrices = mapped(program_of(b, x=x.type, z=z.type), target)
+    apart = [replace(m, tiles=tuple(replace(t, array=m.index, row=0, column=0) for t in m.tiles)) for m in matrices]
+    together = [replace(m, tiles=tuple(replace(t, array=0, row=2 * m.index) for t in m.tiles)) for m in apart]
+    assert len(matrices) == 2
+    for given, reads in ((apart, 1), (together, 2)):
+        found = {f.name: f.value for f in costs.compile_figures(tiled, given, target)}
+        assert ends(found, "latency")[0] == pytest.approx(reads * 30.0 + 3)  # scaled, tanh, product
+        assert ends(found, "interval")[0] == pytest.approx(reads * 30.0)
+
+
+def test_mean_squares_say_nothing_of_serial_pulses():
+    target = target_of(dac={"serial_bits": 1})
+    drive = {("s", mapped(network(), target)[1][0].value): np.array([0.1, 0.5])}
+    assert ends(values(target, drive=drive), "energy.array") == (0.0, pytest.approx(8 * BY_HAND["energy.array"][1]))
+
+
 def recurrent(units: int, inputs: int) -> Program:
     """``h' = tanh(U h)`` and ``y = V x``: products of different vectors, a loop through one of them."""
     b = Builder()
@@ -371,10 +315,11 @@ def test_a_loop_through_an_array_sets_when_the_next_step_can_begin():
     """Two outputs of U are converted in two rounds of 15 to 30 ns, then scaled and put through tanh."""
     target = target_of()
     tiled, matrices = mapped(recurrent(2, 2), target)
-    found = {f.name: f.value for f in costs.compile_figures(tiled, matrices, target)}
-    together = len({t.array for m in matrices for t in m.tiles}) == 1
-    assert ends(found, "sequence_interval")[0] == pytest.approx(30.0 + (15.0 if together else 2.0))
-    assert ends(found, "interval")[0] == pytest.approx(45.0 if together else 30.0)
+    apart = [replace(m, tiles=tuple(replace(t, array=m.index) for t in m.tiles)) for m in matrices]
+    found = {f.name: f.value for f in costs.compile_figures(tiled, apart, target)}
+    # one lane: 2 scalings and 2 values of tanh, and the scaling of V
+    assert ends(found, "sequence_interval") == (pytest.approx(30.0 + 2), pytest.approx(60.0 + 5))
+    assert ends(found, "interval") == (pytest.approx(30.0), pytest.approx(60.0))
 
 
 def test_matrices_that_depend_on_each_other_wait_and_others_do_not():
@@ -400,6 +345,12 @@ def test_the_mean_of_the_slowest_cycle_of_states():
     assert costs_time._cycle_mean([[none, 5.0], [none, none]]) == 0.0
     assert costs_time._cycle_mean([[2.0, 100.0], [none, 4.0]]) == pytest.approx(4.0)
     assert costs_time._cycle_mean([]) == 0.0
+
+
+def test_stages_that_share_an_array_add_up_until_it_is_free():
+    first = Steps(Span(), 0.0, {0: 1.0, 1: 2.0})
+    assert costs_time.interval([first, Steps(Span(), 0.0, {0: 3.0, 2: 1.5})]) == 4.0
+    assert costs_time.interval([first, Steps(Span(), 0.0, {2: 1.5})]) == 2.0
 
 
 def test_a_matrix_of_several_vectors_is_read_one_after_the_other():
@@ -494,96 +445,3 @@ def test_programming_energy_is_pulses_times_joules():
     assert found["programming_energy"] == pytest.approx(12 * 4 * 2e-3, rel=1e-3)
     unknown = figures(target_of())
     assert unknown["programming_pulses"].how == unknown["programming_energy"].how == "unknown"
-
-
-# ----------------------------------------------------------------------------------------------------- published
-
-
-def test_isaacs_own_table_comes_out():
-    """ISAAC (Shafiee et al., ISCA 2016): an array holds 128 inputs by 16 weights of 16 bits on 8 devices each.
-
-    Table I: 2 mW an ADC, 4 mW of 1024 DACs, 1200 um2 an ADC, 0.166 um2 a DAC, 25 um2 an array. A dot product occupies
-    an array for 16 cycles of 100 ns, one conversion for each multiplication.
-    """
-    described = copy.deepcopy(TECHNOLOGY)
-    described["adc"] = {
-        "energy": {"bits": [8], "joule": [2e-3 / 1.28e9], **SAID},
-        "time": {"bits": [8], "seconds": [1 / 1.28e9], **SAID},
-        "area": {"bits": [8], "area_m2": [1200e-12], **SAID},
-    }
-    described["dac"] = {
-        "energy": {"bits": [1], "joule": [4e-3 / 1024 * 100e-9], **SAID},
-        "area": {"bits": [1], "area_m2": [0.166e-12], **SAID},
-    }
-    described["passive"] = {"cell": {"area_m2": 0.0002e-6 / 8 / 128**2, **SAID}}
-    isaac = hardware.find("isaac-128", Crossbar)
-    target = isaac.model_copy(
-        update={"technologies": ("made-up",), "adc": isaac.adc.model_copy(update={"bits": 8})}
-    )
-    b = Builder()
-    x = b.input("x", (128,))
-    b.output("y", b.param("W", np.ones((16, 128), np.float32)) @ x)
-    program = program_of(b, x=x.type)
-    with pytest.MonkeyPatch.context() as patch:
-        use(patch, described)
-        found = values(target, program)
-    assert found["array_reads"] == 16
-    assert ends(found, "interval")[0] == pytest.approx(1600.0)
-    assert found["energy.adc"] == pytest.approx(16 * 128 * 1.5625)
-    assert found["energy.adc"] / 1600.0 == pytest.approx(2.0, rel=1e-6)  # pJ/ns = mW
-    assert found["energy.dac"] / 1600.0 == pytest.approx(4.0 / 8)
-    assert found["area.array"] == pytest.approx(25.0)
-    assert found["area.adc"] == pytest.approx(1200.0)
-    assert found["area.dac"] == pytest.approx(128 * 0.166)
-
-
-def test_the_shipped_node_of_isaac_holds_its_figures():
-    node = hardware.find_technology("cmos-32nm")
-    assert node.adc.energy and node.adc.time and node.adc.area and node.dac.energy and node.passive.cell
-    for (low, high), published in (
-        (node.adc.energy.at(8) or (0, 0), 16e-3 * 100e-9 / 1024),
-        (node.adc.time.at(8) or (0, 0), 100e-9 / 128),
-        (node.adc.area.at(8) or (0, 0), 0.0096e-6 / 8),
-        (node.dac.energy.at(1) or (0, 0), 4e-3 * 100e-9 / 1024),
-        (node.passive.cell.area_m2, 0.0002e-6 / 8 / 128**2),
-    ):
-        assert low * 0.995 <= published <= high * 1.005
-
-
-# ------------------------------------------------------------------------------------------------------------ files
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("bits = [1, 8]", "bits = [8, 1]", "'dac.energy': 'bits' is [8, 1]; needed: rising."),
-        ("bits = [1, 8]", "bits = [1]", "'dac.energy': 'joule' holds 2 figures for 1 numbers of bits."),
-        ("joule = [[6.91e-15, 0.391e-12], [37.5e-15, 4.99e-12]]", "joule = [1e-12, 0.5e-12]", "'dac.energy': 'joule' falls from [1e-12, 1e-12] to [5e-13, 5e-13] with more bits."),
-        ("node_nm = 22", "node_nm = 0", "'node_nm' is 0; needed: greater than 0."),
-        ("clock_hz", "clock_mhz", "has an unknown key 'digital.clock.clock_mhz'. Did you mean 'clock_hz'?"),
-        ("bit_joule = [0.0380e-12, 0.120e-12]", "bit_joule = [2.0, 1.0]", "'buffer.bit_joule': 2.0 is more than 1.0; needed: [low, high]."),
-    ],
-)  # fmt: skip
-def test_a_broken_technology(tmp_path: Path, old: str, new: str, message: str):
-    text = (hardware.data_folder("targets") / "crossbar-technologies" / "cmos-22nm.toml").read_text()
-    assert old in text
-    path = tmp_path / "cmos-22nm.toml"
-    path.write_text(text.replace(old, new, 1))
-    with pytest.raises(TargetError) as caught:
-        hardware.validate(path)
-    assert str(caught.value).replace(f"{tmp_path}/", "") == f"cmos-22nm.toml: {message}"
-
-
-def test_a_technology_that_a_target_names_must_exist(tmp_path: Path):
-    text = (hardware.data_folder("targets") / "crossbars" / "pcm-128.toml").read_text()
-    path = tmp_path / "pcm-128.toml"
-    path.write_text(text.replace('"cmos-32nm"', '"cmos-33nm"', 1))
-    with pytest.raises(TargetError, match="'technologies' names 'cmos-33nm', which doesn't exist. Did you mean"):
-        hardware.validate(path)
-
-
-def test_a_technology_is_no_target():
-    with pytest.raises(TargetError, match=r"'cmos-22nm' is a crossbar technology, not a target\. .*pcm-128"):
-        hardware.find("cmos-22nm")
-    with pytest.raises(TargetError, match="there is no crossbar technology 'cmos-2nm'"):
-        hardware.find_technology("cmos-2nm")

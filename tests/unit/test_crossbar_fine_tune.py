@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-
 from neurodeploy import compiler, hardware
-from neurodeploy.crossbar import tiles, torch_program
-from neurodeploy.crossbar.fine_tune import Tuned, _product, fine_tune
+from neurodeploy.crossbar import tiles
 from neurodeploy.crossbar.fine_tune_params import origins, param
 from neurodeploy.crossbar.manifest import described
 from neurodeploy.crossbar.simulate import Chips
@@ -25,8 +23,17 @@ from neurodeploy.ir.graph import Program, ProgramInput, Ref, Stage
 from neurodeploy.passes.tiling import Tiling
 from tests.families import CASES
 
+pytest.importorskip("torch")
+
+import torch
+
+from neurodeploy.crossbar import torch_program
+from neurodeploy.crossbar.fine_tune import Tuned, _product, fine_tune
+
 PCM, IDEAL = hardware.find("pcm-128", Crossbar), hardware.find("ideal-128", Crossbar)
-ITERATED = {name for name, case in CASES.items() if any(s.drive.kind in ("until", "generate") for s in case.program.stages)}
+ITERATED = {
+    name for name, case in CASES.items() if any(s.drive.kind in ("until", "generate") for s in case.program.stages)
+}
 
 
 def lower(program: Program) -> Program:
@@ -51,7 +58,9 @@ def test_a_family_means_in_pytorch_what_it_means(name: str):
 
 @pytest.mark.parametrize("name", sorted(ITERATED))
 def test_iterated_drives_are_refused_by_name(name: str):
-    with pytest.raises(UnsupportedError, match="is driven '(until|generate)'; fine-tuning takes forward, reverse, order"):
+    with pytest.raises(
+        UnsupportedError, match="is driven '(until|generate)'; fine-tuning takes forward, reverse, order"
+    ):
         torch_program.check(lower(CASES[name].program))
 
 
@@ -97,27 +106,28 @@ def test_trained_numbers_go_where_lowering_would_put_them(name: str):
             np.testing.assert_array_equal(param(by_places, at).data, param(by_passes, at).data)
 
 
-def test_what_something_was_computed_from_is_left_out():
-    b = Builder()
-    x, W, a = b.input("x", (3,)), b.param("W", np.eye(3, dtype=np.float32) + 1), b.param("a", np.float32([2, 3, 4]))
-    b.output("y", (W @ x) * b.param("g", np.float32([1, 2, 3])) + a)
+@pytest.mark.parametrize("computed", [np.square, np.sort])
+def test_what_something_was_computed_from_is_left_out(computed: Callable[[np.ndarray], np.ndarray]):
+    b, held_a = Builder(), np.array([4, 2, 3], np.float32)
+    x, W, a = b.input("x", (3,)), b.param("W", np.eye(3, dtype=np.float32) + 1), b.param("a", held_a)
+    b.output("y", (W @ x) * b.param("g", np.array([1, 2, 3], np.float32)) + a)
     stage = Stage("s", b.graph(), inputs_from={"x": Ref("x")})
     program = Program("net", {"x": ProgramInput(x.type)}, (stage,), {"y": Ref("y", "s")})
 
     def folded(given: Program) -> Program:
-        """Squares 'a', as a pass might that knows more than copying."""
+        """Squares or sorts 'a', as a pass might that knows more than copying."""
         graph = given.stages[0].graph
         held = graph.params["a"]
-        params = {**graph.params, "a": replace(held, data=held.data**2)}
+        params = {**graph.params, "a": replace(held, data=computed(held.data))}
         return lower(replace(given, stages=(replace(given.stages[0], graph=replace(graph, params=params)),)))
 
     found = origins(program, folded)
     assert {key for _, key in found.trained} == {"W", "g"}
     changed = found.numbers() * np.float32(1.5)
     after = found.tiled_with(changed)
-    np.testing.assert_array_equal(param(after, ("s", "a")).data, [4, 9, 16])
-    np.testing.assert_array_equal(param(after, ("s", "g")).data, np.float32([1.5, 3, 4.5]))
-    np.testing.assert_array_equal(param(found.with_numbers(changed), ("s", "a")).data, [2, 3, 4])
+    np.testing.assert_array_equal(param(after, ("s", "a")).data, computed(held_a))
+    np.testing.assert_array_equal(param(after, ("s", "g")).data, [1.5, 3, 4.5])
+    np.testing.assert_array_equal(param(found.with_numbers(changed), ("s", "a")).data, held_a)
 
 
 def test_a_bias_of_zeros_that_the_mapping_leaves_out_stays_out():
@@ -179,8 +189,17 @@ def test_the_same_seed_gives_the_same_bits_whatever_the_number_of_threads(tuned:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        again = fine_tune(network(), PCM, classes(), epochs=6, lr=0.03, seed=1)
-        assert torch.get_num_threads() == 2
+        threads = []
+        again = fine_tune(
+            network(),
+            PCM,
+            classes(),
+            epochs=6,
+            lr=0.03,
+            seed=1,
+            progress=lambda _: threads.append(torch.get_num_threads()),
+        )
+        assert torch.get_num_threads() == 2 and set(threads) == {1}
     finally:
         torch.set_num_threads(before)
     assert again.record() == tuned.record()
@@ -193,6 +212,28 @@ def test_a_network_that_training_does_not_better_is_given_back():
     program, data = network(), classes()
     found = fine_tune(program, PCM, data, epochs=1, lr=30.0)
     assert not found.kept and found.program is program and found.best == found.before
+
+
+def test_a_build_is_of_the_tuned_network_and_says_what_tuning_brought(tuned: Tuned):
+    data = classes()
+    made = compiler.compile(network(), PCM, data, fine_tune=2)
+    manifest = made.artifact.manifest
+    figures = {f["name"]: f for f in manifest["figures"] if f["name"].startswith("fine_tuning.")}
+    best = manifest["fine_tune"]["epochs"][manifest["fine_tune"]["epoch"]]
+    assert manifest["fine_tune"]["kept"] and figures["fine_tuning.after"]["value"] == round(100 * best["accuracy"], 2)
+    assert figures["fine_tuning.before"]["unit"] == "%"
+    assert not np.array_equal(made.source.stages[0].graph.params["W"].data, network().stages[0].graph.params["W"].data)
+    again = fine_tune(network(), PCM, data, epochs=2)
+    np.testing.assert_array_equal(
+        made.source.stages[0].graph.params["W"].data, again.program.stages[0].graph.params["W"].data
+    )
+    assert not tuned.warnings
+    nothing = fine_tune(network(), PCM, data, epochs=1, lr=30.0)
+    assert "gave no better network in 1 epochs" in nothing.warnings[0]
+    with pytest.raises(DataError, match="fine-tuning needs samples with classes or targets; none given"):
+        compiler.compile(network(), IDEAL, fine_tune=2)
+    with pytest.raises(UsageError, match="has no option 'fine_tune'"):
+        compiler.compile(network(), "host", data, fine_tune=2)
 
 
 def test_targets_are_learnt_by_squared_error():
@@ -224,7 +265,9 @@ def test_a_drawn_product_is_the_chips_own_with_the_gradient_of_its_weights(noisy
     exact = tiles.weights(made.program, analog.matrix).sum(axis=0)
     if noisy:  # the weights as they act, in the input's own unit: what a small step of each input changes
         assert not np.allclose(tensor.grad[0], exact, rtol=0.01)
-        free = target.model_copy(update={k: getattr(target, k).model_copy(update={"bits": None}) for k in ("dac", "adc")})
+        free = target.model_copy(
+            update={k: getattr(target, k).model_copy(update={"bits": None}) for k in ("dac", "adc")}
+        )
         linear = Chips(made.program, matrices, free, range(2), 4, 0)
         linear.age(31_536_000.0)
         same = linear.analog["s"][analog.matrix.value]

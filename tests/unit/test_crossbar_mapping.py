@@ -1,10 +1,9 @@
-"""Which products share a matrix, what is counted, where tiles lie, and what the floor plan shows of it."""
+"""Which products share a matrix, what is counted, and where tiles lie."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -12,13 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurodeploy import compiler, hardware
-from neurodeploy.artifact import Artifact
 from neurodeploy.backends.crossbar import CrossbarBackend
-from neurodeploy.crossbar import floor_plan, tiles
-from neurodeploy.crossbar.floor_plan_svg import svg
+from neurodeploy.crossbar import tiles
 from neurodeploy.crossbar.manifest import described
 from neurodeploy.crossbar.tiles import Matrix
 from neurodeploy.data import Data
+from neurodeploy.deploy.crossbar import CrossbarRunner
 from neurodeploy.descriptions_crossbar import Crossbar
 from neurodeploy.errors import NeurodeployError, TargetError, UnsupportedError, UsageError
 from neurodeploy.ir import interpret, text
@@ -28,7 +26,7 @@ from neurodeploy.passes.tiling import OP, Tiling
 from neurodeploy.passes.tiling_plan import cut, empty
 from tests.families import CASES
 
-IDEAL = hardware.find("ideal-128", Crossbar)
+IDEAL, PCM = hardware.find("ideal-128", Crossbar), hardware.find("pcm-128", Crossbar)
 
 
 def with_array(**changes: Any) -> Crossbar:
@@ -196,6 +194,63 @@ def test_joining_keeps_the_meaning_of_every_family(name: str, bias: str):
         np.testing.assert_allclose(found.outputs[key], wanted, atol=2e-6, rtol=1e-6)
 
 
+def random_network(seed: int, numerics: str) -> tuple[Program, dict[str, np.ndarray]]:
+    """Sums of products, constants and other values in random trees, over inputs and over what earlier sums became."""
+    rng = np.random.default_rng(seed)
+    whole = numerics == "native"
+    b = Builder()
+    sizes = rng.integers(1, 9, 3)
+    inputs = {f"x{i}": b.input(f"x{i}", (int(n),), "i16" if whole else "f32") for i, n in enumerate(sizes)}
+    vectors, sums = list(inputs.values()), []
+    for i in range(rng.integers(2, 6)):
+        outputs = int(rng.integers(1, 7))
+        terms = []
+        for k in range(rng.integers(1, 5)):
+            x = vectors[rng.integers(len(vectors))]
+            w = rng.normal(size=(outputs, x.type.shape[0]))
+            terms.append(b("matmul", b.param(f"W{i}_{k}", np.rint(30 * w).astype(np.int8) if whole else w), x))
+        if rng.random() < 0.5:
+            c = rng.normal(size=outputs)
+            terms.append(b.param(f"b{i}", np.rint(1000 * c).astype(np.int32) if whole else c))
+        terms += [old for old in sums if old.type.shape == (outputs,) and rng.random() < 0.5]
+        while len(terms) > 1:
+            at = rng.integers(len(terms) - 1)
+            terms[at : at + 2] = [b("add", terms[at], terms[at + 1])]
+        sums.append(terms[0])
+        new = b("requantize", terms[0], b.param(f"m{i}", np.full(outputs, 1 << 22, np.int32)), to="i16", pre=0)             if whole else b("tanh", terms[0])  # fmt: skip
+        vectors.append(new)
+        b.output(f"y{i}", terms[0] if rng.random() < 0.3 else new)
+    shape = {n: (3, 2, x.type.shape[0]) for n, x in inputs.items()}
+    data = {
+        n: rng.integers(-9999, 9999, s).astype(np.int16) if whole else rng.normal(size=s).astype(np.float32)
+        for n, s in shape.items()
+    }
+    graph = b.graph()
+    stage = Stage("s", graph, inputs_from={name: Ref(name) for name in inputs})
+    given_ = {name: ProgramInput(x.type) for name, x in inputs.items()}
+    return Program("net", given_, (stage,), {name: Ref(name, "s") for name in graph.outputs}, numerics), data
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 10**6), st.sampled_from(["float", "native"]), st.integers(2, 20), st.integers(3, 30),
+       st.sampled_from(["differential", "offset", "one-sided"]), st.sampled_from(["digital", "array"]))  # fmt: skip
+def test_random_sums_keep_their_meaning_and_never_cost_more(
+    seed: int, numerics: str, rows: int, columns: int, encoding: str, bias: str
+):
+    program, data = random_network(seed, numerics)
+    target = with_array(rows=rows, columns=columns, encoding=encoding)
+    tiled = Tiling.of(target.array, bias="digital" if numerics == "native" else bias)(program)
+    golden, found = interpret.run(program, data).outputs, interpret.run(tiled, data).outputs
+    for name, wanted in golden.items():
+        if numerics == "native":
+            assert np.array_equal(found[name], wanted)
+        else:
+            np.testing.assert_allclose(found[name], wanted, atol=1e-4)
+    assert Tiling.of(target.array)(tiled) == tiled
+    apart, joined = (Tiling.of(target.array, join)(program) for join in ("never", "auto"))
+    assert sum(conversions(joined, target)) <= sum(conversions(apart, target))
+
+
 def test_biases_on_the_array_take_a_word_line_that_is_always_one():
     tiled = Tiling(bias="array")(CASES["elman_tanh"].program)
     assert names(tiled) == [(["W", "b", "U"], ["x", "h", "one"]), (["V", "c"], ["elman", "one"])]
@@ -203,6 +258,16 @@ def test_biases_on_the_array_take_a_word_line_that_is_always_one():
     first, _ = tiles.matrices(tiled, IDEAL)
     assert (first.inputs, first.outputs) == (4 + 6 + 1, 6)
     assert first.segments == ((0, 4, None), (4, 10, None), (10, 11, None))
+
+
+def test_a_constant_line_links_nothing():
+    """Two layers of their own vectors stay two matrices, though both have a bias on the array."""
+    b = Builder()
+    x, h = b.input("x", (3,)), b.input("h", (4,))
+    b.output("y", b.param("W", weight(5, 3)) @ x + b.param("b", weight(5)))
+    b.output("z", b.param("U", weight(6, 4)) @ h + b.param("c", weight(6)))
+    found = names(Tiling(bias="array")(program_of(b, {"x": x, "h": h}, "yz")))
+    assert found == [(["W", "b"], ["x", "one"]), (["U", "c"], ["h", "one"])]
 
 
 def test_a_vector_that_is_concatenated_already_has_its_parts_as_segments():
@@ -319,10 +384,41 @@ def test_tiles_never_overlap_and_stay_on_their_array(
     assert all(t.row == t.column == 0 for m in alone for t in m.tiles)
 
 
+def test_the_tallest_tiles_are_placed_first():
+    """Heights 28, 64, 64 and 100 in that order fill two arrays of 128; one after the other they would take three."""
+    b = Builder()
+    inputs = {}
+    for i, size in enumerate((28, 64, 64, 100)):
+        inputs[f"x{i}"] = b.input(f"x{i}", (size,))
+        b.output(f"y{i}", b.param(f"W{i}", weight(64, size)) @ inputs[f"x{i}"])
+    stage = Stage("s", b.graph(), inputs_from={name: Ref(name) for name in inputs})
+    program = Program("net", {n: ProgramInput(x.type) for n, x in inputs.items()}, (stage,), {"y0": Ref("y0", "s")})
+    found = tiles.matrices(Tiling()(program), IDEAL)
+    assert [(m.tiles[0].array, m.tiles[0].row) for m in found] == [(0, 100), (1, 0), (1, 64), (0, 0)]
+
+
 def test_small_matrices_share_an_array():
     tiled = Tiling()(CASES["multilayer_perceptron"].program)
     packed, apart = (tiles.matrices(tiled, IDEAL, pack=pack) for pack in ("auto", "never"))
     assert (tiles.arrays(packed), tiles.arrays(apart)) == (1, 3)
+
+
+def test_saturated_inputs_are_counted_where_they_are_converted():
+    """A vector is converted once for each tile that it drives: h for one tile more than x."""
+    b = Builder()
+    x, h = b.input("x", (3,)), b.input("h", (4,))
+    b.output("y", b.param("W", weight(4, 3)) @ x + b.param("U", weight(4, 4)) @ h)
+    b.output("z", b.param("V", weight(12, 4)) @ h)
+    program = program_of(b, {"x": x, "h": h}, "yz")
+    target = with_array(rows=8, columns=16)  # 8 outputs a tile: y and 4 of z on one, the others on the next
+    target = target.model_copy(update={"dac": PCM.dac, "adc": PCM.adc})
+    data = {"x": np.ones((2, 1, 3), np.float32), "h": np.ones((2, 1, 4), np.float32)}
+    built = CrossbarBackend().compile(program, target, data=Data(data))
+    (matrix,) = described(built)[1]
+    assert [(t.inputs, t.outputs) for t in matrix.tiles] == [((0, 7), (0, 8)), ((3, 7), (8, 16))]
+    for name, share in (("x", 3 / 11), ("h", 8 / 11)):
+        trace = CrossbarRunner().run(built, {**data, name: 2 * data[name]}, chips=1, times=[0])
+        assert trace.saturation["dac"][0, 0] == pytest.approx(share)
 
 
 # ------------------------------------------------------------------------------------------------------------ messages
@@ -355,69 +451,3 @@ def test_what_cant_be_done_is_one_clear_line(do: Any, kind: type[NeurodeployErro
     with pytest.raises(kind) as error:
         do()
     assert str(error.value) == message
-
-
-# ---------------------------------------------------------------------------------------------------------- floor plan
-
-
-def drawn(target: Crossbar = IDEAL, **options: Any) -> Artifact:
-    case = CASES["gru_reset_after"]
-    return CrossbarBackend().compile(case.program, target, **options)
-
-
-def test_the_floor_plan_says_which_weights_sit_where():
-    files = drawn(with_array(rows=12, columns=40)).files
-    assert files["floor_plan.txt"].decode() == PLAN
-
-
-PLAN = """\
-ideal-128: 2 arrays of 12 word lines by 40 bit lines; a weight is a pair of devices on two bit lines
-41.2 % of the devices in use
-
-array 0: 65.0 % in use
-  word lines  bit lines  weights         rows  driven by  matrix
-  0:4         0:12       W[12:18] (n)    all   x          gru.matmul_3.stack
-  0:4         12:36      W[0:12] (r, z)  all   x          gru.matmul_3.stack
-  4:10        12:36      U[0:12] (r, z)  all   h          gru.matmul_3.stack
-  4:10        36:40      U[12:18] (n)    0:2   h          gru.matmul_3.stack
-
-array 1: 17.5 % in use
-  word lines  bit lines  weights         rows  driven by  matrix
-  0:6         0:8        U[12:18] (n)    2:6   h          gru.matmul_3.stack
-  0:6         8:14       V               all   gru        matmul
-"""
-
-
-def numbers(element: ElementTree.Element) -> tuple[float, ...]:
-    return tuple(float(element.attrib[key]) for key in ("x", "y", "width", "height"))
-
-
-def test_the_drawing_is_to_scale_and_holds_every_weight():
-    """Areas of the coloured parts over those of the arrays are the share of devices in use."""
-    for changes in ({}, {"rows": 12, "columns": 40}, {"rows": 10, "columns": 31, "encoding": "one-sided"}):
-        target = with_array(**changes)
-        root = ElementTree.fromstring(drawn(target).files["floor_plan.svg"])
-        kinds: dict[str, list[tuple[float, ...]]] = {}
-        for rect in root.iter("{http://www.w3.org/2000/svg}rect"):
-            kinds.setdefault(rect.attrib["class"], []).append(numbers(rect))
-        _, matrices = described(drawn(target))
-        assert len(kinds["array"]) == tiles.arrays(matrices)
-        assert len(kinds["part"]) == len(floor_plan.regions(matrices))
-        area = {kind: sum(w * h for *_, w, h in found) for kind, found in kinds.items()}
-        share = sum(floor_plan.used(matrices, target).values()) / tiles.arrays(matrices)
-        assert area["part"] / area["array"] == pytest.approx(share, rel=0.02)
-        for x, y, w, h in kinds["part"] + kinds["tile"]:
-            assert any(
-                a - 0.1 <= x and b - 0.1 <= y and x + w <= a + c + 0.1 and y + h <= b + d + 0.1
-                for a, b, c, d in kinds["array"]
-            ), "outside of every array"
-        titles = [t.text or "" for t in root.iter("{http://www.w3.org/2000/svg}title")]
-        assert any(t.startswith("U[0:12] (r, z)") and "on h" in t for t in titles)
-
-
-def test_names_are_escaped():
-    matrix, *_ = described(drawn())[1]
-    odd = replace(matrix, parts=tuple({**part, "weight": "<W&\"'>"} for part in matrix.parts))
-    words = svg([odd], IDEAL)
-    assert "<W&" not in words
-    ElementTree.fromstring(words)

@@ -126,6 +126,21 @@ def test_columns_do_better_than_one_drift_gain_a_tile():
     assert error(chips) == before  # ageing forgets the repair
 
 
+def test_columns_of_an_integer_program_are_put_right_to_a_unit():
+    made = compiler.compile(reservoir(), IDEAL, DATA, numerics="native")
+    chips = chips_of(made, 2, 1)
+    for analog in chips.analog["s"].values():
+        for block in analog.blocks:
+            block.folded = block.folded * np.linspace(0.4, 1.7, block.folded.shape[-1])
+    repair.columns(chips, made.program, DATA)
+    for (_, value), x in repair.measured(made.program, TEST).items():
+        analog = chips.analog["s"][value]
+        assert x.dtype.kind == "i"
+        exact = x.astype(np.int64) @ tiles.weights(made.program, analog.matrix).astype(np.int64).T
+        found = repair.read(analog, x)
+        assert found.dtype.kind == "i" and np.abs(found - exact).max() <= 1
+
+
 def test_a_matrix_of_vectors_is_read_as_many_at_a_time_as_it_takes():
     b, w = Builder(), np.random.default_rng(1).normal(size=(5, 4)).astype(np.float32)
     for side in ("left", "right"):
@@ -198,6 +213,21 @@ def _left_out(s: np.ndarray, z: np.ndarray, V: np.ndarray, penalty: float) -> fl
     return total
 
 
+def test_the_penalty_is_that_with_the_smallest_leave_one_out_error():
+    chosen = set()
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        s, V = rng.normal(size=(9, 5)), rng.normal(size=(2, 5))
+        z = s @ (V + 0.3 * rng.normal(size=(2, 5))).T + rng.normal(size=(9, 2)) * 0.4
+        errors = [_left_out(s, z, V, penalty) for penalty in repair_readout.PENALTIES]
+        best = repair_readout.PENALTIES[int(np.argmin(errors))]
+        W, shift = repair_readout.ridge(s, z, V)
+        np.testing.assert_allclose(W, _closed_form(s, z, V, best)[0], rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(shift, z.mean(axis=0) - W @ s.mean(axis=0))
+        chosen.add(best)
+    assert len(chosen) > 2  # a choice there was
+
+
 def test_on_ideal_chips_a_refit_changes_nothing():
     made = built(IDEAL)
     golden = interpret.run(made.program, TEST.inputs, TEST.lengths)
@@ -233,9 +263,7 @@ def test_a_refitted_readout_converts_nothing_and_is_counted_as_digital():
     steps = np.asarray(TEST.lengths)
     saved = plain.counters["adc_conversions"] - fixed.counters["adc_conversions"]
     np.testing.assert_array_equal(saved, OUTPUTS * steps)
-    np.testing.assert_array_equal(
-        plain.counters["dac_conversions"] - fixed.counters["dac_conversions"], UNITS * steps
-    )
+    np.testing.assert_array_equal(plain.counters["dac_conversions"] - fixed.counters["dac_conversions"], UNITS * steps)
     record = fixed.record["repair"]
     assert record["digital_macs_per_step"] == OUTPUTS * UNITS and record["columns"] == {}
     assert record["readouts"][f"s.{named(made, 'V')}"] == {"place": "digital", "weights": [OUTPUTS, UNITS]}
@@ -251,6 +279,16 @@ def test_a_repaired_chip_is_the_same_whatever_is_repaired_beside_it():
     every = run_task(made.artifact, dict(TEST.inputs), TEST.lengths, task)
     alone = run_task(made.artifact, dict(TEST.inputs), TEST.lengths, replace(task, chips=(3,), ages=(YEAR,)))
     np.testing.assert_array_equal(every.outputs[1]["y"][3], alone.outputs[0]["y"][0])
+
+
+def test_many_samples_are_thinned_evenly(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(repair, "SAMPLES", 10)
+    data = replace(DATA, labels=np.arange(30))
+    fixed = repair.prepare("readout", built(IDEAL).program, data)
+    assert fixed is not None and fixed.data.samples == 10
+    np.testing.assert_array_equal(fixed.data.inputs["x"], X[0:30:3])
+    np.testing.assert_array_equal(fixed.data.lengths, LENGTHS[0:30:3])  # type: ignore[arg-type]
+    assert fixed.readouts[0].wanted.shape == (10, OUTPUTS)
 
 
 # --------------------------------------------------------------------------------------------------- what can't be

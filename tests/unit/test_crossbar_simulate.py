@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -17,9 +20,9 @@ from neurodeploy.crossbar.manifest import described
 from neurodeploy.crossbar.simulate import Chips
 from neurodeploy.data import Data
 from neurodeploy.deploy.crossbar import CrossbarRunner, seconds_of
-from neurodeploy.descriptions_crossbar import ConverterErrors, Crossbar, Read
+from neurodeploy.descriptions_crossbar import ConverterErrors, Crossbar, Read, Wires
 from neurodeploy.descriptions_devices import Nonlinear, Stuck, ThermalNoise
-from neurodeploy.errors import UsageError
+from neurodeploy.errors import TargetError, UsageError
 from neurodeploy.ir import text
 from tests.unit.test_crossbar import gru, product, samples
 
@@ -270,3 +273,137 @@ def test_ages_are_read(age: str, seconds: float):
 def test_what_is_no_age_is_named(age: str):
     with pytest.raises(UsageError, match="crossbar: .*(no time|too far)"):
         seconds_of(age)
+
+
+# ------------------------------------------------------------------------------------------------------------- wires
+
+
+LINES = Wires(row_ohm=20.0, column_ohm=30.0, driver_ohm=5.0, sense_ohm=7.0, source="test")
+
+
+@pytest.mark.parametrize("array", ENCODINGS[:4], ids=lambda a: "-".join(map(str, a.values())) or "differential")
+def test_ir_drop_in_a_product_is_that_of_its_arrays(array: dict[str, Any]):
+    """Devices without errors on resistive lines: what nodal analysis gives for the array's voltages, converted back."""
+    pytest.importorskip("numba")
+    pytest.importorskip("scipy")
+    quiet = {"programming": None, "drift": None, "read_noise": None, "g_min_siemens": 1e-6}
+    made = target(array={"rows": 16, "columns": 60, **array}, device=quiet, wires=LINES, adc={"bits": None})
+    weight, x = samples((7, 20)), samples((5, 20), 4)
+    chips, analog, found = one_matrix(made, weight, x, chips=1)
+    full = analog.matrix.segments[0][2]
+    drive = np.rint(x / full * 127) / 127
+    span = made.device.g_max_siemens - made.device.g_min_siemens
+    wanted = np.zeros((5, 7))
+    for state in analog.tiles:
+        physical = chips.arrays[state.tile.array]
+        volts = np.zeros((5, physical.goal.shape[0]))
+        rows = slice(state.tile.row, state.tile.row + state.tile.inputs[1] - state.tile.inputs[0])
+        volts[:, rows] = drive[:, slice(*state.tile.inputs)]
+        line = nodal_currents(physical.ideal, LINES, volts)
+        plus, minus = analog.matrix.lines(state.tile)
+        for s in range(analog.matrix.slices):
+            relative = (line[:, plus[s]] - (0.0 if minus is None else line[:, minus[s]])) / span
+            if minus is None:
+                base = state.held.constant[s] + made.device.g_min_siemens / span
+                relative = relative - base * volts.sum(axis=1, keepdims=True)
+            wanted[:, slice(*state.tile.outputs)] += relative * state.unit[s] * full
+    np.testing.assert_allclose(found[0], wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
+    assert np.abs(wanted - x @ weight.T).max() > 0.01 * np.abs(wanted).max(), "the lines have no resistance"
+
+
+def test_curved_devices_on_resistive_lines_are_solved_and_meet_both_limits():
+    """Without curvature they give the matrix's product, on ideal lines the curve's; with both, neither."""
+    pytest.importorskip("numba")
+    quiet = {"programming": None, "drift": None, "read_noise": None}
+    straight = Nonlinear(
+        a2=(0.0,), a3=(0.0,), fitted_min_siemens=1e-6, fitted_max_siemens=1e-4, max_volts=1.0, source="test"
+    )
+    none = Wires(row_ohm=0.0, column_ohm=0.0, source="test")
+    weight, x = samples((7, 20)), samples((5, 20), 4)
+
+    def product_of(curve: Nonlinear | None, lines: Wires | None) -> np.ndarray:
+        made = target(device={**quiet, "nonlinear": curve}, read=READ, wires=lines, adc={"bits": None})
+        return one_matrix(made, weight, x, chips=1)[2]
+
+    near = {"rtol": 1e-4, "atol": 1e-4 * np.abs(product_of(None, None)).max()}
+    np.testing.assert_allclose(product_of(straight, LINES), product_of(None, LINES), **near)
+    np.testing.assert_allclose(product_of(CURVED, none), product_of(CURVED, None), **near)
+    both = product_of(CURVED, LINES)
+    for other in (product_of(None, LINES), product_of(CURVED, None)):
+        assert np.abs(both - other).max() > 10 * near["atol"]
+
+
+def test_gated_lines_are_columns_of_their_own():
+    """Inputs one bit at a time switch cells on; on lines without resistance that is the product itself."""
+    pytest.importorskip("numba")
+    quiet = {"programming": None, "drift": None, "read_noise": None}
+    weight, x = samples((7, 20)), samples((5, 20), 4)
+    gated = {"topology": "gated", "source": "test"}
+
+    def product_of(lines: Wires | None) -> np.ndarray:
+        made = target(device=quiet, wires=lines, adc={"bits": None}, dac={"serial_bits": 1})
+        return one_matrix(made, weight, x, chips=1)[2]
+
+    plain = product_of(None)
+    near = {"rtol": 1e-4, "atol": 1e-4 * np.abs(plain).max()}
+    np.testing.assert_allclose(product_of(Wires(row_ohm=0.0, column_ohm=0.0, **gated)), plain, **near)
+    drop = product_of(Wires(row_ohm=1e6, column_ohm=50.0, **gated))
+    assert 0.001 < np.abs(drop - plain).max() / np.abs(plain).max() < 0.5, "word lines carry no current"
+    with pytest.raises(TargetError, match="inputs are on or off; 'dac.serial_bits' is None, needed 1"):
+        compile_(
+            product(weight), target(wires=Wires(row_ohm=0.0, column_ohm=1.0, **gated)), data=Data({"x": x[:, None]})
+        )
+
+
+def nodal_currents(g: np.ndarray, wires: Wires, volts: np.ndarray) -> np.ndarray:
+    """Kirchhoff's laws for every node, one dense system: currents into the amplifiers, ``[n, columns]``."""
+    rows, columns = g.shape
+    nodes = 2 * rows * columns
+    matrix, right = np.zeros((nodes, nodes)), np.zeros((nodes, len(volts)))
+
+    def node(bit: bool, r: int, c: int) -> int:
+        return (rows * columns if bit else 0) + r * columns + c
+
+    def join(a: int, b: int | None, siemens: float, source: np.ndarray | float = 0.0) -> None:
+        matrix[a, a] += siemens
+        if b is None:
+            right[a] += siemens * source
+        else:
+            matrix[b, b] += siemens
+            matrix[a, b] -= siemens
+            matrix[b, a] -= siemens
+
+    for r in range(rows):
+        join(node(False, r, 0), None, 1 / (wires.row_ohm + wires.driver_ohm), volts[:, r])
+        for c in range(columns):
+            join(node(False, r, c), node(True, r, c), g[r, c])
+            if c + 1 < columns:
+                join(node(False, r, c), node(False, r, c + 1), 1 / wires.row_ohm)
+            if r + 1 < rows:
+                join(node(True, r, c), node(True, r + 1, c), 1 / wires.column_ohm)
+    end = 1 / (wires.column_ohm + wires.sense_ohm)
+    for c in range(columns):
+        join(node(True, 0, c), None, end)
+    found = np.linalg.solve(matrix, right)
+    return np.stack([found[node(True, 0, c)] * end for c in range(columns)], axis=1)
+
+
+_HASHED = """
+import hashlib, numpy as np
+from tests.unit.test_crossbar_simulate import *
+weight, x = samples((150, 300)), samples((64, 300), 4)
+made = target(adc={"errors": ConverterErrors(noise_lsb=0.5, dnl_lsb=0.2, source="test")})
+print(hashlib.sha256(one_matrix(made, weight, x)[2].tobytes()).hexdigest())
+"""
+
+
+def test_results_are_the_same_at_any_number_of_threads():
+    found = set()
+    for threads in ("1", "3"):
+        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+        environment = os.environ | dict.fromkeys(names, threads) | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        ran = subprocess.run(
+            [sys.executable, "-c", _HASHED], env=environment, capture_output=True, text=True, check=True
+        )  # fmt: skip
+        found.add(ran.stdout)
+    assert len(found) == 1 and len(found.pop().strip()) == 64

@@ -31,6 +31,15 @@ def test_the_shipped_crossbars():
     }  # fmt: skip
 
 
+def test_the_page_of_devices_names_every_crossbar():
+    page = (
+        (Path(__file__).parents[2] / "docs" / "crossbar" / "devices.md")
+        .read_text()
+        .replace("`-256`", "`rram-hfo2-256`")
+    )
+    assert [name for name in NAMES if f"`{name}`" not in page] == []
+
+
 def test_pcm_at_a_node_is_pcm_with_wires_a_read_and_thermal_noise():
     bare, wired = (hardware.find(name, Crossbar) for name in ("pcm-128", "pcm-22nm-128"))
     assert wired.wires is not None and wired.read is not None and wired.device.thermal_noise is not None

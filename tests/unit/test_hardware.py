@@ -127,9 +127,7 @@ def test_a_power_table_is_whole(tmp_path: Path, key: str):
 def test_shipped_file(path: Path):
     described = hardware.validate(path)
     assert path.parent.name == descriptions.FOLDERS[described.kind]
-    assert isinstance(described, Target) == (
-        described.kind not in ("chip", "neuromorphic-chip", "crossbar-technology")
-    )
+    assert isinstance(described, Target) == (described.kind not in ("chip", "neuromorphic-chip", "crossbar-technology"))
     if isinstance(described, Target):
         assert hardware.find(described.name) == described
         assert described.name in hardware.names(described.kind)

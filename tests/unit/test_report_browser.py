@@ -12,6 +12,7 @@ import pytest
 
 from neurodeploy.report import build_report
 from tests.golden.report import sample
+from tests.unit.test_report_crossbar import drawn_builds
 from tests.unit.test_report_spiking import drawn_build
 
 pytestmark = pytest.mark.browser
@@ -47,7 +48,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     many = [*builds, *(b.model_copy(update={"name": f"{b.name}-2"}) for b in builds[:3]), evil]
     bare = [build.model_copy(update={"runs": [], "accuracies": [], "figures": []}) for build in builds[:1]]
     drawn = drawn_build()
-    sets = {"eight": builds, "twelve": many, "one": builds[:1], "bare": bare, "spiking": [builds[0], drawn]}
+    sets = {"eight": builds, "twelve": many, "one": builds[:1], "bare": bare, "spiking": [builds[0], drawn],
+            "crossbars": drawn_builds()}  # fmt: skip
     return {name: build_report(chosen).write(folder / f"{name}.html") for name, chosen in sets.items()}
 
 
@@ -64,7 +66,7 @@ def opened(browser: Any, path: Path, width: int, **emulate: str) -> tuple[Any, l
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("name", ["eight", "twelve", "one", "bare", "spiking"])
+@pytest.mark.parametrize("name", ["eight", "twelve", "one", "bare", "spiking", "crossbars"])
 def test_the_page_is_quiet_and_fits(browser: Any, pages: dict[str, Path], name: str, width: int) -> None:
     page, trouble = opened(browser, pages[name], width)
     page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
@@ -116,9 +118,10 @@ CONTRAST = """(() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_its_ground(browser: Any, pages: dict[str, Path], scheme: str) -> None:
+@pytest.mark.parametrize("name", ["eight", "crossbars"])
+def test_text_stands_out_from_its_ground(browser: Any, pages: dict[str, Path], name: str, scheme: str) -> None:
     """WCAG 2.2 AA: 4.5 to 1 for text."""
-    page, _ = opened(browser, pages["eight"], 1280, color_scheme=scheme)
+    page, _ = opened(browser, pages[name], 1280, color_scheme=scheme)
     assert page.evaluate(CONTRAST) == {}
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(252, 251, 249)") is (scheme == "light")
@@ -130,11 +133,25 @@ def test_figures_and_tables_have_names(browser: Any, pages: dict[str, Path]) -> 
     assert page.locator("section[aria-labelledby=spikes] figure").count() == 11
     assert page.locator("svg:not([aria-label])").count() == 0
     page.close()
+    page, _ = opened(browser, pages["crossbars"], 1280)
+    section = page.locator("section[aria-labelledby=crossbars]")
+    assert (section.locator("figure").count(), section.locator("img[alt]").count()) == (9, 2)
+    assert page.locator("svg:not([aria-label])").count() == 0
+    page.close()
     page, _ = opened(browser, pages["eight"], 1280)
     assert page.locator("svg").count() > 10
     assert page.locator("svg:not([aria-label])").count() == 0
     assert page.locator(".point:not([aria-label])").count() == 0
     assert page.locator("thead th:not([scope]), tbody th:not([scope])").count() == 0
+    page.close()
+
+
+def test_crossbars_fit_on_paper_as_tables(browser: Any, pages: dict[str, Path]) -> None:
+    page, trouble = opened(browser, pages["crossbars"], 718, media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 718
+    assert page.locator(".beside thead").first.is_visible()
+    assert page.evaluate("[...document.querySelectorAll('details.more table')].every(e => e.checkVisibility())")
+    assert trouble == []
     page.close()
 
 
