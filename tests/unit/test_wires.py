@@ -197,6 +197,22 @@ def test_badcrossbar_agrees(wires):
     assert error(ir_drop.solve(g, wires, v), other) < 1e-11
 
 
+def test_kernels_are_compiled_once():
+    """Arrays that may not be written to, of another order or type, don't compile anything anew."""
+    from neurodeploy.crossbar import wires_merge, wires_solve
+
+    g, v = drawn((40, 33)), drawn((2, 40))
+    fixed = g.copy()
+    fixed.flags.writeable = v.flags.writeable = False
+    for cells in (g, fixed, np.asfortranarray(g), g.astype(np.float32)):
+        ir_drop.effective(cells, made())
+        ir_drop.solve(cells, made(), v)
+        ir_drop.voltages(cells, made(), v)
+    ir_drop.solve(np.stack([g, g]), made(), np.ones((9, 40)))
+    assert len(wires_merge.tile.signatures) == len(wires_merge.merge.signatures) == 1
+    assert len(wires_solve.solve_lines.signatures) == 1
+
+
 def test_wrong_arrays_are_refused():
     g, v = drawn((3, 4)), np.ones((1, 3))
     for bad in (-1e-6, np.nan, np.inf):
