@@ -81,7 +81,11 @@ def test_steep_curves_converge():
 def test_steps_are_newtons():
     """Errors square from step to step; with slopes that are not the curves' own, four would be too few."""
     g, v = drawn((16, 16)), np.ones((1, 16))
-    assert (solve_nonlinear(g, made(row_ohm=10.0), v, cube=g, most=4) > 0).all()
+    wires = made(row_ohm=10.0)
+    exactly = solve_nonlinear(g, wires, v, cube=g, most=4)
+    assert solve_nonlinear(g, wires, v, cube=g, most=2, tolerance=1e-2) == pytest.approx(exactly, rel=1e-2)
+    with pytest.raises(errors.NeurodeployError, match="after 2 steps"):
+        solve_nonlinear(g, wires, v, cube=g, most=2, tolerance=1e-3)
 
 
 def test_curves_that_can_not_be_solved_are_errors():
