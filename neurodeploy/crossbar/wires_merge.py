@@ -9,8 +9,7 @@ Grassmann, Taksar and Heyman, Operations Research 33, 1107 (1985).
 
 The order is that of A. George's nested dissection, SIAM J. Numer. Anal. 10, 345 (1973): halves, quarters, ... down to
 single cells, so an array of n x n costs O(n^3). Cells are merged to leaves of 8 x 8, 8 leaves at a time, one a lane of
-a vector; leaves upwards by a blocked factorisation. ``fastmath`` allows contraction only: reassociation would give
-other bits from a cached kernel than from a fresh one.
+a vector; leaves upwards by a blocked factorisation.
 """
 
 from __future__ import annotations

@@ -225,6 +225,27 @@ def test_kernels_are_compiled_once():
     assert len(wires_solve.solve_lines.signatures) == 1
 
 
+def test_kernels_run_where_no_cache_may_be_written(monkeypatch):
+    import numba
+
+    from neurodeploy.crossbar.wires_jit import jit
+
+    real = numba.njit
+
+    def without_a_place(cache=False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return real(**options)
+
+    def twice(x):
+        return 2.0 * x
+
+    with monkeypatch.context() as patch:
+        patch.setattr(numba, "njit", without_a_place)
+        kernel = jit(twice)
+    assert kernel(3.0) == 6.0
+
+
 def test_wrong_arrays_are_refused():
     g, v = drawn((3, 4)), np.ones((1, 3))
     for bad in (-1e-6, np.nan, np.inf):
