@@ -59,7 +59,7 @@ def solve(g: Array, wires: Wires, v: Array) -> Array:
     crosspoint(wires, "'solve' adds what inputs do one by one")
     out = np.empty((*shape, v.shape[-2], g.shape[-1]))
     for i in np.ndindex(shape):
-        out[i] = _currents(lines, g[i], wires, v[i])
+        out[i] = _currents(lines, g[i].copy(), wires, v[i].copy())
     return out
 
 
@@ -74,9 +74,10 @@ def voltages(g: Array, wires: Wires, v: Array) -> tuple[Array, Array]:
     word = np.empty((*shape, v.shape[-2], *g.shape[-2:]))
     bit = np.empty_like(word)
     for i in np.ndindex(shape):
-        ends = Ends.of(g[i], wires)
-        for n, inputs in enumerate(v[i]):
-            word[(*i, n)], bit[(*i, n)] = lines_of(lines, g[i], ends, inputs)
+        cells = g[i].copy()
+        ends = Ends.of(cells, wires)
+        for n, inputs in enumerate(v[i].copy()):
+            word[(*i, n)], bit[(*i, n)] = lines_of(lines, cells, ends, inputs)
     return word, bit
 
 
@@ -140,7 +141,7 @@ def gated(g: Array, wires: Wires, on: Array) -> Array:
     far = (drive if wires.driven == "both ends" else 0.0, sense if wires.sensed == "both ends" else 0.0)
     out = np.empty((*shape, on.shape[-2], g.shape[-1]))
     for i in np.ndindex(shape):
-        out[i] = ladder.ladders(g[i], np.ascontiguousarray(on[i]) != 0, wire, drive, sense, *far)
+        out[i] = ladder.ladders(g[i].copy(), on[i] != 0, wire, drive, sense, *far)
     return out
 
 
@@ -156,7 +157,7 @@ def kernels(module: str) -> Any:
 
 def conductances(g: Array) -> Array:
     """``g`` as float64 of at least two axes; :class:`DataError` for what no array of cells can be."""
-    g = np.ascontiguousarray(g, dtype=np.float64)
+    g = np.require(g, np.float64, ["C", "W"])  # kernels are compiled once, for arrays that may be written to
     if g.ndim < 2 or 0 in g.shape[-2:]:
         raise DataError(f"the conductances have the shape {g.shape}; needed [..., rows, columns].", place="wires")
     bad = ~(np.isfinite(g) & (g >= 0))
@@ -245,7 +246,6 @@ def _inputs(g: Array, v: Array) -> tuple[Array, Array, tuple[int, ...]]:
 
 def _currents(lines: Any, g: Array, wires: Wires, v: Array) -> Array:
     """Currents ``[n, columns]`` of one array."""
-    g = np.ascontiguousarray(g)
     if len(v) <= FEW:
         ends = Ends.of(g, wires)
         out = np.empty((len(v), g.shape[1]))

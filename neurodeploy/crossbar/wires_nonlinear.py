@@ -36,7 +36,7 @@ def solve_nonlinear(
     """
     lines = kernels("wires_solve")
     crosspoint(wires, "'solve_nonlinear' drives word lines")
-    g, v = conductances(g), np.asarray(v, dtype=np.float64)
+    g, v = conductances(g), np.array(v, dtype=np.float64)
     if g.ndim != 2 or v.ndim != 2 or v.shape[1] != len(g) or not np.isfinite(v).all():
         raise DataError(f"cells {g.shape} and inputs {v.shape}; needed [rows, columns] and [n, rows].", place="wires")
     curve = _Curve(g, _one_a_cell("square", square, g), _one_a_cell("cube", cube, g))

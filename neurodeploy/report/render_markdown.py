@@ -206,7 +206,7 @@ def _crossbars(builds: list[Build]) -> list[str]:
     return ["## Crossbars", *parts] if parts else []
 
 
-def _spreads(rows: list[tuple[Build, str, Spread]], metric: str, column: str) -> str:
+def _spreads(rows: Sequence[tuple[Build, str, Spread]], metric: str, column: str) -> str:
     def shown(value: float | None) -> str:
         return "–" if value is None else words.scaled(value, metric)
 

@@ -83,7 +83,7 @@ def drifts(builds: list[Build]) -> list[list[tuple[Build, Accuracy]]]:
 
 def sweeps(builds: list[Build]) -> list[SweepChart]:
     """A chart for each quantity, unit, metric, data set and time."""
-    charts: dict[tuple, list[tuple[Build, Run, Sweep]]] = {}
+    charts: dict[tuple[str, str, str, str, float], list[tuple[Build, Run, Sweep]]] = {}
     for build in builds:
         for run in build.runs:
             data = run.accuracy.data.name if run.accuracy else ""

@@ -61,7 +61,9 @@ def drawn_builds() -> list[Build]:
         build = sample.crossbar(name, sample.GRU, 0.9589 - k / 50, 0.0081, 16640)
         score = build.accuracies[0]
         drift = [
-            DriftScore(**s.model_dump() | {"median": s.mean + 0.002, "low": s.mean - 2 * s.sd, "high": s.mean + s.sd})
+            DriftScore.model_validate(
+                s.model_dump() | {"median": s.mean + 0.002, "low": s.mean - 2 * s.sd, "high": s.mean + s.sd}
+            )
             for s in score.drift
         ]
         score = score.model_copy(update={"drift": drift})

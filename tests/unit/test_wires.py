@@ -128,6 +128,18 @@ def test_vectors_give_what_the_matrix_gives(wires, few):
     assert np.abs(ir_drop.solve(g, wires, v) - expected).max() < 1e-12 * np.abs(expected).max()
 
 
+def test_conjugate_gradients_need_few_steps():
+    """Steepest descent, or directions that aren't conjugate, would get there too: in several times the steps."""
+    from neurodeploy.crossbar.wires_solve import solve_lines
+
+    g, nothing = drawn((60, 60)), np.empty((0, 0))
+    for ohm, most in ((1.0, 4), (1e3, 36)):
+        ends = ir_drop.Ends.of(g, made(row_ohm=ohm, column_ohm=ohm))
+        given = (g, ends.row, ends.column, np.ones(60), nothing, nothing, nothing)
+        *_, steps, left = solve_lines(*given, 1e-14, 1000)
+        assert 0 < steps <= most and left < 1e-14
+
+
 def test_an_array_of_shorts_is_solved_all_the_same():
     """More steps than conjugate gradients are given: the matrix takes over."""
     g, v = np.full((60, 60), 10.0), drawn((1, 60), 2, 0.1, 1.0)
@@ -195,6 +207,22 @@ def test_badcrossbar_agrees(wires):
         v[:, ::-1].T, 1 / g[::-1], r_i_word_line=wires.row_ohm, r_i_bit_line=wires.column_ohm
     ).currents.output
     assert error(ir_drop.solve(g, wires, v), other) < 1e-11
+
+
+def test_kernels_are_compiled_once():
+    """Arrays that may not be written to, of another order or type, don't compile anything anew."""
+    from neurodeploy.crossbar import wires_merge, wires_solve
+
+    g, v = drawn((40, 33)), drawn((2, 40))
+    fixed = g.copy()
+    fixed.flags.writeable = v.flags.writeable = False
+    for cells in (g, fixed, np.asfortranarray(g), g.astype(np.float32)):
+        ir_drop.effective(cells, made())
+        ir_drop.solve(cells, made(), v)
+        ir_drop.voltages(cells, made(), v)
+    ir_drop.solve(np.stack([g, g]), made(), np.ones((9, 40)))
+    assert len(wires_merge.tile.signatures) == len(wires_merge.merge.signatures) == 1
+    assert len(wires_solve.solve_lines.signatures) == 1
 
 
 def test_wrong_arrays_are_refused():

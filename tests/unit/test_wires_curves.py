@@ -78,6 +78,16 @@ def test_steep_curves_converge():
     assert found.sum() < 16.0  # 1 V on 16 wires of an ohm can't give more
 
 
+def test_steps_are_newtons():
+    """Errors square from step to step; with slopes that are not the curves' own, four would be too few."""
+    g, v = drawn((16, 16)), np.ones((1, 16))
+    wires = made(row_ohm=10.0)
+    exactly = solve_nonlinear(g, wires, v, cube=g, most=4)
+    assert solve_nonlinear(g, wires, v, cube=g, most=2, tolerance=1e-2) == pytest.approx(exactly, rel=1e-2)
+    with pytest.raises(errors.NeurodeployError, match="after 2 steps"):
+        solve_nonlinear(g, wires, v, cube=g, most=2, tolerance=1e-3)
+
+
 def test_curves_that_can_not_be_solved_are_errors():
     g, v = drawn((4, 4)), np.ones((1, 4))
     with pytest.raises(errors.NeurodeployError, match=r"16 cells falls while their voltage rises, the first at 1 V"):
