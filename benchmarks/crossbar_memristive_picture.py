@@ -25,12 +25,12 @@ def draw(path: Path, found: dict[str, Any]) -> None:
     _windows(axes[0, 2], found["windows"])
     _fields(axes[0, 3], found["fields"]["w"])
     sharps = {"untrained": "untrained", "sharp 1": "1", "sharp 2": "2", "sharp 3": "3", "trained": "5", "sharp 8": "8"}
-    _bars(axes[1, 2], "How sharply devices answer", sharps, found["fields"]["correct"])
+    _bars(axes[1, 2], "Bars by sharpness of the devices", sharps, found["fields"]["correct"])
     cases = [
         n for n in found["fields"]["correct"] if n.startswith(("stuck", "speeds", "conductances")) and "," not in n
     ]
     faults = {n: n.replace("speeds spread", "speeds").replace("conductances spread", "conduct.") for n in cases}
-    _bars(axes[1, 3], "Defects and spreads", {"trained": "none", **faults}, found["fields"]["correct"])
+    _bars(axes[1, 3], "Bars by defects and spreads", {"trained": "none", **faults}, found["fields"]["correct"])
     for axis in axes.flat:
         axis.set_axisbelow(True)
         for side in ("top", "right"):
@@ -41,7 +41,7 @@ def draw(path: Path, found: dict[str, Any]) -> None:
 
 def _run(above: Any, below: Any, run: dict[str, Any]) -> None:
     above.plot(run["times"], run["w"], linewidth=1.3)
-    above.set(title="12 memristors on 6 nodes, constant sources", xlabel="time, s", ylabel="memory w")
+    above.set(title="12 memristors, the run of 100 in which L rises most", xlabel="time, s", ylabel="memory w")
     held = (run["w"] >= 1).any(axis=1)
     below.plot(run["times"], run["L"], color=GREY, linewidth=1, label="L")
     below.plot(
@@ -56,7 +56,7 @@ def _reservoirs(axis: Any, shown: dict[str, list[float]]) -> None:
         axis.plot(np.full(len(values), i) + np.linspace(-0.15, 0.15, len(values)), values, "o", color=COLOURS[i % 7])
     names = [n.replace("readout alone", "readout\nalone").replace("-128", "\nchips") for n in shown]
     axis.set_xticks(range(len(shown)), names, fontsize=8)
-    axis.set(title="JapaneseVowels, 100 memristors, 5 seeds", ylabel="test accuracy, %")
+    axis.set(title="JapaneseVowels, 60 memristors", ylabel="test accuracy, %")
     axis.grid(axis="y", color="#e4e4e4")
 
 
@@ -64,7 +64,7 @@ def _qubos(axis: Any, shown: dict[str, list[float]]) -> None:
     for i, (name, values) in enumerate(shown.items()):
         axis.plot(i + np.linspace(-0.25, 0.25, len(values)), values, "o", markersize=4, color=COLOURS[i], label=name)
     axis.set_xticks(range(len(shown)), list(shown), fontsize=8)
-    axis.set(title="QUBOs of 16 memristors: starts that end at the optimum", ylabel="%")
+    axis.set(title="QUBOs of 16 memristors", ylabel="starts that end at the optimum, %")
     axis.grid(axis="y", color="#e4e4e4")
 
 
@@ -101,4 +101,4 @@ def _bars(axis: Any, title: str, cases: dict[str, str], correct: dict[str, np.nd
     turn, side = (35, "right") if len(cases) > 6 else (0, "center")
     axis.set_xticks(range(len(cases)), list(cases.values()), rotation=turn, ha=side, fontsize=8)
     axis.axhline(100 / 12, color=GREY, linestyle=":", linewidth=1)
-    axis.set(title=f"{title}: bars recognised, 5 seeds", ylabel="%")
+    axis.set(title=title, ylabel="bars recognised, %")

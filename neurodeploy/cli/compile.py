@@ -11,7 +11,7 @@ from typing import Any
 from neurodeploy import compiler, hardware, mixed_front, passes
 from neurodeploy import data as data_files
 from neurodeploy.cli import fit
-from neurodeploy.cli.crossbar import cost_rows, mapping_options
+from neurodeploy.cli.crossbar import cost_rows, floor_plan, mapping_options
 from neurodeploy.cli.output import out, print_json, progress, table
 from neurodeploy.errors import UsageError
 
@@ -89,6 +89,8 @@ def main(
         out.print(mixed_front.held_out_line(front), markup=False)
     columns, rows = cost_rows(manifest["figures"])
     table(f"{manifest['name']} on {described.title}", columns, rows, right=columns[1:-2])
+    for line in floor_plan(built.artifact.files):
+        out.print(line, markup=False, highlight=False)
     for warning in manifest.get("warnings", []):
         out.print(f"warning: {warning}", markup=False)
     out.print(f"wrote {output}/", markup=False)

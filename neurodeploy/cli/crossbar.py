@@ -24,6 +24,8 @@ from neurodeploy.report.words import duration
 from neurodeploy.validate import validate
 
 #: Keyword arguments of the backend that ``--mapping`` may give; the others are the compiler's own.
+#: A floor plan is printed up to so many lines.
+PRINTED_LINES = 40
 STUDIES = ("sweep", "attribute")
 _OWN = ("self", "program", "target", "source", "data", "name")
 
@@ -101,6 +103,14 @@ def studies(
         before = plain.accuracy.drift if plain.accuracy else []
         found["repair"] = run.repair.model_copy(update={"before": before})
     return run.model_copy(update=found)
+
+
+def floor_plan(files: Mapping[str, bytes]) -> list[str]:
+    """The lines of a crossbar build's floor plan; of a long one only how it begins. Empty for other builds."""
+    lines = files.get("floor_plan.txt", b"").decode().rstrip().splitlines()
+    if len(lines) <= PRINTED_LINES:
+        return lines
+    return [*lines[:PRINTED_LINES], f"... {len(lines) - PRINTED_LINES} more lines in floor_plan.txt"]
 
 
 def sweep_rows(found: Sweep) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +15,7 @@ from neurodeploy.crossbar.converters import Comparators, codes_of, drive_levels,
 from neurodeploy.crossbar.devices import stream
 from neurodeploy.crossbar.devices_formulas import johnson_sd
 from neurodeploy.crossbar.encode import Stored
-from neurodeploy.crossbar.noise import Reads
+from neurodeploy.crossbar.noise import Reads, quantiles
 from neurodeploy.crossbar.tiles import Matrix, Span, Tile
 from neurodeploy.descriptions_crossbar import ConverterErrors
 from neurodeploy.hardware import Crossbar
@@ -20,6 +23,8 @@ from neurodeploy.ir.graph import Program
 from neurodeploy.ir.op import saturate
 
 Array = np.ndarray
+_COMPILED = 20_000  # currents of a read; below, numba's import costs more than it saves
+_NO_PICKS = np.zeros((0, 0), np.uint16)
 _READS = 7  # sets the streams of reads apart from those of devices and converters
 
 
@@ -31,8 +36,7 @@ class TileState:
     ``[chips, slices, inputs, outputs]``, None for none. ``conductance``: sums of conductances on the lines of an
     output (S), ``[chips, slices, outputs]``. ``curve``: what the square and the cube of a drive add, over the
     conductance range at the full drive, as ``error``; empty for ohmic devices. ``direct``: solves reads where the array
-    has no matrix. ``first``: sum of the magnitudes of its
-    weights at the first read, ``[chips]``.
+    has no matrix. ``first``: sum of the magnitudes of its weights at the first read, ``[chips]``.
     """
 
     tile: Tile
@@ -55,6 +59,14 @@ class TileState:
         """
         wanted = np.broadcast_to(self.held.weight, (chips, *self.held.weight.shape))
         return wanted if self.error is None else wanted + self.error * self.unit[:, None, :]
+
+
+@lru_cache(maxsize=1)
+def _kernel() -> Any:
+    """The compiled conversion, None without numba."""
+    if importlib.util.find_spec("numba") is None:
+        return None
+    return importlib.import_module("neurodeploy.crossbar.read_kernel")
 
 
 def _nothing() -> Array:
@@ -311,6 +323,17 @@ class AnalogMatrix:
             return [codes], over
         return [piece for piece, _ in converters.digits(codes, dac.bits, dac.serial_bits)], over
 
+    def _converted(self, kernel: Any, part: Array, block: Block, bits: int) -> Array | None:
+        """Noise and conversion of ``part`` by the compiled kernel, in place; where it lay outside, None for nowhere."""
+        outside, count = np.zeros(part.shape, bool), 0
+        quiet = np.zeros((part.shape[0], 1, 0), part.dtype)
+        noise = quiet if block.noise is None else np.broadcast_to(block.noise, (part.shape[0], 1, part.shape[2]))
+        top, step = part.dtype.type(levels(bits)), np.ascontiguousarray(block.step.reshape(-1), part.dtype)
+        for reads, chip, sd, out in zip(self._reads, part, noise, outside, strict=True):
+            picks = reads.picks(chip.shape) if block.noise is not None else _NO_PICKS
+            count += kernel.convert(chip, picks, quantiles(), np.ascontiguousarray(sd[0]), top, step, out)
+        return outside if count else None
+
     def _read(self, codes: Array, block: Block) -> tuple[Array, Array | None]:
         """One read of one range of inputs: ``[chips, n, outputs]``, and how often each result's converters clipped."""
         driven = codes if block.dac_levels is None else drive_levels(codes, block.dac_levels)
@@ -320,7 +343,12 @@ class AnalogMatrix:
             power = power * driven
             part += np.matmul(power, weights)
         bits, clipped = self.target.adc.bits, None
-        if block.noise is not None:
+        plain = bits is not None and block.comparators is None and part.dtype == np.float32
+        kernel = _kernel() if plain and part.size >= _COMPILED else None
+        if kernel is not None and bits is not None:
+            clipped = self._converted(kernel, part, block, bits)
+            bits = None
+        elif block.noise is not None:
             draws = np.empty(part.shape, np.float32)
             for reads, chip in zip(self._reads, draws, strict=True):
                 reads.fill(chip)

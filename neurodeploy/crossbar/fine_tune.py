@@ -31,7 +31,7 @@ from neurodeploy.hardware import Crossbar
 from neurodeploy.ir import interpret
 from neurodeploy.ir.drive import real_outputs
 from neurodeploy.ir.graph import Program
-from neurodeploy.spiking.fine_tune import BATCH, PATIENCE, SCALES, split
+from neurodeploy.spiking.fine_tune import BATCH, SCALES, split
 from neurodeploy.spiking.snntorch_net import exact
 from neurodeploy.validate import judge, scores_of
 
@@ -44,9 +44,9 @@ Array = np.ndarray
 Mapped = tuple[Program, tuple[Matrix, ...]]
 WHY = "trains networks for noisy devices"
 YEAR = 31_536_000.0
-#: Part of a label that the other classes get: right answers have a finite best score, so margins go on to count.
-#: Szegedy et al., Rethinking the Inception architecture, CVPR 2016.
-SMOOTHING = 0.1
+#: Part of a label that the other classes get: right answers have a finite best score, so margins go on to count where
+#: every class is right. Szegedy et al., Rethinking the Inception architecture, CVPR 2016. Little: 0.1 blunts training.
+SMOOTHING = 0.02
 #: Chips that a batch is spread over, and chips that judge an epoch.
 DRAWN, JUDGES = 4, 8
 #: Numbers of the chips that train and that judge start here: a run's own start at 0.
@@ -180,8 +180,6 @@ def fine_tune(
             progress(f"fine-tuning, epoch {epoch}: {_words(seen[-1])}")
             if seen[-1].loss < best.loss:
                 best, kept = seen[-1], candidate
-            if epoch - best.epoch >= PATIENCE:
-                break
     return Tuned(
         kept, before, best, tuple(seen), tuple(ages), len(work.trained), len(work.held), seed, best.epoch > 0
     )  # fmt: skip

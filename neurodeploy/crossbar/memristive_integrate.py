@@ -173,11 +173,9 @@ class _State:
             k.append(_held(raw, stage, low, high))
         new = w + h[:, None] * sum(b * ki for b, ki in zip(_FIFTH, k, strict=True))
         error = np.abs(h[:, None] * sum(b * ki for b, ki in zip(_FIFTH - _FOURTH, k, strict=True)))
-        # What starts at a border crosses none: if it ends outside, that is the error of a rate that turned meanwhile.
-        border = (w <= 0) | (w >= 1)
-        outside = np.where(border, np.maximum(-new, new - 1), 0.0)
-        ratio = np.maximum(error, outside).max(1) / self.tolerance
+        ratio = error.max(1) / self.tolerance
         exact = ratio <= 1
+        border = (w <= 0) | (w >= 1)  # what starts at a border crosses none: if it ends outside, it has come back to it
         fraction = np.minimum(
             _crossing(w, np.where(border, w, new), k[0] * h[:, None], k[-1] * h[:, None], snap),
             _release(first * h[:, None], raw * h[:, None], low, high, snap),

@@ -4,9 +4,10 @@ Where every w is 0 or 1, ``w^3 = w^2 = w`` and the Lyapunov function (:mod:`neur
 
     L(w) = h . w + w^T J w,    J = -(alpha xi/4) Omega,    h = -alpha/3 + Omega S / (2 beta)
 
-(Compare Caravelli, Entropy 21, 789, 2019.) With constant sources and alpha > 0 the dynamics run into a corner: L is
-concave along every direction in which an inner fixed point can be left. That corner is a guess at the minimum, no more:
-units held at 1 can make L rise on the way, and a corner that the dynamics keep needn't be one that no flip improves.
+(Compare Caravelli, Entropy 21, 789, 2019.) With constant sources, alpha > 0 and xi >= 0 the dynamics run into a corner:
+at an inner fixed point the Hessian of L is ``-alpha (W + 2 xi W Omega W)``, so it is a maximum, and left. The corner is
+a guess at the minimum, no more: units held at 1 can make L rise on the way, and a corner that the dynamics keep needn't
+be one that no flip improves.
 """
 
 from __future__ import annotations

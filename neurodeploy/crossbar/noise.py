@@ -7,6 +7,7 @@ exact one, which matters where every output of every read takes one. Devices, dr
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from statistics import NormalDist
 
@@ -33,8 +34,12 @@ class Reads:
     def __init__(self, key: list[int]) -> None:
         self.bits = np.random.SFC64(key)
 
+    def picks(self, shape: tuple[int, ...]) -> Array:
+        """Which of the quantiles come next, uint16."""
+        size = math.prod(shape)
+        words = self.bits.random_raw(-(-size // 4)).astype("<u8", copy=False)
+        return words.view("<u2")[:size].reshape(shape)
+
     def fill(self, out: Array) -> None:
         """Write deviates into a float32 array."""
-        words = self.bits.random_raw(-(-out.size // 4)).astype("<u8", copy=False)
-        picked = words.view("<u2")[: out.size].reshape(out.shape)
-        np.take(quantiles(), picked.astype(np.intp), out=out, mode="clip")
+        np.take(quantiles(), self.picks(out.shape).astype(np.intp), out=out, mode="clip")

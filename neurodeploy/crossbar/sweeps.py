@@ -167,5 +167,5 @@ QUANTITIES: dict[str, Quantity] = {
     "adc_bits": _bits("adc"),
     "dac_bits": _bits("dac"),
     "stuck": Quantity("%", _stuck, _set_stuck, lambda record, matrices: None, factor=100.0),
-    "wires": Quantity("x", lambda record: 1.0, _set_wires, _no_wires),
+    "wires": Quantity("", lambda record: 1.0, _set_wires, _no_wires),
 }

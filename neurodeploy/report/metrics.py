@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -50,7 +50,7 @@ def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
     return min(1.0, 2 * tail / 2**differing)
 
 
-def spread(values: Sequence[float] | np.ndarray) -> dict[str, float | int]:
+def spread(values: Sequence[float] | np.ndarray) -> dict[str, Any]:
     """What chips (or seeds) found, ``[chips]``: ``mean``, ``sd`` (n - 1; 0 for one), ``median``, ``low`` and ``high``
     (5th and 95th percentile, linear between the two nearest), and how many ``chips``."""
     found = np.asarray(values, dtype=np.float64)

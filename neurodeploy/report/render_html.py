@@ -114,6 +114,7 @@ def _crossbars(builds: list[Build], numbers: dict[str, int]) -> dict | None:
         "drifts": [(m[0][1], plots_crossbar.drift(m, numbers)) for m in view_crossbar.drifts(builds)],
         "sweeps": [(chart, plots_crossbar.sweep(chart, numbers)) for chart in view_crossbar.sweeps(builds)],
         "attributions": attributions,
+        "repairs": view_crossbar.repairs(builds),
         "breakdowns": [(b, plots_crossbar.breakdown(b, numbers)) for b in view_crossbar.breakdowns(builds)],
         "floor_plans": [(b, as_image(b.arrays.floor_plan)) for b in builds if b.arrays and b.arrays.floor_plan],
     }

@@ -192,6 +192,14 @@ def _crossbars(builds: list[Build]) -> list[str]:
         title = f"### {METRICS[chart.metric].title} by {chart.title[0].lower()}{chart.title[1:]}, {text(chart.data)}"
         age = f"All {words.age(chart.members[0][1].seconds)}."
         parts += [title, _spreads(spreads, chart.metric, column), age]
+    for build, accuracy, repaired, pairs in view_crossbar.repairs(builds):
+        rows = [
+            [words.duration(after.seconds), words.over_chips(before, accuracy.metric) if before else "–",
+             words.over_chips(after, accuracy.metric)]
+            for after, before in pairs
+        ]  # fmt: skip
+        parts += [f"### Repair: {text(build.name)}", grid(["Since the first read", "Before", "After"], rows, right=2)]
+        parts.append(text(words.repaired(repaired)))
     for build, _, found in view_crossbar.attributions(builds):
         parts += [f"### Where the error comes from: {text(build.name)}", _attribution(found)]
         parts.append(f"{found.chips:,} chips, {words.age(found.age_s)}. Error: RMS over that of the golden outputs.")
@@ -206,7 +214,7 @@ def _crossbars(builds: list[Build]) -> list[str]:
     return ["## Crossbars", *parts] if parts else []
 
 
-def _spreads(rows: list[tuple[Build, str, Spread]], metric: str, column: str) -> str:
+def _spreads(rows: Sequence[tuple[Build, str, Spread]], metric: str, column: str) -> str:
     def shown(value: float | None) -> str:
         return "–" if value is None else words.scaled(value, metric)
 

@@ -8,7 +8,7 @@ from neurodeploy.artifact import Figure
 from neurodeploy.report import view
 from neurodeploy.report.figures import BY_PART, QUANTITIES, part_of
 from neurodeploy.report.schema import Accuracy, Build, Run
-from neurodeploy.report.schema_crossbar import Attribution, Effect, Sweep
+from neurodeploy.report.schema_crossbar import Attribution, DriftScore, Effect, Repaired, Sweep
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def drifts(builds: list[Build]) -> list[list[tuple[Build, Accuracy]]]:
 
 def sweeps(builds: list[Build]) -> list[SweepChart]:
     """A chart for each quantity, unit, metric, data set and time."""
-    charts: dict[tuple, list[tuple[Build, Run, Sweep]]] = {}
+    charts: dict[tuple[str, str, str, str, float], list[tuple[Build, Run, Sweep]]] = {}
     for build in builds:
         for run in build.runs:
             data = run.accuracy.data.name if run.accuracy else ""
@@ -105,6 +105,18 @@ def sweeps(builds: list[Build]) -> list[SweepChart]:
 def attributions(builds: list[Build]) -> list[tuple[Build, Run, Attribution]]:
     """Every attribution, with its build and run."""
     return [(b, run, run.attribution) for b in builds for run in b.runs if run.attribution]
+
+
+def repairs(builds: list[Build]) -> list[tuple[Build, Accuracy, Repaired, list[tuple[DriftScore, DriftScore | None]]]]:
+    """Every repair, with its build and accuracy, and each age after it beside the same chips before."""
+    found = []
+    for build in builds:
+        for run in build.runs:
+            if run.repair is not None and run.accuracy is not None:
+                before = {score.seconds: score for score in run.repair.before}
+                pairs = [(score, before.get(score.seconds)) for score in run.accuracy.drift]
+                found.append((build, run.accuracy, run.repair, pairs))
+    return found
 
 
 def effects(found: Attribution) -> list[Effect]:

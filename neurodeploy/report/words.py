@@ -5,7 +5,7 @@ from __future__ import annotations
 from neurodeploy.artifact import Figure
 from neurodeploy.report.figures import METRICS
 from neurodeploy.report.schema import Accuracy, Agreement, Build, FirstDifference, Score
-from neurodeploy.report.schema_crossbar import Measured
+from neurodeploy.report.schema_crossbar import Measured, Repaired, Spread
 
 MINUS = "\N{MINUS SIGN}"
 UNKNOWN = "unknown"
@@ -133,6 +133,26 @@ def duration(seconds: float) -> str:
             count = f"{seconds / size:.3g}"
             return f"{count} {unit}{'s' if unit in ('year', 'day') and count != '1' else ''}"
     return f"{seconds:.3g} s"
+
+
+def over_chips(spread: Spread, metric: str) -> str:
+    """``93.20 ± 0.81 %``: mean and standard deviation over chips."""
+    return f"{scaled(spread.mean, metric)} ± {scaled(spread.sd, metric)} {METRICS[metric].unit}".strip()
+
+
+def repaired(found: Repaired) -> str:
+    """What was done to the chips, by what, and what it takes."""
+    columns = "every tile's outputs have a factor and a term of the chip's own"
+    readout = "readouts are refitted to the chip's own states and computed digitally"
+    done = {"columns": columns, "readout": readout, "both": f"{columns}, and {readout}"}.get(found.kind, found.kind)
+    about = f"Repaired at every age ({found.kind}): {done}, by {found.samples:,} samples of "
+    cost = ""
+    if found.digital_macs_per_step:
+        cost = (
+            f" Refitted readouts take {found.digital_macs_per_step:,} digital multiply-accumulates a step and "
+            f"{found.numbers_per_chip:,} numbers a chip."
+        )
+    return f"{about}{found.data}. The same chips before and after.{cost}"
 
 
 def age(seconds: float) -> str:

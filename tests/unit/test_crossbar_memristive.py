@@ -115,21 +115,20 @@ def test_integration_agrees_with_scipy_where_units_come_to_borders_and_leave():
 
 @pytest.mark.parametrize("over", [1e-2, 1e-4, -1e-4])
 def test_a_unit_that_only_just_reaches_a_border_is_stopped_there(over):
-    """One mesh of equal resistances: dw/dt = sin t, so w would peak at w0 + 2; what is cut off stays missing."""
+    """One mesh of equal resistances: dw/dt = sin(t) / 2.5, so w would peak at w0 + 0.8; what is cut off stays missing."""
     ring = Network(circuit([(0, 1), (1, 0)]), alpha=0.0, beta=2.5, xi=0.0)
-    w0 = 1 + over - 2 / 2.5
+    w0 = np.full(2, 1 + over - 2 / 2.5)
     times = np.array([1.0, 3.5, 5.0])
     for tolerance in (1e-4, 1e-6, 1e-9):
-        run = integrate(ring, [w0, w0], lambda t: -np.sin(t)[:, None] * np.ones(2), times,
+        run = integrate(ring, w0, lambda t: -np.sin(t)[:, None] * np.ones(2), times,
                         tolerance=tolerance, longest_step=1.0)  # fmt: skip
-        exact = w0 + (1 - np.cos(times)) / 2.5 - np.array([0, max(over, 0), max(over, 0)])
+        exact = w0[0] + (1 - np.cos(times)) / 2.5 - np.array([0, max(over, 0), max(over, 0)])
         assert np.abs(run.w - exact[:, None]).max() < 4 * tolerance
         assert run.arrivals == (2 if over > 0 else 0)
 
 
 def test_units_held_at_a_border_turn_without_stopping_the_integration():
-    """Sources whose network holds units at 1 and lets them go again; a step that ends outside there is an error of the
-    rate that turned, not one more crossing."""
+    """Sources whose network holds units at 1 and lets them go again: no crossing is looked for where a unit starts."""
     for seed in range(5):
         rng = np.random.default_rng(seed)
         network = Network(random_circuit(7, 16, seed), alpha=0.5, beta=1.0, xi=5.0)

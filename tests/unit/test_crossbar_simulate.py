@@ -214,6 +214,22 @@ def test_thermal_noise_has_the_variance_of_nyquist():
     assert found.mean() == pytest.approx(-1.5, abs=5 * sd / np.sqrt(20000))
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.7])
+def test_the_compiled_conversion_gives_the_same_bits(noise: float, monkeypatch: pytest.MonkeyPatch):
+    """Out of range too, and the counts; the same streams drawn in both."""
+    pytest.importorskip("numba")
+    errors = ConverterErrors(noise_lsb=noise, source="test")
+    made = target(adc={"errors": errors if noise else None, "full_scale_siemens": 3e-5})
+    weight, x = samples((40, 60)), samples((300, 60), 4)
+    found = {}
+    for size in (0, 10**9):
+        monkeypatch.setattr("neurodeploy.crossbar.analog._COMPILED", size)
+        _, analog, y = one_matrix(made, weight, x)
+        found[size] = (y.tobytes(), *(a.tobytes() for a in analog.saturated))
+        assert analog.saturated[1].sum() > 100
+    assert found[0] == found[10**9]
+
+
 def test_a_converters_noise_is_in_its_own_steps():
     made = target(PCM, device={"programming": None, "drift": None, "read_noise": None},
                   adc={"bits": 12, "errors": ConverterErrors(noise_lsb=8.0, source="test")})  # fmt: skip

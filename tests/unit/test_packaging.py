@@ -31,6 +31,7 @@ WITH_AN_EXTRA = {
     "snntorch_step_module": {"snntorch", "torch"},
     "snntorch_ops": {"torch"},
     "torch_program": {"torch"},
+    "read_kernel": {"numba"},
 }
 USERS_OWN = {"tflite-runtime", "tensorflow", "keras", "aihwkit", "simulator"}  # the last is CrossSim's module
 

@@ -17,11 +17,11 @@ from neurodeploy.compiler import Built
 from neurodeploy.crossbar import attribution, sweeps
 from neurodeploy.data import Data
 from neurodeploy.errors import DataError, UsageError
-from neurodeploy.report import build_report, read_report, view, view_crossbar, words
+from neurodeploy.report import build_report, read_report, render_html, render_markdown, view, view_crossbar, words
 from neurodeploy.report.metrics import spread
 from neurodeploy.report.records import build_of
-from neurodeploy.report.schema import Build, DriftScore, Run
-from neurodeploy.report.schema_crossbar import Attribution, Effect, Measured, Spread, Sweep, SweepPoint
+from neurodeploy.report.schema import Build, DriftScore, ReportData, Run
+from neurodeploy.report.schema_crossbar import Attribution, Effect, Measured, Repaired, Spread, Sweep, SweepPoint
 from neurodeploy.validate import validate
 from tests.golden.report import sample
 from tests.unit.test_crossbar import IDEAL, PCM, gru, samples, small
@@ -61,7 +61,9 @@ def drawn_builds() -> list[Build]:
         build = sample.crossbar(name, sample.GRU, 0.9589 - k / 50, 0.0081, 16640)
         score = build.accuracies[0]
         drift = [
-            DriftScore(**s.model_dump() | {"median": s.mean + 0.002, "low": s.mean - 2 * s.sd, "high": s.mean + s.sd})
+            DriftScore.model_validate(
+                s.model_dump() | {"median": s.mean + 0.002, "low": s.mean - 2 * s.sd, "high": s.mean + s.sd}
+            )
             for s in score.drift
         ]
         score = score.model_copy(update={"drift": drift})
@@ -245,3 +247,23 @@ def test_what_scripts_a_floor_plan_holds_stay_inside_the_image(artifact: Artifac
     evil = PLAN.replace("<rect", "<script>throw 1</script><rect")
     page = build_report([replace(artifact, files={**artifact.files, "floor_plan.svg": evil.encode()})]).render(".html")
     assert "throw 1" not in page and "data:image/svg+xml;base64," in page
+
+
+def test_a_repair_stands_beside_the_same_chips_before_it():
+    builds = drawn_builds()
+    run = builds[0].runs[0]
+    assert run.accuracy is not None
+    before = [d.model_copy(update={"mean": d.mean - 0.05}) for d in run.accuracy.drift]
+    told = Repaired(kind="both", data="train.npz", samples=270, sha256="0" * 64, digital_macs_per_step=288,
+                    numbers_per_chip=297, before=before[1:])  # fmt: skip
+    run = run.model_copy(update={"repair": told, "seal": ""}).sealed()
+    report = ReportData(generator="x", created="x", builds=[builds[0].model_copy(update={"runs": [run]})])
+    first, second = run.accuracy.drift[:2]
+    after = f"{100 * second.mean:.2f} ± {100 * second.sd:.2f} %"
+    was = f"{100 * (second.mean - 0.05):.2f} ± {100 * second.sd:.2f} %"
+    markdown, page = render_markdown.render(report), render_html.render(report)
+    assert f"| {words.duration(first.seconds)} | – | {100 * first.mean:.2f}" in markdown
+    assert f"| {words.duration(second.seconds)} | {was} | {after} |" in markdown
+    assert "288 digital multiply-accumulates a step and 297 numbers a chip" in markdown
+    assert "270 samples of train" in page and was in page and after in page
+    assert run.intact and not run.model_copy(update={"repair": None}).intact

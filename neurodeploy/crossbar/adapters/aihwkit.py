@@ -86,27 +86,23 @@ def same_devices(tiles: Tiles) -> bool:
 
 
 def _converters(product: Product, dac: int, adc: int) -> Any:
-    from aihwkit.simulator.configs import TorchInferenceRPUConfig
-    from aihwkit.simulator.parameters.enums import BoundManagementType, NoiseManagementType
-
-    config = TorchInferenceRPUConfig()
+    enums = importlib.import_module("aihwkit.simulator.parameters.enums")
+    config = importlib.import_module("aihwkit.simulator.configs").TorchInferenceRPUConfig()
     forward = config.forward
     forward.inp_res, forward.out_res = 1 / ((1 << dac) - 2), 1 / ((1 << adc) - 2)
     forward.inp_bound, forward.out_bound = 1.0, product.bound
     forward.inp_noise = forward.out_noise = forward.w_noise = 0.0
-    forward.noise_management, forward.bound_management = NoiseManagementType.NONE, BoundManagementType.NONE
+    forward.noise_management = enums.NoiseManagementType.NONE
+    forward.bound_management = enums.BoundManagementType.NONE
     return config
 
 
 def _aged(product: Product, chips: int, seconds: float) -> Array:
     """Products of so many programmings, read at an age, ``[chips, n, outputs]``."""
     torch = load()
-    from aihwkit.inference import PCMLikeNoiseModel
-    from aihwkit.simulator.configs import TorchInferenceRPUConfig
-
-    config = TorchInferenceRPUConfig()
+    config = importlib.import_module("aihwkit.simulator.configs").TorchInferenceRPUConfig()
     config.forward.is_perfect = True
-    config.noise_model = PCMLikeNoiseModel(g_max=25.0)
+    config.noise_model = importlib.import_module("aihwkit.inference").PCMLikeNoiseModel(g_max=25.0)
     config.drift_compensation = None
     found = []
     for _ in range(chips):
@@ -121,10 +117,8 @@ def _aged(product: Product, chips: int, seconds: float) -> Array:
 def _layer(product: Product, config: Any) -> Any:
     """An analog layer that holds the tile's relative weights as they are, on one tile of its own."""
     torch = load()
-    from aihwkit.nn import AnalogLinear
-
     config.mapping.max_input_size = config.mapping.max_output_size = 0
     config.mapping.weight_scaling_omega = 0.0
-    layer = AnalogLinear(*product.weights.shape, False, config)
+    layer = importlib.import_module("aihwkit.nn").AnalogLinear(*product.weights.shape, False, config)
     layer.set_weights(torch.from_numpy(np.ascontiguousarray(product.weights.T)))
     return layer.eval()
