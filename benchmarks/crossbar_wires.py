@@ -66,7 +66,7 @@ def ours(n: int, seed: int, folder: Path) -> dict:
     matrix = best(lambda: ir_drop.effective(g, wires), RUNS.get(n, 5))
     peak = peak_mb()
     np.savez(folder / "ours.npz", one=one[2], many=many[2], matrix=matrix[2])
-    return {"first": 0.0, "one": one[:2], "many": many[:2], "matrix": matrix[:2], "peak": peak}
+    return {"one": one[:2], "many": many[:2], "matrix": matrix[:2], "peak": peak}
 
 
 def first(n: int, seed: int, folder: Path) -> dict:
@@ -196,8 +196,7 @@ def compare(n: int, seed: int, python: str) -> None:
             f"{ratio:.0f} times faster (clock {by_clock:.0f})  {limit}"
         )
     limit = f"at most {MEMORY_MB:.0f}: {verdict(mine['peak'] <= MEMORY_MB)}"
-    print(f"  peak memory   {mine['peak']:9.0f} MB, badcrossbar {other['peak']:.0f} MB  {limit}")
-    print(f"  first use     {mine['first']:9.1f} s of compiling, or loading what was compiled", flush=True)
+    print(f"  peak memory   {mine['peak']:9.0f} MB, badcrossbar {other['peak']:.0f} MB  {limit}", flush=True)
 
 
 def same_bits(seed: int) -> None:
