@@ -25,10 +25,10 @@ from neurodeploy import hardware
 from neurodeploy.backends.crossbar import CrossbarBackend
 from neurodeploy.cli.output import table
 from neurodeploy.crossbar.associative import HopfieldArray
-from neurodeploy.crossbar.associative_programs import hopfield_program, stored
-from neurodeploy.crossbar.associative_study import RECALLED, Point, Setting, crossing, curve, point
-from neurodeploy.crossbar.ising import Annealing, anneal, cooling, field_scale, sweeps_to_solution
-from neurodeploy.crossbar.ising_problems import best_cut, maxcut_ising, random_graph, random_regular
+from neurodeploy.crossbar.associative.ising import Annealing, anneal, cooling, field_scale, sweeps_to_solution
+from neurodeploy.crossbar.associative.ising_problems import best_cut, maxcut_ising, random_graph, random_regular
+from neurodeploy.crossbar.associative.programs import hopfield_program, stored
+from neurodeploy.crossbar.associative.study import RECALLED, Point, Setting, crossing, curve, point
 from neurodeploy.data import Data
 from neurodeploy.deploy.crossbar import CrossbarRunner
 from neurodeploy.report.metrics import mcnemar

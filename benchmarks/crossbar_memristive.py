@@ -22,11 +22,11 @@ import numpy as np
 from neurodeploy.cli.output import table
 from neurodeploy.compiler import compile
 from neurodeploy.crossbar.memristive import Network, circuit, one_mesh
-from neurodeploy.crossbar.memristive_integrate import integrate
-from neurodeploy.crossbar.memristive_qubo import qubo, relax
-from neurodeploy.crossbar.memristive_reservoir import Reservoir, last
-from neurodeploy.crossbar.plasticity import Pulses, Synapse, window, without_coincidence
-from neurodeploy.crossbar.plasticity_bars import experiment
+from neurodeploy.crossbar.memristive.integrate import integrate
+from neurodeploy.crossbar.memristive.plasticity import Pulses, Synapse, window, without_coincidence
+from neurodeploy.crossbar.memristive.plasticity_bars import experiment
+from neurodeploy.crossbar.memristive.qubo import qubo, relax
+from neurodeploy.crossbar.memristive.reservoir import Reservoir, last
 from neurodeploy.data import Data
 from neurodeploy.deploy.crossbar import CrossbarRunner
 from neurodeploy.report.metrics import mcnemar

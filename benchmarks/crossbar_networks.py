@@ -28,7 +28,7 @@ from neurodeploy.cli.output import table
 from neurodeploy.compiler import Built
 from neurodeploy.crossbar.attribution import Attribution, Measured, attribute
 from neurodeploy.crossbar.effects import EFFECTS
-from neurodeploy.crossbar.fine_tune import YEAR, fine_tune
+from neurodeploy.crossbar.repair.fine_tune import YEAR, fine_tune
 from neurodeploy.data import Data
 from neurodeploy.deploy.crossbar import CrossbarRunner
 from neurodeploy.descriptions_crossbar import Crossbar

@@ -234,7 +234,7 @@ def read_noise(seed: int) -> None:
 def curves(seed: int) -> None:
     """Cells with a cubic part, Newton's method."""
     from neurodeploy.crossbar import wires as ir_drop
-    from neurodeploy.crossbar.wires_nonlinear import solve_nonlinear
+    from neurodeploy.crossbar.wires.nonlinear import solve_nonlinear
     from neurodeploy.descriptions_crossbar import Wires
 
     wires = Wires(row_ohm=1.0, column_ohm=1.0, source="this benchmark")

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from vowels import CLASSES, load
 
 import neurodeploy
-from neurodeploy.crossbar.memristive_reservoir import Reservoir, last
+from neurodeploy.crossbar.memristive.reservoir import Reservoir, last
 from neurodeploy.spiking.liquid_readout import Ridge
 
 PENALTY = 0.1

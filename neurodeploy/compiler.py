@@ -157,7 +157,7 @@ def compile(
     backend. Of spiking ones they are the conversion's (``levels``, ``ticks``, ``neurons`` ..., and ``max_loss`` chooses
     these); of C: ``optimize``, how weights are stored (``balanced``, ``speed`` or ``size``), and ``ram`` (``fast``, or
     ``small`` for less RAM and some more instructions). Of crossbars also ``fine_tune``: train with the devices' noise
-    for so many epochs first, by the ``labels`` (:mod:`neurodeploy.crossbar.fine_tune`).
+    for so many epochs first, by the ``labels`` (:mod:`neurodeploy.crossbar.repair.fine_tune`).
     Raises :class:`UsageError` and its kin; writes nothing.
     """
     from neurodeploy import hardware, mixed_front, passes
@@ -184,7 +184,7 @@ def compile(
     say = progress or (lambda _: None)
     tuned = None
     if tuning is not None and isinstance(described, hardware.Crossbar):
-        from neurodeploy.crossbar.fine_tune import tune
+        from neurodeploy.crossbar.repair.fine_tune import tune
 
         tuned = tune(source, described, data, tuning, options, say)
         source = tuned.program

@@ -1,7 +1,7 @@
 """Memristor crossbars: products with constant weights on simulated analog tiles, everything else digital.
 
 :class:`CrossbarBackend` maps a float or native program onto tiles (:mod:`neurodeploy.passes.tiling`,
-:mod:`neurodeploy.crossbar.tiles`) and sets the converters' ranges; :mod:`neurodeploy.deploy.crossbar` simulates many
+:mod:`neurodeploy.crossbar.mapping`) and sets the converters' ranges; :mod:`neurodeploy.deploy.crossbar` simulates many
 chips at several ages.
 """
 
@@ -15,10 +15,11 @@ import numpy as np
 
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability
-from neurodeploy.crossbar import balance, converters, costs, direct, encode, floor_plan, ranges, tiles
+from neurodeploy.crossbar import balance, converters, costs, direct, ranges
 from neurodeploy.crossbar.effects import present
 from neurodeploy.crossbar.manifest import described, drive_of, not_modelled
-from neurodeploy.crossbar.tiles import Matrix
+from neurodeploy.crossbar.mapping import encode, floor_plan, tiles
+from neurodeploy.crossbar.mapping.tiles import Matrix
 from neurodeploy.errors import TargetError, UsageError, nearest
 from neurodeploy.hardware import Crossbar, Target
 from neurodeploy.ir import text
@@ -64,7 +65,8 @@ class CrossbarBackend:
         ``source``: the float program that a native one came from. ``data``: calibration data, which set the converters'
         ranges, the output converters' to ``percentile`` of their currents' magnitudes. ``name``: the artifact's.
         ``scaling``: full conductance is the largest weight of an ``"output"`` or of a ``"tile"``. ``join``, ``bias``:
-        options of :class:`~neurodeploy.passes.tiling.Tiling`; ``pack``: of :func:`neurodeploy.crossbar.tiles.matrices`.
+        options of :class:`~neurodeploy.passes.tiling.Tiling`; ``pack``: of
+        :func:`neurodeploy.crossbar.mapping.tiles.matrices`.
         Raises :class:`TargetError` for a target that can't hold a pair of devices, :class:`UnsupportedError` for
         numerics or programs that don't fit, :class:`UsageError` where converters lack a range.
         """

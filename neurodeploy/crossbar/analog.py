@@ -10,10 +10,10 @@ import numpy as np
 from neurodeploy.crossbar import converters, ranges
 from neurodeploy.crossbar.converters import Comparators, codes_of, drive_levels, levels
 from neurodeploy.crossbar.devices import stream
-from neurodeploy.crossbar.devices_formulas import johnson_sd
-from neurodeploy.crossbar.encode import Stored
+from neurodeploy.crossbar.devices.formulas import johnson_sd
+from neurodeploy.crossbar.mapping.encode import Stored
+from neurodeploy.crossbar.mapping.tiles import Matrix, Span, Tile
 from neurodeploy.crossbar.noise import Reads
-from neurodeploy.crossbar.tiles import Matrix, Span, Tile
 from neurodeploy.descriptions_crossbar import ConverterErrors
 from neurodeploy.hardware import Crossbar
 from neurodeploy.ir.graph import Program

@@ -21,9 +21,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from neurodeploy.crossbar.converters import levels
-from neurodeploy.crossbar.devices_formulas import programming_sd, spread_sd
+from neurodeploy.crossbar.devices.formulas import programming_sd, spread_sd
+from neurodeploy.crossbar.mapping.tiles import Segments
 from neurodeploy.crossbar.ranges import Watch
-from neurodeploy.crossbar.tiles import Segments
 from neurodeploy.descriptions_crossbar import Crossbar
 from neurodeploy.ir.graph import Program
 from neurodeploy.passes.tiling import OP

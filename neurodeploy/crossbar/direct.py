@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from neurodeploy.crossbar.devices_formulas import nonlinear_coefficients
+from neurodeploy.crossbar.devices.formulas import nonlinear_coefficients
 from neurodeploy.descriptions_crossbar import Crossbar
 from neurodeploy.errors import TargetError
 
@@ -46,7 +46,7 @@ def currents(target: Crossbar, g: Array, drive: Array) -> Array:
     ``g``: ``[rows, columns]`` (S); ``drive``: ``[n, rows]``, inputs over full scale. Raises what the solvers raise.
     """
     from neurodeploy.crossbar import wires
-    from neurodeploy.crossbar.wires_nonlinear import solve_nonlinear
+    from neurodeploy.crossbar.wires.nonlinear import solve_nonlinear
 
     line, read = target.wires, target.read
     if line is None or (line.topology != "gated" and read is None):

@@ -8,7 +8,7 @@ import numpy as np
 
 from neurodeploy.artifact import Artifact
 from neurodeploy.crossbar.effects import present
-from neurodeploy.crossbar.tiles import Matrix
+from neurodeploy.crossbar.mapping.tiles import Matrix
 from neurodeploy.descriptions_crossbar import Crossbar
 
 #: Effect that a target may lack -> in words.

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from neurodeploy.artifact import Artifact, Trace
-from neurodeploy.crossbar.devices_verify import Pulses
+from neurodeploy.crossbar.devices.verify import Pulses
 from neurodeploy.crossbar.effects import ALL
 from neurodeploy.crossbar.manifest import described
+from neurodeploy.crossbar.mapping.tiles import Matrix
 from neurodeploy.crossbar.repair import Repair
 from neurodeploy.crossbar.simulate import Chips, Counter, run_chips
-from neurodeploy.crossbar.tiles import Matrix
 from neurodeploy.ir import text
 from neurodeploy.report.metrics import spread
 

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from neurodeploy.crossbar import direct, encode, tiles
+from neurodeploy.crossbar import direct
 from neurodeploy.crossbar.converters import codes_of, digits, levels, steps
-from neurodeploy.crossbar.encode import Stored
-from neurodeploy.crossbar.tiles import Matrix, Segments, Tile
+from neurodeploy.crossbar.mapping import encode, tiles
+from neurodeploy.crossbar.mapping.encode import Stored
+from neurodeploy.crossbar.mapping.tiles import Matrix, Segments, Tile
 from neurodeploy.data import Data
 from neurodeploy.errors import UsageError
 from neurodeploy.hardware import Crossbar
@@ -177,8 +178,8 @@ def with_ranges(
 def drives(matrix: Matrix, vectors: Array, target: Crossbar) -> list[Array]:
     """What word lines carry for vectors ``[..., inputs]``, one array for each read of a product, ideal converters.
 
-    In the input's unit over the word line's share of the range (:func:`~neurodeploy.crossbar.tiles.input_scale`); a
-    full-scale drive is the largest full scale of the matrix.
+    In the input's unit over the word line's share of the range
+    (:func:`~neurodeploy.crossbar.mapping.tiles.input_scale`); a full-scale drive is the matrix's largest full scale.
     """
     bits, serial, unit = target.dac.bits, target.dac.serial_bits, drive_unit(matrix, target)
     if bits is None:

@@ -15,13 +15,14 @@ from functools import partial
 import numpy as np
 
 from neurodeploy.artifact import Trace
-from neurodeploy.crossbar import direct, encode, tiles
+from neurodeploy.crossbar import direct
 from neurodeploy.crossbar.analog import AnalogMatrix
 from neurodeploy.crossbar.devices import Cells, stream
-from neurodeploy.crossbar.devices_formulas import nonlinear_coefficients
+from neurodeploy.crossbar.devices.formulas import nonlinear_coefficients
 from neurodeploy.crossbar.effects import ALL, only
-from neurodeploy.crossbar.encode import Stored
-from neurodeploy.crossbar.tiles import Matrix
+from neurodeploy.crossbar.mapping import encode, tiles
+from neurodeploy.crossbar.mapping.encode import Stored
+from neurodeploy.crossbar.mapping.tiles import Matrix
 from neurodeploy.hardware import Crossbar
 from neurodeploy.ir import interpret
 from neurodeploy.ir.graph import Program
@@ -44,7 +45,7 @@ class Chips:
 
     ``chips`` numbers them: chip i of a seed is the same device by device, whatever else is simulated beside it.
     ``effects``: the names in :data:`neurodeploy.crossbar.effects.EFFECTS` that are switched on. ``stuck``: maps of
-    stuck devices by array (:mod:`neurodeploy.crossbar.devices_stuck`) in place of sampled ones, on every chip.
+    stuck devices by array (:mod:`neurodeploy.crossbar.devices.stuck`) in place of sampled ones, on every chip.
     """
 
     def __init__(
@@ -147,9 +148,8 @@ class _Physical:
         plus, minus = placed.matrix.lines(placed.matrix.tiles[placed.tile])
         full = np.zeros((*drive.shape[:2], held.shape[1]))
         full[:, :, _rows(placed)] = drive
-        found = np.stack(
-            [direct.currents(self.chips.target, np.ascontiguousarray(g), u) for g, u in zip(held, full, strict=True)]
-        )
+        target = self.chips.target
+        found = np.stack([direct.currents(target, np.ascontiguousarray(held[c]), full[c]) for c in range(len(held))])
         lines = found[:, :, plus] if minus is None else found[:, :, plus] - found[:, :, minus]
         return lines / self.span
 

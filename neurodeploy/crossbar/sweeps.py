@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from neurodeploy.artifact import Artifact, Trace
 from neurodeploy.crossbar.manifest import described
-from neurodeploy.crossbar.tiles import Matrix
+from neurodeploy.crossbar.mapping.tiles import Matrix
 from neurodeploy.data import Data
 from neurodeploy.deploy.crossbar import CrossbarRunner
 from neurodeploy.descriptions_crossbar import Crossbar

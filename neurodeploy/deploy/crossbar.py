@@ -14,12 +14,12 @@ import numpy as np
 from neurodeploy.artifact import Artifact, Figure
 from neurodeploy.crossbar import costs
 from neurodeploy.crossbar.devices import age_warning
-from neurodeploy.crossbar.devices_stuck import load_maps
+from neurodeploy.crossbar.devices.stuck import load_maps
 from neurodeploy.crossbar.effects import ALL, only, present
 from neurodeploy.crossbar.manifest import described, drive_of, not_modelled
+from neurodeploy.crossbar.mapping.tiles import arrays
 from neurodeploy.crossbar.monte_carlo import ChipTrace, Part, Task, gather, plan, run_task
 from neurodeploy.crossbar.repair import prepare
-from neurodeploy.crossbar.tiles import arrays
 from neurodeploy.descriptions_crossbar import Crossbar
 from neurodeploy.errors import UsageError, nearest
 from neurodeploy.ir import text
@@ -82,7 +82,7 @@ class CrossbarRunner:
         ``times``: ages since the first read (t0 after programming), as :func:`seconds_of` reads them. ``compensate``:
         global drift compensation. ``effects``: the physical effects that are switched on, of those that the target has.
         ``repair``: what is done to the chips at every age, see :mod:`neurodeploy.crossbar.repair`, by ``repair_data``.
-        ``stuck_maps``: a file of maps of stuck devices (:mod:`neurodeploy.crossbar.devices_stuck`), the same for all
+        ``stuck_maps``: a file of maps of stuck devices (:mod:`neurodeploy.crossbar.devices.stuck`), the same for all
         chips, in place of sampled ones.
         ``spread``: what maps a function over tasks; an executor's ``map`` spreads them over processes or machines.
         Chip i of a seed is the same device by device, whatever the other arguments. The trace is the first chip's at

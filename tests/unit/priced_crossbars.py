@@ -10,8 +10,9 @@ import pytest
 
 from neurodeploy import hardware
 from neurodeploy.artifact import Figure
-from neurodeploy.crossbar import costs, tiles
-from neurodeploy.crossbar.tiles import Matrix
+from neurodeploy.crossbar import costs
+from neurodeploy.crossbar.mapping import tiles
+from neurodeploy.crossbar.mapping.tiles import Matrix
 from neurodeploy.descriptions_crossbar import Crossbar
 from neurodeploy.descriptions_technology import CrossbarTechnology
 from neurodeploy.ir.build import Builder

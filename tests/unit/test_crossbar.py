@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from neurodeploy import compiler, hardware
 from neurodeploy.artifact import Artifact
 from neurodeploy.backends.crossbar import CrossbarBackend
-from neurodeploy.crossbar import tiles
+from neurodeploy.crossbar.mapping import tiles
 from neurodeploy.crossbar.simulate import Chips
 from neurodeploy.data import Data
 from neurodeploy.deploy.crossbar import TIMES, CrossbarRunner

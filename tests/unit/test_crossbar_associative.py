@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from neurodeploy import compiler, hardware
 from neurodeploy.backends.crossbar import CrossbarBackend
 from neurodeploy.crossbar.associative import BamArray, HopfieldArray, Recall
-from neurodeploy.crossbar.associative_cells import draws
-from neurodeploy.crossbar.associative_programs import (
+from neurodeploy.crossbar.associative.cells import draws
+from neurodeploy.crossbar.associative.programs import (
     bam_program,
     hebb,
     hopfield_program,
@@ -23,7 +23,7 @@ from neurodeploy.crossbar.associative_programs import (
     stored,
     storkey,
 )
-from neurodeploy.crossbar.associative_study import Setting, crossing, curve, point
+from neurodeploy.crossbar.associative.study import Setting, crossing, curve, point
 from neurodeploy.crossbar.effects import ALL
 from neurodeploy.data import Data
 from neurodeploy.deploy.crossbar import CrossbarRunner

@@ -9,9 +9,10 @@ import pytest
 
 from neurodeploy import hardware
 from neurodeploy.backends.crossbar import CrossbarBackend
-from neurodeploy.crossbar import balance, ranges, tiles
+from neurodeploy.crossbar import balance, ranges
+from neurodeploy.crossbar.mapping import tiles
+from neurodeploy.crossbar.mapping.tiles import Segments
 from neurodeploy.crossbar.simulate import Chips, run_chips
-from neurodeploy.crossbar.tiles import Segments
 from neurodeploy.data import Data
 from neurodeploy.descriptions_crossbar import Crossbar
 from neurodeploy.ir.build import Builder

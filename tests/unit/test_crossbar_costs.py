@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 
 from neurodeploy import hardware
-from neurodeploy.crossbar import costs, costs_time, costs_work, tiles
-from neurodeploy.crossbar.costs_parts import conductances
-from neurodeploy.crossbar.costs_programming import expected
-from neurodeploy.crossbar.costs_time import Span, Steps
+from neurodeploy.crossbar import costs
+from neurodeploy.crossbar.costs import latency as costs_time
+from neurodeploy.crossbar.costs import work as costs_work
+from neurodeploy.crossbar.costs.latency import Span, Steps
+from neurodeploy.crossbar.costs.parts import conductances
+from neurodeploy.crossbar.costs.programming import expected
 from neurodeploy.crossbar.devices import Cells
+from neurodeploy.crossbar.mapping import tiles
 from neurodeploy.descriptions_crossbar import Crossbar
 from neurodeploy.descriptions_devices import WriteVerify
 from neurodeploy.ir.build import Builder

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from neurodeploy import hardware
 from neurodeploy.crossbar import converters
 from neurodeploy.crossbar.devices import Cells, stream
-from neurodeploy.crossbar.devices_formulas import drift_exponent, programming_sd, read_noise_sd
+from neurodeploy.crossbar.devices.formulas import drift_exponent, programming_sd, read_noise_sd
 from neurodeploy.descriptions_crossbar import Crossbar
 from neurodeploy.descriptions_devices import Device
 from neurodeploy.errors import TargetError, UsageError

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from neurodeploy import hardware
-from neurodeploy.crossbar import devices_stuck
 from neurodeploy.crossbar.devices import Cells, stream
-from neurodeploy.crossbar.devices_formulas import (
+from neurodeploy.crossbar.devices import stuck as devices_stuck
+from neurodeploy.crossbar.devices.formulas import (
     current,
     johnson_sd,
     johnson_variance,

@@ -14,7 +14,7 @@ import pytest
 
 from neurodeploy import hardware
 from neurodeploy.crossbar.devices import Cells, age_warning, stream
-from neurodeploy.crossbar.devices_formulas import spread_sd
+from neurodeploy.crossbar.devices.formulas import spread_sd
 from neurodeploy.descriptions_crossbar import Crossbar
 from neurodeploy.descriptions_devices import Device, polynomial
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from neurodeploy import hardware
 from neurodeploy.backends.crossbar import CrossbarBackend
-from neurodeploy.crossbar import encode, tiles
-from neurodeploy.crossbar.encode import Stored, decoded, levels_needed, stored
-from neurodeploy.crossbar.tiles import Matrix
+from neurodeploy.crossbar.mapping import encode, tiles
+from neurodeploy.crossbar.mapping.encode import Stored, decoded, levels_needed, stored
+from neurodeploy.crossbar.mapping.tiles import Matrix
 from neurodeploy.descriptions_crossbar import Crossbar
 from neurodeploy.errors import TargetError
 from neurodeploy.ir.build import Builder

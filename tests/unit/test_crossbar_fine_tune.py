@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from neurodeploy import compiler, hardware
-from neurodeploy.crossbar import tiles
-from neurodeploy.crossbar.fine_tune_params import origins, param
 from neurodeploy.crossbar.manifest import described
+from neurodeploy.crossbar.mapping import tiles
+from neurodeploy.crossbar.repair.fine_tune_params import origins, param
 from neurodeploy.crossbar.simulate import Chips
 from neurodeploy.data import Data
 from neurodeploy.descriptions_crossbar import Crossbar
@@ -27,8 +27,8 @@ pytest.importorskip("torch")
 
 import torch
 
-from neurodeploy.crossbar import torch_program
-from neurodeploy.crossbar.fine_tune import Tuned, _product, fine_tune
+from neurodeploy.crossbar.repair import torch_program
+from neurodeploy.crossbar.repair.fine_tune import Tuned, _product, fine_tune
 
 PCM, IDEAL = hardware.find("pcm-128", Crossbar), hardware.find("ideal-128", Crossbar)
 ITERATED = {

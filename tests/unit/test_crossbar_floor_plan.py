@@ -11,9 +11,9 @@ import pytest
 from neurodeploy import hardware
 from neurodeploy.artifact import Artifact
 from neurodeploy.backends.crossbar import CrossbarBackend
-from neurodeploy.crossbar import floor_plan, tiles
-from neurodeploy.crossbar.floor_plan_svg import svg
 from neurodeploy.crossbar.manifest import described
+from neurodeploy.crossbar.mapping import floor_plan, tiles
+from neurodeploy.crossbar.mapping.floor_plan_svg import svg
 from neurodeploy.descriptions_crossbar import Crossbar
 from tests.families import CASES
 

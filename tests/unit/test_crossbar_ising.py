@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurodeploy import hardware
-from neurodeploy.crossbar.ising import anneal, cooling, field_scale, maxcut, sweeps_to_solution
-from neurodeploy.crossbar.ising_problems import (
+from neurodeploy.crossbar.associative.ising import anneal, cooling, field_scale, maxcut, sweeps_to_solution
+from neurodeploy.crossbar.associative.ising_problems import (
     Ising,
     best_cut,
     bipartite,

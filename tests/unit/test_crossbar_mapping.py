@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from neurodeploy import compiler, hardware
 from neurodeploy.backends.crossbar import CrossbarBackend
-from neurodeploy.crossbar import tiles
 from neurodeploy.crossbar.manifest import described
-from neurodeploy.crossbar.tiles import Matrix
+from neurodeploy.crossbar.mapping import tiles
+from neurodeploy.crossbar.mapping.tiles import Matrix
 from neurodeploy.data import Data
 from neurodeploy.deploy.crossbar import CrossbarRunner
 from neurodeploy.descriptions_crossbar import Crossbar

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from neurodeploy.crossbar.memristive import Network, circuit, one_mesh
-from neurodeploy.crossbar.memristive_integrate import integrate, settled
+from neurodeploy.crossbar.memristive.integrate import integrate, settled
 from neurodeploy.errors import DataError, NumericsError
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from neurodeploy.crossbar.memristive import Network, circuit
-from neurodeploy.crossbar.memristive_integrate import integrate
-from neurodeploy.crossbar.memristive_qubo import Qubo, qubo, relax
-from neurodeploy.crossbar.memristive_reservoir import Reservoir, last
+from neurodeploy.crossbar.memristive.integrate import integrate
+from neurodeploy.crossbar.memristive.qubo import Qubo, qubo, relax
+from neurodeploy.crossbar.memristive.reservoir import Reservoir, last
 from neurodeploy.errors import DataError
 from neurodeploy.ir import interpret
 from neurodeploy.ir.text import param_data, parse_program, print_program

@@ -3,8 +3,16 @@
 import numpy as np
 import pytest
 
-from neurodeploy.crossbar.plasticity import Layer, Neurons, Pulses, Synapse, Synapses, window, without_coincidence
-from neurodeploy.crossbar.plasticity_bars import bars, experiment
+from neurodeploy.crossbar.memristive.plasticity import (
+    Layer,
+    Neurons,
+    Pulses,
+    Synapse,
+    Synapses,
+    window,
+    without_coincidence,
+)
+from neurodeploy.crossbar.memristive.plasticity_bars import bars, experiment
 from neurodeploy.errors import DataError
 
 

@@ -9,9 +9,11 @@ import pytest
 
 from neurodeploy import compiler, hardware
 from neurodeploy.compiler import Built
-from neurodeploy.crossbar import repair, repair_readout, tiles
+from neurodeploy.crossbar import repair
 from neurodeploy.crossbar.manifest import described
+from neurodeploy.crossbar.mapping import tiles
 from neurodeploy.crossbar.monte_carlo import plan, run_task
+from neurodeploy.crossbar.repair import readouts as repair_readout
 from neurodeploy.crossbar.simulate import Chips, run_chips
 from neurodeploy.data import Data
 from neurodeploy.deploy.crossbar import CrossbarRunner

@@ -14,7 +14,7 @@ import pytest
 from neurodeploy import hardware
 from neurodeploy.backends.crossbar import CrossbarBackend
 from neurodeploy.crossbar import converters
-from neurodeploy.crossbar.devices_formulas import BOLTZMANN, nonlinear_coefficients
+from neurodeploy.crossbar.devices.formulas import BOLTZMANN, nonlinear_coefficients
 from neurodeploy.crossbar.effects import ALL, EFFECTS, only, present
 from neurodeploy.crossbar.manifest import described
 from neurodeploy.crossbar.simulate import Chips
@@ -88,9 +88,9 @@ def test_a_product_is_the_sum_of_its_devices_currents(array: dict[str, Any], cur
         for chip in range(2):
             for n in range(5):
                 v = volts[n, slice(*state.tile.inputs)]
-                line = sum(
-                    g[chip, r] * u + a2[chip, r] * u**2 + a3[chip, r] * u**3 for r, u in zip(rows, v, strict=True)
-                )
+                line = np.zeros(g.shape[2])
+                for r, u in zip(rows, v, strict=True):
+                    line += g[chip, r] * u + a2[chip, r] * u**2 + a3[chip, r] * u**3
                 for s in range(matrix.slices):
                     for j, output in enumerate(range(*state.tile.outputs)):
                         current = line[plus[s, j]] - (0.0 if minus is None else line[minus[s, j]])
@@ -139,7 +139,7 @@ def test_pieces_of_a_code_add_up_to_it(bits: int, serial: int):
 # ------------------------------------------------------------------------------------------------------ converters
 
 
-def plain_code(x: float, levels: np.ndarray, architecture: str) -> int:
+def plain_code(x: Any, levels: np.ndarray, architecture: str) -> int:
     """One conversion, step by step: a ramp stops at the first level above x, a SAR goes from the highest bit down."""
     m = len(levels) // 2
     if architecture == "ramp":
@@ -338,7 +338,9 @@ def test_gated_lines_are_columns_of_their_own():
     pytest.importorskip("numba")
     quiet = {"programming": None, "drift": None, "read_noise": None}
     weight, x = samples((7, 20)), samples((5, 20), 4)
-    gated = {"topology": "gated", "source": "test"}
+
+    def gated(row_ohm: float, column_ohm: float) -> Wires:
+        return Wires(row_ohm=row_ohm, column_ohm=column_ohm, topology="gated", source="test")
 
     def product_of(lines: Wires | None) -> np.ndarray:
         made = target(device=quiet, wires=lines, adc={"bits": None}, dac={"serial_bits": 1})
@@ -346,13 +348,11 @@ def test_gated_lines_are_columns_of_their_own():
 
     plain = product_of(None)
     near = {"rtol": 1e-4, "atol": 1e-4 * np.abs(plain).max()}
-    np.testing.assert_allclose(product_of(Wires(row_ohm=0.0, column_ohm=0.0, **gated)), plain, **near)
-    drop = product_of(Wires(row_ohm=1e6, column_ohm=50.0, **gated))
+    np.testing.assert_allclose(product_of(gated(0.0, 0.0)), plain, **near)
+    drop = product_of(gated(1e6, 50.0))
     assert 0.001 < np.abs(drop - plain).max() / np.abs(plain).max() < 0.5, "word lines carry no current"
     with pytest.raises(TargetError, match="inputs are on or off; 'dac.serial_bits' is None, needed 1"):
-        compile_(
-            product(weight), target(wires=Wires(row_ohm=0.0, column_ohm=1.0, **gated)), data=Data({"x": x[:, None]})
-        )
+        compile_(product(weight), target(wires=gated(0.0, 1.0)), data=Data({"x": x[:, None]}))
 
 
 def nodal_currents(g: np.ndarray, wires: Wires, volts: np.ndarray) -> np.ndarray:

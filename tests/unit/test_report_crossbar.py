@@ -253,12 +253,13 @@ def test_a_repair_stands_beside_the_same_chips_before_it():
     builds = drawn_builds()
     run = builds[0].runs[0]
     assert run.accuracy is not None
-    before = [d.model_copy(update={"mean": d.mean - 0.05}) for d in run.accuracy.drift]
+    drift = run.accuracy.drift
+    before = [d.model_copy(update={"mean": d.mean - 0.05}) for d in drift]
     told = Repaired(kind="both", data="train.npz", samples=270, sha256="0" * 64, digital_macs_per_step=288,
                     numbers_per_chip=297, before=before[1:])  # fmt: skip
     run = run.model_copy(update={"repair": told, "seal": ""}).sealed()
     report = ReportData(generator="x", created="x", builds=[builds[0].model_copy(update={"runs": [run]})])
-    first, second = run.accuracy.drift[:2]
+    first, second = drift[:2]
     after = f"{100 * second.mean:.2f} ± {100 * second.sd:.2f} %"
     was = f"{100 * (second.mean - 0.05):.2f} ± {100 * second.sd:.2f} %"
     markdown, page = render_markdown.render(report), render_html.render(report)

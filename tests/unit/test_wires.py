@@ -130,7 +130,7 @@ def test_vectors_give_what_the_matrix_gives(wires, few):
 
 def test_conjugate_gradients_need_few_steps():
     """Steepest descent, or directions that aren't conjugate, would get there too: in several times the steps."""
-    from neurodeploy.crossbar.wires_solve import solve_lines
+    from neurodeploy.crossbar.wires.lines import solve_lines
 
     g, nothing = drawn((60, 60)), np.empty((0, 0))
     for ohm, most in ((1.0, 4), (1e3, 36)):
@@ -211,7 +211,8 @@ def test_badcrossbar_agrees(wires):
 
 def test_kernels_are_compiled_once():
     """Arrays that may not be written to, of another order or type, don't compile anything anew."""
-    from neurodeploy.crossbar import wires_merge, wires_solve
+    from neurodeploy.crossbar.wires import lines as wires_solve
+    from neurodeploy.crossbar.wires import merge as wires_merge
 
     g, v = drawn((40, 33)), drawn((2, 40))
     fixed = g.copy()
@@ -228,7 +229,7 @@ def test_kernels_are_compiled_once():
 def test_kernels_run_where_no_cache_may_be_written(monkeypatch):
     import numba
 
-    from neurodeploy.crossbar.wires_jit import jit
+    from neurodeploy.crossbar.wires.jit import jit
 
     real = numba.njit
 
@@ -276,10 +277,8 @@ def test_voltages_that_do_not_converge_are_an_error(monkeypatch):
 def test_without_numba_the_error_names_the_extra(monkeypatch):
     import sys
 
-    import neurodeploy.crossbar as package
-
     monkeypatch.setitem(sys.modules, "numba", None)
-    monkeypatch.delitem(sys.modules, "neurodeploy.crossbar.wires_merge", raising=False)
-    monkeypatch.delattr(package, "wires_merge", raising=False)
+    monkeypatch.delitem(sys.modules, "neurodeploy.crossbar.wires.merge", raising=False)
+    monkeypatch.delattr(ir_drop, "merge", raising=False)
     with pytest.raises(errors.MissingExtraError, match=r"neurodeploy\[crossbar\]"):
         ir_drop.effective(drawn((3, 4)), made())

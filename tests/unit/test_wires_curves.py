@@ -5,7 +5,7 @@ import pytest
 
 from neurodeploy import errors
 from neurodeploy.crossbar import wires as ir_drop
-from neurodeploy.crossbar.wires_nonlinear import solve_nonlinear
+from neurodeploy.crossbar.wires.nonlinear import solve_nonlinear
 from tests.unit.wire_circuits import exact, gated, made
 
 pytest.importorskip("numba", reason="numba (the extra 'crossbar') is not installed")

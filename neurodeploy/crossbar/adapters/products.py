@@ -17,8 +17,8 @@ from neurodeploy.crossbar import ranges
 from neurodeploy.crossbar.analog import AnalogMatrix
 from neurodeploy.crossbar.converters import levels
 from neurodeploy.crossbar.manifest import described
+from neurodeploy.crossbar.mapping.tiles import Matrix, Tile
 from neurodeploy.crossbar.simulate import Chips
-from neurodeploy.crossbar.tiles import Matrix, Tile
 from neurodeploy.errors import UnsupportedError, UsageError
 from neurodeploy.ir import text
 

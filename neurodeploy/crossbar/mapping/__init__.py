@@ -1,0 +1,1 @@
+"""Which weights lie where on arrays, and what they are on devices."""
