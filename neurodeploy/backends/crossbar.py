@@ -59,14 +59,15 @@ class CrossbarBackend:
         join: str = "auto",
         bias: str = "digital",
         pack: str = "auto",
+        zeros: str = "formed",
     ) -> Artifact:
         """Map a program onto tiles.
 
         ``source``: the float program that a native one came from. ``data``: calibration data, which set the converters'
         ranges, the output converters' to ``percentile`` of their currents' magnitudes. ``name``: the artifact's.
         ``scaling``: full conductance is the largest weight of an ``"output"`` or of a ``"tile"``. ``join``, ``bias``:
-        options of :class:`~neurodeploy.passes.tiling.Tiling`; ``pack``: of
-        :func:`neurodeploy.crossbar.mapping.tiles.matrices`.
+        options of :class:`~neurodeploy.passes.tiling.Tiling`; ``pack``
+        and ``zeros``: of :func:`neurodeploy.crossbar.mapping.tiles.matrices`.
         Raises :class:`TargetError` for a target that can't hold a pair of devices, :class:`UnsupportedError` for
         numerics or programs that don't fit, :class:`UsageError` where converters lack a range.
         """
@@ -83,10 +84,11 @@ class CrossbarBackend:
         tiled = Tiling.of(crossbar.array, join, bias)(program)
         seen = ranges.observe(tiled, data) if data is not None and ranges.needed(crossbar) else None
         segments = balance.balanced(tiled, crossbar, ranges.segments(tiled, crossbar, seen), seen)
-        matrices = tiles.matrices(tiled, crossbar, scaling, segments, pack)
+        matrices = tiles.matrices(tiled, crossbar, scaling, segments, pack, zeros)
         matrices, warnings = ranges.with_ranges(tiled, matrices, crossbar, seen, percentile)
         files = {**text.to_files(tiled, "program"), **text.to_files(source or program, "source")}
         flags = [f"percentile={percentile}", f"scaling={scaling}", f"join={join}", f"bias={bias}", f"pack={pack}"]
+        flags.append(f"zeros={zeros}")
         manifest: dict[str, Any] = {
             "schema": SCHEMA_VERSION,
             "name": name or program.name,

@@ -8,7 +8,10 @@ state. Other cells of :data:`neurodeploy.ir.cells.CELLS` carry a ``spec``, JSON 
      "output": "last"}
 
 ``weights`` names arrays in the cell's own order; ``state`` and ``inputs`` are sizes; ``output`` is ``last`` (after the
-last step, the default) or ``series``; ``W_out`` and ``b_out`` are optional there.
+last step, the default) or ``series``; ``W_out`` and ``b_out`` are optional there. Associative memories are recalled
+until they stand, from a ``cue`` of +-1::
+
+    {"cell": "hopfield", "weights": ["W", "theta"]}, {"cell": "bam", "weights": ["W"]}, "max_steps": 50 by default
 """
 
 from __future__ import annotations
@@ -17,12 +20,13 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from neurodeploy.errors import ModelError, UnsupportedError, nearest
+from neurodeploy.errors import DataError, ModelError, UnsupportedError, nearest
 from neurodeploy.importers.check import check as check_program
 from neurodeploy.importers.check import trials, unchecked
 from neurodeploy.importers.time import Tracer
@@ -30,6 +34,9 @@ from neurodeploy.ir.cells import ACTIVATIONS, CELLS
 from neurodeploy.ir.graph import Program
 
 ESN = ("W_in", "W", "bias", "leak")
+#: Associative memories and what their weights are.
+MEMORIES = {"hopfield": ("W", "theta"), "bam": ("W",)}
+MEMORY_KEYS = ("cell", "weights", "max_steps")
 SPEC_KEYS = ("cell", "weights", "state", "inputs", "attrs", "output")
 
 
@@ -40,6 +47,11 @@ def load_numpy(source: str | Path, *, check: bool = True) -> Program:
     """
     path = Path(source)
     raw, arrays = _read(path)
+    origin = {"file": path.name, "sha256": hashlib.sha256(raw).hexdigest(), "format": "npz"}
+    memory = _memory(arrays, path.name, path.stem)
+    if memory is not None:
+        memory = replace(memory, meta={**memory.meta, "origin": origin})
+        return unchecked(memory, "a .npz of weights has no source framework")
     tracer = Tracer(path.stem, path.name)
     spec = _spec(arrays, path.name) if "spec" in arrays else _esn(arrays, path.name)
     for name in [*spec["weights"], *(n for n in ("W_out", "b_out") if n in arrays)]:
@@ -52,7 +64,6 @@ def load_numpy(source: str | Path, *, check: bool = True) -> Program:
     if "W_out" in arrays:
         tracer.at("'readout'", "readout")
         y = tracer.linear(y, arrays["W_out"].astype(np.float32), arrays.get("b_out"))
-    origin = {"file": path.name, "sha256": hashlib.sha256(raw).hexdigest(), "format": "npz"}
     program = tracer.finish({"y": y}, {"origin": origin, "axes": {"x": ["batch", "time", "feature"]}})
     if not check:
         return unchecked(program, "the check was turned off")
@@ -121,6 +132,35 @@ def _esn(arrays: dict[str, np.ndarray], file: str) -> dict[str, Any]:
         raise ModelError(f"there is no activation '{activation}'.", place=file, hint=nearest(activation, ACTIVATIONS))
     attrs = {} if activation == "tanh" else {"activation": activation}
     return {"cell": "leaky", "weights": list(ESN), "state": units, "inputs": inputs, "attrs": attrs, "output": "last"}
+
+
+def _memory(arrays: Mapping[str, np.ndarray], file: str, name: str) -> Program | None:
+    """The recall of an associative memory, None where the arrays are of something else."""
+    try:
+        spec = json.loads(str(arrays["spec"])) if "spec" in arrays else None
+    except ValueError:
+        return None  # said by _spec
+    if not isinstance(spec, dict) or spec.get("cell") not in MEMORIES:
+        return None
+    from neurodeploy.crossbar.associative import programs
+
+    for key in spec:
+        if key not in MEMORY_KEYS:
+            raise ModelError(f"its spec has no key '{key}'.", place=file, hint=nearest(key, MEMORY_KEYS))
+    wanted = MEMORIES[spec["cell"]]
+    weights, steps = spec.get("weights"), spec.get("max_steps", 50)
+    if not isinstance(weights, list) or not 1 <= len(weights) <= len(wanted):
+        raise ModelError(f"its spec's 'weights' is {weights!r}; needed names of {', '.join(wanted)}.", place=file)
+    for key in weights:
+        if key not in arrays:
+            raise ModelError(f"the array '{key}' is missing.", place=file, hint=f"It holds {', '.join(arrays)}.")
+    if not isinstance(steps, int) or steps < 1:
+        raise ModelError(f"its spec's 'max_steps' is {steps!r}; needed a whole number, at least 1.", place=file)
+    build = programs.hopfield_program if spec["cell"] == "hopfield" else programs.bam_program
+    try:
+        return build(*(arrays[key] for key in weights), max_steps=steps, name=name)
+    except DataError as error:
+        raise ModelError(error.message, place=file, hint=error.hint) from error
 
 
 def _spec(arrays: Mapping[str, np.ndarray], file: str) -> dict[str, Any]:

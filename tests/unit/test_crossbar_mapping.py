@@ -15,6 +15,7 @@ from neurodeploy.backends.crossbar import CrossbarBackend
 from neurodeploy.crossbar.manifest import described
 from neurodeploy.crossbar.mapping import tiles
 from neurodeploy.crossbar.mapping.tiles import Matrix
+from neurodeploy.crossbar.simulate import Chips
 from neurodeploy.data import Data
 from neurodeploy.deploy.crossbar import CrossbarRunner
 from neurodeploy.descriptions_crossbar import Crossbar
@@ -451,3 +452,45 @@ def test_what_cant_be_done_is_one_clear_line(do: Any, kind: type[NeurodeployErro
     with pytest.raises(kind) as error:
         do()
     assert str(error.value) == message
+
+
+def sparse(share: float) -> np.ndarray:
+    kept = np.random.default_rng(5).random((30, 40)) < share
+    return weight(30, 40) * kept
+
+
+@pytest.mark.parametrize("slices", [{}, {"weight_bits": 8, "slice_bits": 3}])
+def test_pairs_of_zeros_may_stay_unformed(slices: dict[str, Any]):
+    """They conduct nothing on any chip at any age, take no device, and the others are as they would be with them."""
+    b = Builder()
+    x = b.input("x", (40,))
+    b.output("y", b.param("W", sparse(0.2)) @ x)
+    program, data = program_of(b, {"x": x}), {"x": weight(6, 1, 40, seed=2)}
+    target = PCM.model_copy(update={"array": PCM.array.model_copy(update=slices)})
+    held = [
+        CrossbarBackend().compile(program, target, data=Data(data), zeros=zeros) for zeros in ("formed", "unformed")
+    ]
+    drawn = []
+    for built in held:
+        described_, matrices = described(built)
+        chips = Chips(text.from_files(built.files, "program"), matrices, described_, range(3), 6, 1)
+        chips.age(86400.0)
+        (block,) = chips.analog["s"][matrices[0].value].blocks
+        drawn.append(block.effective)
+        assert matrices[0].devices == 2 * matrices[0].slices * (
+            30 * 40 if built is held[0] else np.count_nonzero(sparse(0.2))
+        )
+    zero = np.tile(sparse(0.2).T == 0, (1, matrices[0].slices))
+    assert (drawn[1][:, zero] == 0).all() and (drawn[0][:, zero] != 0).any()
+    assert np.array_equal(drawn[0][:, ~zero], drawn[1][:, ~zero])
+
+
+def test_zeros_are_conductances_in_other_encodings():
+    b = Builder()
+    x = b.input("x", (40,))
+    b.output("y", b.param("W", sparse(0.2)) @ x)
+    program = program_of(b, {"x": x})
+    with pytest.raises(UsageError, match="zeros can't be left unformed with encoding 'offset'"):
+        CrossbarBackend().compile(program, with_array(encoding="offset"), zeros="unformed")
+    with pytest.raises(UsageError, match="'zeros' can't be 'none'"):
+        CrossbarBackend().compile(program, IDEAL, zeros="none")

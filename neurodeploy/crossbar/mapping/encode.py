@@ -60,6 +60,10 @@ def stored(matrix: Matrix, tile: Tile, weights: Array) -> Stored:
         for conductances in (made.plus, made.minus):
             if conductances is not None:
                 conductances[:, rows, columns] = np.nan
+    if tile.unformed:
+        for conductances in (made.plus, made.minus):
+            if conductances is not None:
+                conductances[:, block == 0] = np.nan
     return made
 
 

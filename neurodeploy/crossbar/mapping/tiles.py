@@ -24,6 +24,7 @@ from neurodeploy.passes.tiling_plan import Rectangle, cut, empty
 
 Array = np.ndarray
 SCALINGS = ("output", "tile")
+ZEROS = ("formed", "unformed")
 PACKS = ("auto", "never")
 Span = tuple[int, int]
 #: (stage, value) -> segments of its input: (start, stop, full scale in the input's unit, None without a range).
@@ -36,7 +37,8 @@ class Tile:
 
     ``weight_max``: for each output, the weight at full conductance. ``adc_range``: for each slice, the full scale of
     its converters as a sum of inputs times relative conductances ``w / weight_max``; empty where they have no range.
-    ``empty``: rectangles (inputs, outputs) without devices, counted as the matrix counts them.
+    ``empty``: rectangles (inputs, outputs) without devices, counted as the matrix counts them. ``unformed``: weights
+    of exactly 0 elsewhere whose devices are not formed; 0 where such weights have devices too.
     """
 
     array: int
@@ -47,11 +49,12 @@ class Tile:
     weight_max: tuple[float, ...]
     adc_range: tuple[float, ...] = ()
     empty: tuple[tuple[Span, Span], ...] = ()
+    unformed: int = 0
 
     @property
     def weights(self) -> int:
-        """Weights that it holds."""
-        gone = sum((i[1] - i[0]) * (o[1] - o[0]) for i, o in self.empty)
+        """Weights that it holds on devices."""
+        gone = self.unformed + sum((i[1] - i[0]) * (o[1] - o[0]) for i, o in self.empty)
         return (self.inputs[1] - self.inputs[0]) * (self.outputs[1] - self.outputs[0]) - gone
 
 
@@ -196,25 +199,37 @@ def input_scale(matrix: Matrix) -> Array:
 
 
 def matrices(
-    program: Program, target: Crossbar, scaling: str = "output", segments: Segments | None = None, pack: str = "auto"
+    program: Program,
+    target: Crossbar,
+    scaling: str = "output",
+    segments: Segments | None = None,
+    pack: str = "auto",
+    zeros: str = "formed",
 ) -> tuple[Matrix, ...]:
     """The matrices of a tiled program, placed on arrays, without the ranges of output converters.
 
     ``scaling``: full conductance is the largest weight of an ``output`` or of a ``tile``. ``segments``: what input
     converters span (:func:`neurodeploy.crossbar.ranges.segments`), nothing without them. ``pack``: ``auto`` lets
-    several matrices share an array, ``never`` gives each tile its own. Raises :class:`UsageError`.
+    several matrices share an array, ``never`` gives each tile its own. ``zeros``: ``unformed`` leaves the pairs of
+    weights that are exactly 0 unformed. Raises :class:`UsageError`.
     """
-    for name, given, known in (("scaling", scaling, SCALINGS), ("pack", pack, PACKS)):
+    for name, given, known in (("scaling", scaling, SCALINGS), ("pack", pack, PACKS), ("zeros", zeros, ZEROS)):
         if given not in known:
             message = f"there is no scaling '{given}'." if name == "scaling" else f"'{name}' can't be '{given}'."
             raise UsageError(message, place="crossbar", hint=nearest(given, known))
+    if zeros == "unformed" and target.array.encoding != "differential":
+        raise UsageError(
+            f"zeros can't be left unformed with encoding '{target.array.encoding}': a weight of 0 conducts there.",
+            place=target.name,
+            hint="Use zeros=formed, or an array of pairs.",
+        )
     found: list[Matrix] = []
     for stage in program.stages:
         for value in stage.graph.values:
             if value.op == OP:
                 data = stage.graph.params[value.args[0]].data
                 known = (segments or {}).get((stage.name, value.name))
-                found.append(_matrix(len(found), stage.name, value, data, target, scaling, known))
+                found.append(_matrix(len(found), stage.name, value, data, target, scaling, known, zeros))
     return placement.placed(found, target, pack)
 
 
@@ -226,6 +241,7 @@ def _matrix(
     target: Crossbar,
     scaling: str,
     known: tuple[tuple[int, int, float | None], ...] | None,
+    zeros: str,
 ) -> Matrix:
     side, array = value.attrs["side"], target.array
     held = data if side == "left" else data.T
@@ -258,7 +274,11 @@ def _matrix(
         largest = _weight_max(block, array.weight_bits, held.dtype.kind == "i")
         if scaling == "tile":
             largest = np.full_like(largest, largest.max())
-        tiles.append(Tile(0, 0, 0, rows, columns, tuple(largest.tolist()), (), empty(rectangles, (rows, columns))))
+        gone = empty(rectangles, (rows, columns))
+        tile = Tile(0, 0, 0, rows, columns, tuple(largest.tolist()), (), gone)
+        if zeros == "unformed":
+            tile = replace(tile, unformed=int((block == 0).sum()) - (block.size - tile.weights))
+        tiles.append(tile)
     return replace(matrix, tiles=tuple(tiles))
 
 
