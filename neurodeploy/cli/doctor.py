@@ -36,7 +36,7 @@ _PACKAGES = (
     ("flatbuffers", "flatbuffers", "writing .tflite", "tflite"),
     ("brian2", "brian2", "spiking simulation, as a script of its own", "spiking"),
     ("snntorch", "snntorch", "spiking simulation as a torch module, fine-tuning", "spiking"),
-    ("numba", "numba", "spiking simulation in compiled loops", "spiking"),
+    ("numba", "numba", "spiking simulation in compiled loops, wires of crossbars", "spiking"),
     ("nir", "nir", "reading and writing NIR files", "spiking"),
     ("norse", "norse", "running NIR files: nir-norse", "nir"),
     ("spikingjelly", "spikingjelly", "running NIR files: nir-spikingjelly", "nir"),
