@@ -116,7 +116,9 @@ def _changed(artifact: Artifact, what: str, value: float) -> Artifact:
     try:
         Crossbar.model_validate_json(json.dumps(record))
     except ValidationError as error:
-        raise UsageError(f"at {value:g}: {error.errors()[0]['msg']}.", place=place) from error
+        raise UsageError(
+            f"at {value:g}: {error.errors()[0]['msg'].removeprefix('Value error, ')}.", place=place
+        ) from error
     if known.whole and value < 2:
         raise UsageError(f"{value:g} bits have no room for a sign; needed at least 2.", place=place)
     return replace(artifact, manifest={**artifact.manifest, "crossbar": record})
