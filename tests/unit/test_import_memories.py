@@ -19,7 +19,7 @@ PATTERNS = np.where(RNG.random((4, 60)) < 0.5, -1.0, 1.0).astype(np.float32)
 HEBB = ((PATTERNS.T @ PATTERNS) * (1 - np.eye(60)) / 60).astype(np.float32)
 
 
-def written(path: Path, spec: Any, **arrays: np.ndarray) -> Path:
+def written(path: Path, spec: Any, **arrays: Any) -> Path:
     np.savez(path, spec=np.array(spec if isinstance(spec, str) else json.dumps(spec)), **arrays)
     return path
 
