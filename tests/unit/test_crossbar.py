@@ -446,7 +446,10 @@ def test_what_cant_be_done_is_one_clear_line(do: Any, kind: type[NeurodeployErro
 @pytest.mark.parametrize(
     ("stated", "message"),
     [
-        ({"sweep": ["adc_bits=4"], "effects": "adc"}, "--sweep takes chips as the target describes them, without --eff"),
+        (
+            {"sweep": ["adc_bits=4"], "effects": "adc"},
+            "--sweep takes chips as the target describes them, without --eff",
+        ),
         ({"attribute": True, "stuck_map": "maps.npz"}, "--attribute takes chips .* without --stuck-map"),
         ({"repair_data": "calib.npz"}, "--repair-data is for a repair; none was asked for"),
     ],
