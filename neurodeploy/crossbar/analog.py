@@ -171,8 +171,7 @@ class AnalogMatrix:
             if purpose == "dac":
                 size, places, lines = array.rows, state.tile.row + np.arange(count), np.arange(count)
             else:
-                pairs = 2 if self.matrix.encoding == "differential" else 1
-                shared = pairs * self.target.adc.columns_per_adc
+                shared = self.target.adc.columns_per_adc  # a pair is converted where its first line is
                 size = -(-array.columns // shared)
                 places = (self.matrix.lines(state.tile)[0] // shared).ravel()
                 outputs = np.arange(*state.tile.outputs)

@@ -23,7 +23,7 @@ def needed(target: Crossbar) -> bool:
 
 
 def check(target: Crossbar) -> None:
-    """Raise :class:`TargetError` for gated wires whose inputs aren't on or off, or whose devices are curved."""
+    """Raise :class:`TargetError` for gated wires whose inputs aren't exactly on or off, or whose devices are curved."""
     if target.wires is None or target.wires.topology != "gated":
         return
     if target.dac.serial_bits != 1:
@@ -31,6 +31,12 @@ def check(target: Crossbar) -> None:
             f"its wires are 'gated', inputs are on or off; 'dac.serial_bits' is {target.dac.serial_bits}, needed 1.",
             place=target.name,
             hint='Set serial_bits = 1, or topology = "crosspoint".',
+        )
+    if target.dac.errors is not None:
+        raise TargetError(
+            "its wires are 'gated', inputs are on or off; 'dac.errors' are those of voltages.",
+            place=target.name,
+            hint="Leave [dac.errors] out.",
         )
     if target.device.nonlinear is not None:
         raise TargetError(

@@ -38,11 +38,16 @@ def present(target: Crossbar) -> frozenset[str]:
 
 
 def only(target: Crossbar, effects: Iterable[str]) -> Crossbar:
-    """The target with no effects but these; those that it lacks stay absent. Raises :class:`UsageError` for a name."""
+    """The target with no effects but these; those that it lacks stay absent. Raises :class:`UsageError` for a name.
+
+    Gated wires keep their input converters: only bits can switch transistors.
+    """
     wanted = set(effects)
     for effect in wanted:
         if effect not in EFFECTS:
             raise UsageError(f"there is no effect '{effect}'.", place="crossbar", hint=nearest(effect, EFFECTS))
+    if "wires" in wanted and target.wires is not None and target.wires.topology == "gated":
+        wanted.add("dac")
     for effect in EFFECTS.keys() - wanted:
         for table, key in EFFECTS[effect]:
             owner: Any = getattr(target, table) if table else target

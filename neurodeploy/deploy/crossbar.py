@@ -173,7 +173,7 @@ def _record(artifact: Artifact, target: Crossbar, made: ChipTrace, task: Task, c
         "target": artifact.target,
         "chips": chips,
         "seeds": [task.seed],
-        "generator": "Philox 4x64, keyed by seed, purpose, chip, array and time",
+        "generator": "Philox 4x64, keyed by seed, purpose, chip, array and time; reads: SFC64 by seed, matrix, time, chip",
         "times_s": list(made.times),
         "drift_compensation": "global, per tile" if task.compensate else "none",
         "repair": task.repair.record() if task.repair is not None else None,

@@ -14,6 +14,7 @@ import pytest
 from neurodeploy import hardware
 from neurodeploy.backends.crossbar import CrossbarBackend
 from neurodeploy.crossbar import converters
+from neurodeploy.crossbar.costs.latency import rounds
 from neurodeploy.crossbar.devices.formulas import BOLTZMANN, nonlinear_coefficients
 from neurodeploy.crossbar.effects import ALL, EFFECTS, only, present
 from neurodeploy.crossbar.manifest import described
@@ -189,13 +190,17 @@ def test_a_sars_largest_step_errs_as_much_as_it_says():
 
 
 def test_columns_that_share_a_converter_share_its_errors():
+    """Four bit lines are two pairs, as the costs count the rounds of a converter."""
     made = target(adc={"errors": ConverterErrors(offset_lsb=3.0, source="test"), "columns_per_adc": 4})
     _, analog, _ = one_matrix(made, samples((12, 20)), samples((5, 20), 4))
     levels = analog._levels(made.adc.errors, 8, (0, 20), "adc")
     assert levels.shape == (2, 12, 255)
-    for start in (0, 4, 8):
-        assert np.array_equal(levels[0, start], levels[0, start + 3])
-    assert len({float(levels[c, k, 0]) for c in range(2) for k in (0, 4, 8)}) == 6, "converters or chips are alike"
+    for start in range(0, 12, 2):
+        assert np.array_equal(levels[0, start], levels[0, start + 1])
+    drawn = {float(levels[c, k, 0]) for c in range(2) for k in range(12)}
+    assert len(drawn) == 12, "converters or chips are alike"
+    (tile,) = analog.matrix.tiles
+    assert rounds(analog.matrix, tile, 4) == 2
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-30])
@@ -366,6 +371,22 @@ def test_gated_lines_are_columns_of_their_own():
     assert 0.001 < np.abs(drop - plain).max() / np.abs(plain).max() < 0.5, "word lines carry no current"
     with pytest.raises(TargetError, match="inputs are on or off; 'dac.serial_bits' is None, needed 1"):
         compile_(product(weight), target(wires=gated(0.0, 1.0)), data=Data({"x": x[:, None]}))
+    with pytest.raises(TargetError, match="'dac.errors' are those of voltages"):
+        wrong = {"serial_bits": 1, "errors": ConverterErrors(offset_lsb=1.0, source="test")}
+        compile_(product(weight), target(wires=gated(0.0, 1.0), dac=wrong), data=Data({"x": x[:, None]}))
+
+
+def test_gated_lines_alone_are_still_driven_by_bits():
+    """Without the effect "dac" there would be no bits, and every input that isn't 0 would be fully on."""
+    pytest.importorskip("numba")
+    wires = Wires(row_ohm=0.0, column_ohm=0.0, topology="gated", source="test")
+    made = target(wires=wires, dac={"serial_bits": 1})
+    weight, x = samples((7, 20)), samples((5, 20), 4)
+    built = compile_(product(weight), made, data=Data({"x": x[:, None]}))
+    found = run(built, {"x": x[:, None]}, chips=1, times=["t0"], effects=["wires"])
+    (outputs,) = found.chip_outputs.values()
+    wanted = x @ weight.T
+    np.testing.assert_allclose(outputs[0, 0].reshape(wanted.shape), wanted, atol=0.02 * np.abs(wanted).max())
 
 
 def nodal_currents(g: np.ndarray, wires: Wires, volts: np.ndarray) -> np.ndarray:
