@@ -148,9 +148,19 @@ def _is_ideal(crossbar: Crossbar) -> bool:
 
 
 def _equality(program: Program, crossbar: Crossbar) -> str:
-    if not _is_ideal(crossbar):
+    """What is promised: ideal devices hold weights as they are, and whole ones on a grid that has room for them too."""
+    if present(crossbar):
         return f"statistical({TOLERANCE})"
-    return "exact" if program.numerics == "native" else "close(1e-5)"
+    bits = crossbar.array.weight_bits
+    if program.numerics == "native" and (bits is None or _largest(program) < 1 << (bits - 1)):
+        return "exact"
+    return "close(1e-5)" if bits is None else f"statistical({TOLERANCE})"
+
+
+def _largest(program: Program) -> float:
+    """The largest magnitude of a whole weight on the arrays; infinity where one isn't whole."""
+    held = [s.graph.params[v.args[0]].data for s in program.stages for v in s.graph.values if v.op == OP]
+    return max(float(np.abs(w.astype(np.int64)).max()) if w.dtype.kind == "i" else np.inf for w in held)
 
 
 def _guarded(program: Program) -> bool:

@@ -67,11 +67,10 @@ class Block:
 
     ``effective``: weights as they act, ``[chips, inputs, lines]``; ``offset_on_line``: what every input adds to a
     line's current besides, and is subtracted digitally, ``[inputs, lines]``, None for nothing. ``full_scale``: of the
-    output converters, in the product's unit, ``[lines]``; ``step``: of one code. ``noise``: standard deviation of a
-    read, in codes (without them in the product's unit), ``[chips, 1, lines]``. ``gain`` and ``shift``: a digital factor
-    of every output and what is added to it, ``[chips, 1, outputs]``. ``folded``: what multiplies input codes to give
-    output codes; ``curve``: what multiplies
-    their squares and cubes.
+    output converters, in the product's unit, ``[lines]``; ``step``: of one code, 0 without a range. ``noise``: standard
+    deviation of a read, in codes (without them in the product's unit), ``[chips, 1, lines]``. ``gain`` and ``shift``: a
+    digital factor of every output and what is added to it, ``[chips, 1, outputs]``. ``folded``: what multiplies input
+    codes to give output codes; ``curve``: what multiplies their squares and cubes.
     """
 
     inputs: Span
@@ -128,7 +127,8 @@ class AnalogMatrix:
         full = self._spread(span, lambda state: state.unit * np.array(state.tile.adc_range or (0.0,))[:, None])
         block = Block(span, full, self._offset(span))
         if self.target.adc.bits is not None:
-            block.step = converters.steps(full, self.target.adc.bits, self.dtype)
+            step = converters.steps(full, self.target.adc.bits, self.dtype)
+            block.step = np.where(step < converters.NO_RANGE, step, self.dtype.type(0))  # no range: an offset is 0 too
         dac, adc = self.target.dac, self.target.adc
         if dac.errors is not None and dac.errors.static and dac.bits is not None:
             bits = dac.bits if dac.serial_bits is None else dac.serial_bits + 1  # pieces have no sign but the last
@@ -203,7 +203,7 @@ class AnalogMatrix:
             block.shift = None
             block.noise = self._noise(block)
             if block.noise is not None and block.step is not None:
-                block.noise = block.noise / block.step
+                block.noise = np.divide(block.noise, block.step, out=np.zeros_like(block.noise), where=block.step > 0)
             on_line = acting if block.offset_on_line is None else acting + block.offset_on_line
             block.folded = self._folded(block, on_line, 1)
             block.curve = [self._folded(block, self._curve(span, k), 2 + k) for k in range(self._curves)]

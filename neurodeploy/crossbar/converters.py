@@ -20,6 +20,7 @@ from neurodeploy.descriptions_crossbar import ConverterErrors, Crossbar
 from neurodeploy.errors import TargetError
 
 Array = np.ndarray
+NO_RANGE = float(np.float32(1.0 / np.finfo(np.float32).tiny))
 
 
 def levels(bits: int) -> int:
@@ -41,9 +42,12 @@ def check(target: Crossbar) -> None:
 
 
 def steps(full_scale: Array | float, bits: int, dtype: np.dtype) -> Array:
-    """The value of one code, ``full_scale / m``; where the full scale is 0, so large that every code is 0."""
+    """The value of one code, ``full_scale / m``; :data:`NO_RANGE`, so large that every code is 0, where that is 0.
+
+    So it is where a float32 can't hold the value.
+    """
     step = np.asarray(full_scale, dtype=np.float64) / levels(bits)
-    return np.where(step > 0, step, 1.0 / np.finfo(np.float32).tiny).astype(dtype)
+    return np.where((step > 1.0 / NO_RANGE) & (step < NO_RANGE), step, NO_RANGE).astype(dtype)
 
 
 def convert(x: Array, full_scale: Array | float, bits: int | None) -> tuple[Array, Array | None]:

@@ -14,11 +14,12 @@ import numpy as np
 
 from neurodeploy.artifact import Artifact, Trace
 from neurodeploy.crossbar.devices.verify import Pulses
-from neurodeploy.crossbar.effects import ALL
+from neurodeploy.crossbar.effects import ALL, present
 from neurodeploy.crossbar.manifest import described
 from neurodeploy.crossbar.mapping.tiles import Matrix
 from neurodeploy.crossbar.repair import Repair
 from neurodeploy.crossbar.simulate import Chips, Counter, run_chips
+from neurodeploy.errors import NumericsError
 from neurodeploy.ir import text
 from neurodeploy.report.metrics import spread
 
@@ -133,7 +134,17 @@ def run_task(artifact: Artifact, inputs: Mapping[str, Array], lengths: Array | N
         chips.age(age, task.compensate)
         if task.repair is not None:
             task.repair.apply(chips)
-        trace, counter = run_chips(program, chips, inputs, lengths, states=task.states and part.first is None)
+        try:
+            trace, counter = run_chips(program, chips, inputs, lengths, states=task.states and part.first is None)
+        except NumericsError as error:
+            if not present(chips.target):
+                raise
+            raise NumericsError(
+                f"{error.message} The devices' and converters' errors take a sum out of its integers on one of the "
+                f"chips {task.chips[0]} to {task.chips[-1]}.",
+                place=error.place,
+                hint="Compile with float numerics, or run fewer --effects.",
+            ) from error
         if part.first is None:
             part.first = _first_chip(trace, samples)
         part.outputs.append(

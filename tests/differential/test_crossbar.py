@@ -34,6 +34,18 @@ def test_what_is_promised():
         assert compile_(program, target).manifest["equality"] == equality
 
 
+@pytest.mark.parametrize(("bits", "equality"), [(None, "exact"), (8, "exact"), (7, "statistical(0.05)")])
+def test_a_grid_with_room_for_whole_weights_is_exact(bits: int | None, equality: str):
+    """Weights of the network go up to 127; 7 bits with a sign hold 63."""
+    target = IDEAL.model_copy(update={"array": IDEAL.array.model_copy(update={"weight_bits": bits})})
+    program = integer_network(40, 10)
+    built = compile_(program, target)
+    assert built.manifest["equality"] == equality
+    data = {"x": np.random.default_rng(0).integers(-32767, 32768, (5, 9, 10)).astype(np.int16)}
+    same = np.array_equal(run(built, data, chips=1, times=[0]).outputs["y"], interpret.run(program, data).outputs["y"])
+    assert same == (equality == "exact")
+
+
 def test_the_families_are_there():
     assert len(CASES) >= 15
 

@@ -23,8 +23,10 @@ from neurodeploy.data import Data
 from neurodeploy.deploy.crossbar import CrossbarRunner, seconds_of
 from neurodeploy.descriptions_crossbar import ConverterErrors, Crossbar, Read, Wires
 from neurodeploy.descriptions_devices import Nonlinear, Stuck, ThermalNoise
-from neurodeploy.errors import TargetError, UsageError
+from neurodeploy.errors import NumericsError, TargetError, UsageError
 from neurodeploy.ir import text
+from neurodeploy.ir.build import Builder
+from neurodeploy.ir.graph import Program, ProgramInput, Ref, Stage
 from tests.unit.test_crossbar import gru, product, samples
 
 IDEAL, PCM = hardware.find("ideal-128", Crossbar), hardware.find("pcm-128", Crossbar)
@@ -199,6 +201,17 @@ def test_columns_that_share_a_converter_share_its_errors():
     assert len(drawn) == 12, "converters or chips are alike"
     (tile,) = analog.matrix.tiles
     assert rounds(analog.matrix, tile, 4) == 2
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-30])
+def test_converters_without_a_range_give_nothing_whatever_their_offsets(scale: float):
+    """A slice without digits, or inputs that calibration never saw: the range is 0, and so is every code's value."""
+    made = target(adc={"errors": ConverterErrors(offset_lsb=9.0, noise_lsb=1.0, source="test")})
+    _, analog, found = one_matrix(made, np.float32(scale) * samples((12, 20)), np.float32(scale) * samples((5, 20), 4))
+    assert max(analog.blocks[0].full_scale) <= scale
+    assert not found.any()
+    _, _, found = one_matrix(made, samples((12, 20)), samples((5, 20), 4))
+    assert found.any()
 
 
 # ------------------------------------------------------------------------------------------------------------ noise
@@ -428,3 +441,18 @@ def test_results_are_the_same_at_any_number_of_threads():
         )  # fmt: skip
         found.add(ran.stdout)
     assert len(found) == 1 and len(found.pop().strip()) == 64
+
+
+def test_a_chip_that_leaves_the_integers_says_why():
+    """Sums proven to fit need not fit with a chip's errors."""
+    b = Builder()
+    x = b.input("x", (514,), "i16")
+    b.output("y", b("matmul", b.param("W", np.full((4, 514), 127, np.int8)), x) + b.const(8_500_000, "i32"))
+    program = Program("near", {"x": ProgramInput(x.type)}, (Stage("s", b.graph(), inputs_from={"x": Ref("x")}),),
+                      {"y": Ref("y", "s")}, "native")  # fmt: skip
+    data = {"x": np.full((2, 1, 514), 32767, np.int16)}
+    made = target(device={"drift": None, "read_noise": None}, dac={"bits": None}, adc={"bits": None})
+    built = compile_(program, made, data=Data(data))
+    run(built, data, chips=1, times=[0], effects=())
+    with pytest.raises(NumericsError, match=r"%.*an integer result .* errors take a sum out .* chips 0 to 9.*float"):
+        run(built, data, chips=10, times=[0])

@@ -228,6 +228,26 @@ def test_against_numpy(op: str, attrs: dict, expected: np.ndarray):
     assert np.allclose(compute(op, X, attrs=attrs), expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize(("eq", "constant"), [
+    ("ijk,j,k->i", (True, False, False)), ("ij,jk,k->i", (True, True, False)), ("ijk,j,l,k->il", (False,) * 4),
+])  # fmt: skip
+def test_a_sample_s_einsum_does_not_depend_on_the_others(eq: str, constant: tuple[bool, ...]):
+    """To the last bit: simulated chips are samples beside each other."""
+    sizes, rng = {"i": 6, "j": 13, "k": 9, "l": 3}, np.random.default_rng(0)
+    shapes = [tuple(sizes[letter] for letter in term) for term in eq.split("->")[0].split(",")]
+    whole = [rng.normal(size=(1 if c else 70, *s)).astype(np.float32) for c, s in zip(constant, shapes, strict=True)]
+    types = [TensorType(shape) for shape in shapes]
+
+    def first(samples: int) -> np.ndarray:
+        result = OPS["einsum"].infer(types, {"eq": eq})
+        return OPS["einsum"].eval([a[:samples] for a in whole], {"eq": eq}, result, types)[0]
+
+    exact = np.einsum(eq, *(a[0].astype(np.float64) for a in whole))
+    assert np.allclose(first(70), exact, rtol=1e-4, atol=1e-5)
+    for samples in (1, 2, 14, 21):
+        assert np.array_equal(first(samples), first(70)), samples
+
+
 def test_tables_rows_and_delay_lines():
     index = i(2)
     assert np.array_equal(compute("gather", X, i([9, -4, 1]), attrs={"axis": 0}), X[[2, 0, 1]])
