@@ -289,7 +289,7 @@ class AnalogMatrix:
                 y += block.shift
         none = np.zeros(rows, np.int64)
         self.saturated = [
-            none if over is None else over.reshape(rows, -1, x.shape[-1]).sum(axis=1) @ self.drivers,
+            none if over is None else over.reshape(rows, -1, x.shape[-1]).sum(axis=1) @ self.drivers * len(pieces),
             np.zeros(rows, np.int64) if clipped is None else clipped.reshape(rows, -1).sum(axis=1),
         ]
         y = y.reshape(rows, -1, self.matrix.outputs)

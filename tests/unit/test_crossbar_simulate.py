@@ -189,6 +189,17 @@ def test_a_sars_largest_step_errs_as_much_as_it_says():
     )
 
 
+def test_every_piece_of_an_input_out_of_range_counts():
+    """An input that is clipped is clipped in each of its serial conversions, so the share stays what it was."""
+    weight, x = samples((7, 20)), samples((5, 20), 4)
+    shares = []
+    for serial in (None, 2):
+        built = compile_(product(weight), target(dac={"serial_bits": serial}), data=Data({"x": x[:, None]}))
+        found = run(built, {"x": 2 * x[:, None]}, chips=1, times=["t0"], effects=["dac"])
+        shares.append(float(found.saturation["dac"][0, 0]))
+    assert 0 < shares[0] == pytest.approx(shares[1])
+
+
 def test_columns_that_share_a_converter_share_its_errors():
     """Four bit lines are two pairs, as the costs count the rounds of a converter."""
     made = target(adc={"errors": ConverterErrors(offset_lsb=3.0, source="test"), "columns_per_adc": 4})
