@@ -111,7 +111,7 @@ class ConverterErrors(Sourced):
 
     ``dnl_lsb``: standard deviation of the error of a ``sar``'s largest step (mismatch of its binary weights), or of
     each step of a ``ramp`` (shared by an array). ``inl_lsb``: peak of a bow that all converters share. ``offset_lsb``:
-    standard deviation over converters. ``noise_lsb``: standard deviation of a conversion.
+    standard deviation over converters. ``noise_lsb``: standard deviation of a conversion, for output converters.
     """
 
     architecture: Literal["sar", "ramp"] = "sar"
@@ -154,6 +154,12 @@ class DigitalToAnalog(Converter):
     def _serial(self) -> Self:
         if self.serial_bits is not None and (self.bits is None or self.serial_bits > self.bits):
             raise ValueError(f"'serial_bits' is {self.serial_bits} and 'bits' {self.bits}; needed: no more than 'bits'")
+        return self
+
+    @model_validator(mode="after")
+    def _without_noise(self) -> Self:
+        if self.errors is not None and self.errors.noise_lsb:
+            raise ValueError("'errors.noise_lsb' is that of output converters; needed: none in 'dac'")
         return self
 
 

@@ -23,10 +23,10 @@ from neurodeploy.report.schema_crossbar import Attribution, Measured, Sweep
 from neurodeploy.report.words import duration
 from neurodeploy.validate import validate
 
-#: Keyword arguments of the backend that ``--mapping`` may give; the others are the compiler's own.
 #: A floor plan is printed up to so many lines.
 PRINTED_LINES = 40
 STUDIES = ("sweep", "attribute")
+#: Keyword arguments of the backend that ``--mapping`` may not give.
 _OWN = ("self", "program", "target", "source", "data", "name")
 
 
@@ -60,9 +60,16 @@ def run_options(given: dict[str, Any], runner: str, program: Program) -> Iterato
             raise UsageError(f"{option} is for crossbars; this runs on '{runner}'.", hint=f"Leave {option} out.")
         yield {}
         return
-    for key in STUDIES:
-        stated.pop(key, None)
+    studied = [key for key in STUDIES if stated.pop(key, None)]
+    for key in ("effects", "stuck_map"):
+        if studied and key in stated:
+            raise UsageError(
+                f"--{studied[0]} takes chips as the target describes them, without --{key.replace('_', '-')}.",
+                hint="Run them one after the other.",
+            )
     if "repair_data" in stated:
+        if "repair" not in stated:
+            raise UsageError("--repair-data is for a repair; none was asked for.", hint="Add --repair columns.")
         stated["repair_data"] = data_files.load(stated["repair_data"], program)
     if "stuck_map" in stated:
         stated["stuck_maps"] = stated.pop("stuck_map")

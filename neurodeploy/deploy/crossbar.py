@@ -19,7 +19,8 @@ from neurodeploy.crossbar.effects import ALL, only, present
 from neurodeploy.crossbar.manifest import described, drive_of, not_modelled
 from neurodeploy.crossbar.mapping.tiles import arrays
 from neurodeploy.crossbar.monte_carlo import ChipTrace, Part, Task, gather, plan, run_task
-from neurodeploy.crossbar.repair import prepare
+from neurodeploy.crossbar.repair import Repair, prepare
+from neurodeploy.crossbar.repair.running import running
 from neurodeploy.descriptions_crossbar import Crossbar
 from neurodeploy.errors import UsageError, nearest
 from neurodeploy.ir import text
@@ -142,10 +143,12 @@ def _programmed(target: Crossbar, made: ChipTrace, chips: int) -> list[Figure]:
     ]
 
 
-def _costs(artifact: Artifact, target: Crossbar, made: ChipTrace) -> tuple[Figure, ...]:
-    """What an inference costs, by what the first chip read."""
+def _costs(artifact: Artifact, target: Crossbar, made: ChipTrace, repair: Repair | None) -> tuple[Figure, ...]:
+    """What an inference costs, by what the first chip read, with what a repair has made digital."""
     _, matrices = described(artifact)
     program = text.from_files(artifact.files, "program")
+    if repair is not None:
+        program, matrices = running(program, matrices, repair)
     reads = {key: float(found.mean()) for key, found in made.reads.items()}
     steps = {stage: float(found.mean()) for stage, found in made.steps.items()}
     return costs.run_figures(program, matrices, target, reads, steps, drive_of(artifact))
@@ -164,18 +167,20 @@ def _record(artifact: Artifact, target: Crossbar, made: ChipTrace, task: Task, c
             for kind in ("dac", "adc")
         ),
         *_programmed(target, made, chips),
-        *_costs(artifact, target, made),
+        *_costs(artifact, target, made, task.repair),
     ]  # fmt: skip
     warnings = [warning for age in made.times if (warning := age_warning(target.device, age)) is not None]
     off = sorted(present(target) - task.effects)
+    drifts = only(target, task.effects).device.drift is not None
+    columns = task.repair is not None and task.repair.kind in ("columns", "both")  # in its place
     return {
         "where": f"{chips} simulated chips, {target.title}" + (f", without {', '.join(off)}" if off else ""),
         "target": artifact.target,
         "chips": chips,
         "seeds": [task.seed],
-        "generator": "Philox 4x64, keyed by seed, purpose, chip, array and time; reads: SFC64 by seed, matrix, time, chip",
+        "generator": "Philox 4x64 by seed, purpose, chip, array and time; reads: SFC64 by seed, matrix, time, chip",
         "times_s": list(made.times),
-        "drift_compensation": "global, per tile" if task.compensate else "none",
+        "drift_compensation": "global, per tile" if task.compensate and drifts and not columns else "none",
         "repair": task.repair.record() if task.repair is not None else None,
         "effects": sorted(present(target) & task.effects),
         "warnings": warnings,

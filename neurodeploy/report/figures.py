@@ -94,6 +94,9 @@ FIGURES: dict[str, Known] = {
     "adc_conversions": Known("ADC conversions", _CROSSBAR, main=True),
     "dac_saturation": Known("DAC conversions out of range", _CROSSBAR),
     "adc_saturation": Known("ADC conversions out of range", _CROSSBAR),
+    "programming_pulses": Known("Programming pulses", _CROSSBAR),
+    "programming_energy": Known("Energy of programming", _CROSSBAR),
+    "out_of_tolerance": Known("Devices that programming left out of tolerance", _CROSSBAR),
     "array_reads": Known("Reads of an array", _CROSSBAR),
     "array_operations": Known("Operations on the arrays, two a weight", _CROSSBAR, lower_is_better=False),
     "digital_multiplications": Known("Digital multiplications", _CROSSBAR),
@@ -105,6 +108,8 @@ FIGURES: dict[str, Known] = {
     "area": Known("Area", _CROSSBAR, main=True),
     "known_area": Known("Area of the parts that are known", _CROSSBAR),
     "cell_area": Known("Area of the cells", _CROSSBAR),
+    "fine_tuning.before": Known("Held-out samples before", "Fine-tuning", lower_is_better=False),
+    "fine_tuning.after": Known("Held-out samples after", "Fine-tuning", lower_is_better=False),
     "stalled_updates": Known("Stalled state updates", "Quantization"),
     "latency": Known("Latency", _TIME),
     "interval": Known("Interval between steps of several sequences", _TIME),
@@ -184,7 +189,8 @@ def known(name: str) -> Known:
 def by_part(name: str) -> Known | None:
     """The known figure of a crossbar's cost by part; None for other names."""
     place = part_of(name)
-    return place and Known(f"{place[0].capitalize()}: {BY_PART[place[0]][place[1]]}", _TIME)
+    group = _CROSSBAR if place and place[0] == "area" else _TIME
+    return place and Known(f"{place[0].capitalize()}: {BY_PART[place[0]][place[1]]}", group)
 
 
 def part_of(name: str) -> tuple[str, str, str] | None:

@@ -44,9 +44,9 @@ def drift(builds: Sequence[tuple[Build, Accuracy]], numbers: dict[str, int]) -> 
     low, high = (times[0], times[-1]) if len(times) > 1 else (times[0] / 2, times[0] * 2)
     x = svg.Axis(low, high, svg.LEFT + 12, svg.WIDTH - svg.RIGHT - 12, svg.spread(times), log=True)
     floats = [(b.model.name, a.float_.value) for b, a in builds if a.float_]
-    body = _chips(
-        curves, metric, x, [duration(t) for t in x.ticks], "Time since the first read, logarithmic", floats, numbers
-    )
+    fresh = min(s.seconds for _, accuracy in builds for s in accuracy.drift)  # drawn at 1 s where it is less
+    ticks = [duration(fresh if t == 1.0 else t) for t in x.ticks]
+    body = _chips(curves, metric, x, ticks, "Time since the first read, logarithmic", floats, numbers)
     return svg.svg(f"{METRICS[metric].title} of crossbars over the time since their first read.", body)
 
 

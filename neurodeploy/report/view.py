@@ -169,12 +169,19 @@ def _cell(build: Build, name: str, unit: str) -> tuple[Figure, ...]:
     found = [f for f in build.all_figures() if without_end(f.name) == name]
     found = [replace(f, value=_in(unit, f), unit=unit) if f.value is not None and f.unit != unit
              and _kind_of_unit(f.unit) == kind else f for f in found]  # fmt: skip
-    stated: dict[tuple, Figure] = {}
+    ranges: list[tuple[Figure, ...]] = []  # single figures, and both ends of a range together
     for f in found:
         if f.value is not None and f.unit == unit:
-            stated.setdefault((f.value, f.how, f.name), f)
+            if f.name.endswith(".high") and ranges and ranges[-1][-1].name == f"{f.name[:-5]}.low":
+                ranges[-1] = (*ranges[-1], f)
+            else:
+                ranges.append((f,))
+    stated: dict[tuple, tuple[Figure, ...]] = {}
+    for ends in ranges:
+        stated.setdefault(tuple((f"{f.value:.9g}", f.how, f.name) for f in ends), ends)
     if stated:
-        return tuple(sorted(stated.values(), key=lambda f: STRENGTH.index(f.how)))
+        strongest = sorted(stated.values(), key=lambda ends: STRENGTH.index(ends[0].how))
+        return tuple(f for ends in strongest for f in ends)
     if any(f.value is not None for f in found):
         return ()
     return tuple(f for f in found if _kind_of_unit(f.unit) == kind)[:1]

@@ -152,7 +152,8 @@ def repaired(found: Repaired) -> str:
             f" Refitted readouts take {found.digital_macs_per_step:,} digital multiply-accumulates a step and "
             f"{found.numbers_per_chip:,} numbers a chip."
         )
-    return f"{about}{found.data}. The same chips before and after.{cost}"
+    told = "The same chips before and after; sweeps and effects are those of the chips before."
+    return f"{about}{found.data}. {told}{cost}"
 
 
 def age(seconds: float) -> str:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from neurodeploy import compiler, hardware
 from neurodeploy.artifact import Artifact
 from neurodeploy.backends.crossbar import CrossbarBackend
+from neurodeploy.cli.crossbar import run_options
 from neurodeploy.crossbar.mapping import tiles
 from neurodeploy.crossbar.simulate import Chips
 from neurodeploy.data import Data
@@ -440,3 +441,19 @@ def test_what_cant_be_done_is_one_clear_line(do: Any, kind: type[NeurodeployErro
     with pytest.raises(kind) as error:
         do()
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        (
+            {"sweep": ["adc_bits=4"], "effects": "adc"},
+            "--sweep takes chips as the target describes them, without --eff",
+        ),
+        ({"attribute": True, "stuck_map": "maps.npz"}, "--attribute takes chips .* without --stuck-map"),
+        ({"repair_data": "calib.npz"}, "--repair-data is for a repair; none was asked for"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(stated: dict[str, Any], message: str):
+    with pytest.raises(UsageError, match=message), run_options(stated, "crossbar", gru()):
+        pass

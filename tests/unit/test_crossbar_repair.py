@@ -10,6 +10,7 @@ import pytest
 from neurodeploy import compiler, hardware
 from neurodeploy.compiler import Built
 from neurodeploy.crossbar import repair
+from neurodeploy.crossbar.costs.prices import Prices
 from neurodeploy.crossbar.manifest import described
 from neurodeploy.crossbar.mapping import tiles
 from neurodeploy.crossbar.monte_carlo import plan, run_task
@@ -173,13 +174,14 @@ def test_a_readout_refitted_on_a_chip_is_the_ridge_solution_for_its_states(kind:
     repair.readout(chips, made.program, DATA)
     refitted = chips.analog["s"][found.value]
     assert isinstance(refitted, repair_readout.RefittedReadout)
+    ((_, weights, terms),) = refitted.parts
     V = reservoir().stages[0].graph.params["V"].data.astype(np.float64)
     for chip in range(2):
         s, z = states[chip], found.wanted
         solutions = [_closed_form(s, z, V, penalty) for penalty in repair_readout.PENALTIES]
         W, shift = min(solutions, key=lambda solution: _left_out(s, z, V, solution[2]))[:2]
-        np.testing.assert_allclose(refitted.weights[chip], W.T, rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(refitted.shift[chip, 0], shift, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(weights[chip], W.T, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(terms[chip, 0], shift, rtol=1e-4, atol=1e-5)
 
 
 def _states(made: Built, chips: Chips, kind: str) -> np.ndarray:
@@ -270,6 +272,80 @@ def test_a_refitted_readout_converts_nothing_and_is_counted_as_digital():
     assert record["digital_macs_per_step"] == OUTPUTS * UNITS and record["columns"] == {}
     assert record["readouts"][f"s.{named(made, 'V')}"] == {"place": "digital", "weights": [OUTPUTS, UNITS]}
     assert plain.record["repair"] is None
+    before, after = ({f["name"]: f["value"] for f in run.record["figures"]} for run in (plain, fixed))
+    each = Prices(PCM, hardware.find_technology(PCM.technologies[0]))
+    add, multiply = (each.operation(kind, "f32").range for kind in ("additions", "multiplications"))
+    assert add is not None and multiply is not None
+    macs, scaled = OUTPUTS * UNITS * (add[0] + multiply[0]), OUTPUTS * multiply[0]  # codes are no longer scaled
+    rise = after["energy.digital.low"] - before["energy.digital.low"]
+    assert rise == pytest.approx(1e12 * float(steps.mean()) * (macs - scaled))
+    assert after["latency.high"] > before["latency.high"]
+
+
+def test_columns_cost_an_addition_for_each_result():
+    made = built(PCM)
+    plain, fixed = (
+        CrossbarRunner().run(
+            made.artifact, dict(TEST.inputs), TEST.lengths, chips=1, times=(0,), repair=kind, repair_data=DATA
+        )
+        for kind in ("none", "columns")
+    )
+    before, after = ({f["name"]: f["value"] for f in run.record["figures"]} for run in (plain, fixed))
+    add = Prices(PCM, hardware.find_technology(PCM.technologies[0])).operation("additions", "f32").range
+    assert add is not None
+    wanted = 1e12 * add[0] * float(np.asarray(TEST.lengths).mean()) * (UNITS + OUTPUTS)
+    assert after["energy.digital.low"] - before["energy.digital.low"] == pytest.approx(wanted)
+    assert after["energy.adc.low"] == before["energy.adc.low"]
+    kinds = [run.record["drift_compensation"] for run in (plain, fixed)]
+    assert kinds == ["global, per tile", "none"]  # columns take its place
+
+
+def two_readouts(second: int) -> Program:
+    """Two linear outputs of one state, which lie in one matrix; ``second`` puts the other through a product more."""
+    w, b = np.random.default_rng(5).normal, Builder()
+    x, h = b.input("x", (INPUTS,)), b.state("h", (UNITS,))
+    new = h * 0.5 + b("tanh", b.param("W", w(size=(UNITS, INPUTS))) @ x)
+    b.next(h, new)
+    b.output("y", b.param("V", w(size=(OUTPUTS, UNITS))) @ new)
+    z: Sym = b.param("Q", w(size=(3, UNITS))) @ new
+    b.output("z", b.param("R", w(size=(3, 3))) @ b("tanh", z) if second else z)
+    stage = Stage("s", b.graph(), inputs_from={"x": Ref("x")})
+    outputs = {name: Ref(name, "s", "last") for name in ("y", "z")}
+    return Program("net", {"x": ProgramInput(x.type)}, (stage,), outputs)
+
+
+def test_two_readouts_of_one_matrix_are_both_refitted():
+    made = compiler.compile(two_readouts(0), PCM, DATA)
+    golden = interpret.run(made.program, TEST.inputs, TEST.lengths).outputs
+
+    def traced(kind: str):
+        return CrossbarRunner().run(
+            made.artifact, dict(TEST.inputs), TEST.lengths, chips=4, times=(0, YEAR), repair=kind, repair_data=DATA
+        )
+
+    plain, fixed = traced("none"), traced("readout")
+    for name in ("y", "z"):
+        before, after = (np.abs(t.chip_outputs[name][1] - golden[name]).mean() for t in (plain, fixed))
+        assert after < 0.8 * before
+    place = f"s.{named(made, 'V')}"
+    assert set(fixed.record["repair"]["readouts"]) == {f"{place}[0:4]", f"{place}[4:7]"}
+    assert fixed.record["repair"]["digital_macs_per_step"] == 7 * UNITS
+    assert not fixed.reads["s", named(made, "V")].any()
+
+
+def test_a_matrix_that_is_refitted_in_part_is_still_read_in_every_serial_cycle():
+    serial = PCM.model_copy(update={"dac": PCM.dac.model_copy(update={"serial_bits": 2})})
+    made = compiler.compile(two_readouts(1), serial, DATA)
+    fixed = CrossbarRunner().run(
+        made.artifact, dict(TEST.inputs), TEST.lengths, chips=2, times=(0,), repair="readout", repair_data=DATA
+    )
+    assert len(fixed.record["repair"]["readouts"]) == 2
+    np.testing.assert_array_equal(fixed.reads["s", named(made, "V")], 4 * np.asarray(TEST.lengths))
+    plain = CrossbarRunner().run(made.artifact, dict(TEST.inputs), TEST.lengths, chips=1, times=(0,))
+    digital = [
+        next(f["value"] for f in run.record["figures"] if f["name"] == "energy.digital.low") for run in (plain, fixed)
+    ]
+    assert digital[1] > digital[0]
 
 
 def test_a_repaired_chip_is_the_same_whatever_is_repaired_beside_it():

@@ -123,6 +123,8 @@ def test_every_crossbar_runs_a_network_and_bends_it_only_so_far(name: str):
          "lacks the key 'device.stuck.source'. Say where the numbers beside it come from."),
         ("rram-milo-128", "fitted_min_siemens = 50e-6", "fitted_min_siemens = 250e-6",
          "'device.nonlinear': fitted_min_siemens 0.00025 is not below fitted_max_siemens 0.000225."),
+        ("ideal-128", "[dac]", '[dac]\nbits = 8\nerrors = {noise_lsb = 1.0, source = "-"}',
+         "'dac': 'errors.noise_lsb' is that of output converters; needed: none in 'dac'."),
         ("rram-milo-128", "temperature_kelvin = 300.0", "temperature_kelvin = 0.0",
          "'device.thermal_noise.temperature_kelvin' is 0.0; needed: greater than 0."),
     ],

@@ -17,7 +17,16 @@ from neurodeploy.compiler import Built
 from neurodeploy.crossbar import attribution, sweeps
 from neurodeploy.data import Data
 from neurodeploy.errors import DataError, UsageError
-from neurodeploy.report import build_report, read_report, render_html, render_markdown, view, view_crossbar, words
+from neurodeploy.report import (
+    build_report,
+    plots_crossbar,
+    read_report,
+    render_html,
+    render_markdown,
+    view,
+    view_crossbar,
+    words,
+)
 from neurodeploy.report.metrics import spread
 from neurodeploy.report.records import build_of
 from neurodeploy.report.schema import Build, DriftScore, ReportData, Run
@@ -268,3 +277,30 @@ def test_a_repair_stands_beside_the_same_chips_before_it():
     assert "288 digital multiply-accumulates a step and 297 numbers a chip" in markdown
     assert "270 samples of train" in page and was in page and after in page
     assert run.intact and not run.model_copy(update={"repair": None}).intact
+
+
+def test_ranges_of_a_build_and_of_its_run_stay_ranges():
+    """The same range twice, but for rounding, is told once; of two that share an end both are told whole."""
+    build = drawn_builds()[0]
+
+    def ends(high: float) -> list[Figure]:
+        how = "estimated"
+        return [
+            Figure("tops_per_watt.low", 1.5, "TOPS/W", how, "a"),
+            Figure("tops_per_watt.high", high, "TOPS/W", how, "a"),
+        ]
+
+    for again, told in ((10.25 * (1 + 1e-15), ["1.5 to 10.25"]), (8.0, ["1.5 to 10.25", "1.5 to 8"])):
+        run = build.runs[0].model_copy(update={"figures": ends(again), "seal": ""}).sealed()
+        both = Build.model_validate(build.model_dump() | {"figures": ends(10.25), "runs": [run]})
+        (row,) = [r for group in view.table([both]) for r in group.rows if r.title == "Operations a second and watt"]
+        assert [text for text, _ in words.cell(row.cells[0])] == told
+
+
+def test_the_axis_of_ages_begins_with_the_first_age():
+    build = drawn_builds()[0]
+    score = build.accuracies[0]
+    for first in (0.0, 1.0):
+        ages = [score.drift[0].model_copy(update={"seconds": first}), *score.drift[1:]]
+        drawn = plots_crossbar.drift([(build, score.model_copy(update={"drift": ages}))], {build.name: 1})
+        assert (">0 s</text>" in drawn, ">1 s</text>" in drawn) == (first == 0, first == 1)

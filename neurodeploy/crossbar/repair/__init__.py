@@ -64,7 +64,10 @@ class Repair:
         ``calibration_reads``: reads of matrices on one chip; ``digital``: multiply-accumulates a step of readouts that
         have left their arrays, ``numbers`` that a chip has of its own.
         """
-        names = {f"{r.stage}.{r.value}": [r.outputs, r.inputs] for r in self.readouts}
+        names = {}
+        for r in self.readouts:
+            several = sum((o.stage, o.value) == (r.stage, r.value) for o in self.readouts) > 1
+            names[f"{r.stage}.{r.value}" + f"[{r.start}:{r.stop}]" * several] = [r.outputs, r.inputs]
         weights = sum(outputs * (inputs + 1) for outputs, inputs in names.values())
         return {
             "kind": self.kind,

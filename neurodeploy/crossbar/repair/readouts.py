@@ -64,35 +64,39 @@ class Readout:
 
 
 class RefittedReadout:
-    """A ``crossbar`` value whose rows ``start`` to ``stop`` are digital and each chip's own; others stay on the array.
+    """A ``crossbar`` value of which some rows are digital and each chip's own; the others stay on the array.
 
-    ``weights``: ``[chips, inputs, rows]``, ``shift``: ``[chips, 1, rows]``, added to the program's own bias.
+    ``parts``: for each readout its weights ``[chips, inputs, rows]`` and terms ``[chips, 1, rows]``, which are added to
+    the program's own bias. Where all rows are digital, the array isn't read.
     """
 
-    def __init__(self, analog: AnalogMatrix, readout: Readout, weights: Array, shift: Array) -> None:
-        self.analog, self.readout, self.matrix = analog, readout, analog.matrix
-        self.weights, self.shift = weights.astype(np.float32), shift.astype(np.float32)
-        self.alone = readout.outputs == self.matrix.outputs
+    def __init__(self, analog: AnalogMatrix, parts: Sequence[tuple[Readout, Array, Array]]) -> None:
+        self.analog, self.matrix = analog, analog.matrix
+        self.parts = [(r, weights.astype(np.float32), shift.astype(np.float32)) for r, weights, shift in parts]
+        self.alone = whole([r for r, *_ in parts], self.matrix.outputs)
         self.saturated: list[Array] = []
 
     @property
     def reads(self) -> int:
         """How often the array is read for one product."""
-        return 0 if self.alone else 1
+        return 0 if self.alone else self.analog.reads
 
     def __call__(self, args: list[Array]) -> Array:
         """The product, as the ``crossbar`` value gives it."""
         rows = len(self.analog.chips) * self.analog.samples
         x = np.broadcast_to(args[1].astype(np.float32), (rows, self.matrix.inputs))
         x = x.reshape(len(self.analog.chips), -1, self.matrix.inputs)
-        y = (np.matmul(x, self.weights) + self.shift).reshape(rows, -1)
-        if self.alone:
-            self.saturated = [np.zeros(rows, np.int64), np.zeros(rows, np.int64)]
-            return y
-        every = np.array(self.analog(args))
-        self.saturated = self.analog.saturated
-        every[:, self.readout.start : self.readout.stop] = y
+        none = np.zeros(rows, np.int64)
+        every = np.empty((rows, self.matrix.outputs), np.float32) if self.alone else np.array(self.analog(args))
+        self.saturated = [none, none] if self.alone else self.analog.saturated
+        for readout, weights, shift in self.parts:
+            every[:, readout.start : readout.stop] = (np.matmul(x, weights) + shift).reshape(rows, -1)
         return every
+
+
+def whole(readouts: Sequence[Readout], outputs: int) -> bool:
+    """Whether the readouts of one product are all of its ``outputs``."""
+    return len({k for r in readouts for k in range(r.start, r.stop)}) == outputs
 
 
 # ------------------------------------------------------------------------------------------------- finding them
@@ -250,14 +254,19 @@ def refit(chips: Chips, program: Program, data: Data, readouts: Sequence[Readout
     every = [matrix for stage in chips.analog.values() for matrix in stage.values()]
     with samples(*every, count=data.samples):
         interpret.run(program, repeated, lengths, observe=see, overrides=chips.analog)
+    made: dict[tuple[str, str], list[tuple[Readout, Array, Array]]] = {}
     for readout, table in zip(readouts, tables, strict=True):
         analog = chips.analog[readout.stage][readout.value]
         states = table.rows(readout.input, data.samples)[:, readout.rows].astype(np.float64)
         trained = tiles.weights(program, analog.matrix)[readout.start : readout.stop].astype(np.float64)
         fitted = [ridge(s, readout.wanted, trained) for s in states]
         weights, shift = (np.stack(parts) for parts in zip(*fitted, strict=True))
-        refitted = RefittedReadout(analog, readout, np.swapaxes(weights, 1, 2), shift[:, None])
-        chips.analog[readout.stage][readout.value] = refitted  # type: ignore[assignment]
+        made.setdefault((readout.stage, readout.value), []).append(
+            (readout, np.swapaxes(weights, 1, 2), shift[:, None])
+        )
+    for (stage, value), parts in made.items():
+        refitted = RefittedReadout(chips.analog[stage][value], parts)
+        chips.analog[stage][value] = refitted  # type: ignore[assignment]
 
 
 def ridge(s: Array, z: Array, weights: Array, penalties: Sequence[float] = PENALTIES) -> tuple[Array, Array]:
