@@ -1,11 +1,11 @@
 """Sets the converters' ranges: input ranges and tiles' partial sums, from calibration data or from the worst case.
 
 An input converter spans the largest magnitude that its segment of the input took in calibration (rounded up to whole
-steps where inputs are whole numbers); an output converter spans a percentile of the magnitudes of its tile's currents
-(partial sums over the weight at full conductance), computed with exact weights and the quantized inputs, over every
-read of a bit-serial input. Without data, an input range may come from ``meta["ranges"]`` (what a calibration pass
-found); a partial sum is then bounded by ``sum_k |w_jk| * range``, which wastes most of an 8-bit converter. A converter
-with a fixed range keeps it.
+steps where inputs are whole numbers, for a wide converter to all that they can be); an output converter spans a
+percentile of the magnitudes of its tile's currents (partial sums over the weight at full conductance), computed with
+exact weights and the quantized inputs, over every read of a bit-serial input. Without data, an input range may come
+from ``meta["ranges"]`` (what a calibration pass found); a partial sum is then bounded by ``sum_k |w_jk| * range``,
+which wastes most of an 8-bit converter. A converter with a fixed range keeps it.
 """
 
 from __future__ import annotations
@@ -115,10 +115,16 @@ def segments(program: Program, target: Crossbar, seen: Mapping[tuple[str, str], 
 def _segments(
     spans: Sequence[tuple[int, int, str]], tops: Sequence[float], value: Value, graph: Graph, target: Crossbar
 ) -> tuple[tuple[int, int, float | None], ...]:
-    """Spans with their full scales. Whole inputs get steps that are whole, so that wide converters are exact."""
-    bits = target.dac.bits
-    if bits is not None and graph.tensor(value.args[1]).is_int:
-        tops = [levels(bits) * max(1.0, float(np.ceil(top / levels(bits)))) for top in tops]
+    """Spans with their full scales.
+
+    Whole inputs get steps that are whole, so that wide converters are exact; a converter with codes to spare for all
+    that their dtype holds gets halves, quarters, ... of 1, and drives the lines with more than half of its range.
+    """
+    bits, type_ = target.dac.bits, graph.tensor(value.args[1])
+    if bits is not None and type_.is_int:
+        m = levels(bits)
+        finest = 0.5 ** np.floor(np.log2(max(1.0, m / int_range(type_.dtype)[1])))
+        tops = [m * float(max(finest, np.ceil(top / m) if top > m else 0.0)) for top in tops]
     return tuple((a, b, top) for (a, b, _), top in zip(spans, tops, strict=True))
 
 

@@ -8,6 +8,7 @@ import pytest
 from neurodeploy import compiler, hardware
 from neurodeploy.artifact import Trace
 from neurodeploy.backends.crossbar import CrossbarBackend
+from neurodeploy.crossbar.manifest import described
 from neurodeploy.data import Data
 from neurodeploy.deploy.crossbar import CrossbarRunner
 from neurodeploy.hardware import Crossbar
@@ -131,6 +132,19 @@ def test_converters_as_wide_as_the_integers_are_exact_too():
     narrow = wide.model_copy(update={"dac": IDEAL.dac.model_copy(update={"bits": 15})})
     other = run(compile_(program, narrow), data, chips=2, times=[0])
     assert not np.array_equal(other.outputs["y"], trace.outputs["y"])
+
+
+@pytest.mark.parametrize("serial", [None, 1, 5])
+def test_codes_to_spare_make_finer_steps_not_weaker_drives(serial: int | None):
+    """24 bits for 16-bit inputs: the same bits as with 16, and the lines' range is that of the inputs, not of codes."""
+    program = integer_network(40, 10)
+    data = {"x": np.random.default_rng(0).integers(-32767, 32768, (5, 9, 10)).astype(np.int16)}
+    dac = IDEAL.dac.model_copy(update={"bits": 24, "serial_bits": serial})
+    built = compile_(program, IDEAL.model_copy(update={"dac": dac}), data=Data(data))
+    _, matrices = described(built)
+    assert {round(full) for m in matrices for *_, full in m.segments} == {32768}
+    golden = interpret.run(program, data)
+    assert np.array_equal(run(built, data, chips=1, times=[0]).outputs["y"], golden.outputs["y"])
 
 
 WIDE = [

@@ -462,7 +462,7 @@ def test_a_chip_that_leaves_the_integers_says_why():
     program = Program("near", {"x": ProgramInput(x.type)}, (Stage("s", b.graph(), inputs_from={"x": Ref("x")}),),
                       {"y": Ref("y", "s")}, "native")  # fmt: skip
     data = {"x": np.full((2, 1, 514), 32767, np.int16)}
-    made = target(device={"drift": None, "read_noise": None}, dac={"bits": None}, adc={"bits": None})
+    made = target(array={"encoding": "one-sided"}, dac={"bits": None}, adc={"bits": None})
     built = compile_(program, made, data=Data(data))
     run(built, data, chips=1, times=[0], effects=())
     with pytest.raises(NumericsError, match=r"%.*an integer result .* errors take a sum out .* chips 0 to 9.*float"):
