@@ -12,7 +12,7 @@ from neurodeploy import hardware
 from neurodeploy.artifact import Artifact
 from neurodeploy.backends.crossbar import CrossbarBackend
 from neurodeploy.crossbar.manifest import described
-from neurodeploy.crossbar.mapping import floor_plan, tiles
+from neurodeploy.crossbar.mapping import floor_plan, floor_plan_svg, tiles
 from neurodeploy.crossbar.mapping.floor_plan_svg import svg
 from neurodeploy.descriptions_crossbar import Crossbar
 from tests.families import CASES
@@ -77,6 +77,16 @@ def test_the_drawing_is_to_scale_and_holds_every_weight():
             ), "outside of every array"
         titles = [t.text or "" for t in root.iter("{http://www.w3.org/2000/svg}title")]
         assert any(t.startswith("U[0:12] (r, z)") and "on h" in t for t in titles)
+
+
+def test_a_drawing_of_many_arrays_stops_and_says_so(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(floor_plan_svg, "MOST", 5)
+    files = drawn(with_array(rows=3, columns=8)).files
+    count = files["floor_plan.txt"].count(b"\narray ")
+    assert count > 5
+    words = files["floor_plan.svg"].decode()
+    assert words.count('class="array"') == 5
+    assert f"{count - 5} more arrays stand in floor_plan.txt" in words
 
 
 def test_names_are_escaped():

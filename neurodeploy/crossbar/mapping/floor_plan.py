@@ -116,15 +116,14 @@ def text(matrices: Sequence[Matrix], target: Crossbar) -> str:
     table = regions(matrices)
     stages = len({m.stage for m in matrices}) > 1
     head = ("word lines", "bit lines", "weights", "rows", "driven by", "matrix")
-    rows: list[tuple[int, tuple[str, ...]]] = []
+    rows: dict[int, list[tuple[str, ...]]] = {number: [head] for number in shares}
     for r in table:
         name = f"{r.matrix.stage}: {r.matrix.value}" if stages else r.matrix.value
-        cells = (_range(r.rows), _range(r.columns), r.weight, r.outputs or "all", r.driven, name)
-        rows.append((r.array, cells))
-    widths = [max(len(line[i]) for line in [head, *(cells for _, cells in rows)]) for i in range(len(head))]
+        rows[r.array].append((_range(r.rows), _range(r.columns), r.weight, r.outputs or "all", r.driven, name))
+    widths = [max(len(cells[i]) for held in rows.values() for cells in held) for i in range(len(head))]
     for number, share in shares.items():
         out += ["", f"array {number}: {100 * share:.1f} % in use"]
-        for cells in [head, *(cells for at, cells in rows if at == number)]:
+        for cells in rows[number]:
             out.append("  " + "  ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)).rstrip())
     return "\n".join(out) + "\n"
 

@@ -18,6 +18,7 @@ WIDTH = 960
 GAP, TITLE, MARGIN = 26, 20, 2
 CHARACTER = 5.9  # average width of an 11 px character
 COLOURS = 8
+MOST = 400  # arrays that are drawn: a report holds the drawing
 _STYLE = """
 .floor-plan { --ink: #1d2126; --soft: #59616b; --line: #b9b5ac; --cell: #f4f2ee;
   --m0: #0a6f60; --m1: #1f5fa8; --m2: #a84f08; --m3: #77409f; --m4: #8a6d00; --m5: #a3305c;
@@ -39,13 +40,20 @@ _STYLE = """
 
 
 def svg(matrices: Sequence[Matrix], target: Crossbar) -> str:
-    """Every array to scale with its tiles; a legend of the matrices below."""
-    shares = used(matrices, target)
+    """Arrays to scale with their tiles, the first :data:`MOST` of them; a legend of the matrices below."""
+    every = used(matrices, target)
+    shares = {number: share for number, share in every.items() if number < MOST}
     size = _size(len(shares))
     scale = size / max(target.array.rows, target.array.columns)
     wide, high = target.array.columns * scale, target.array.rows * scale
     across = max(1, int((WIDTH - 2 * MARGIN + GAP) // (wide + GAP)))
-    parts = regions(matrices)
+    held: dict[int, list[tuple[Matrix, Tile]]] = {number: [] for number in every}
+    parts: dict[int, list[Region]] = {number: [] for number in every}
+    for matrix in matrices:
+        for tile in matrix.tiles:
+            held[tile.array].append((matrix, tile))
+    for region in regions(matrices):
+        parts[region.array].append(region)
     body = []
     for number, share in shares.items():
         left = MARGIN + (number % across) * (wide + GAP)
@@ -57,12 +65,12 @@ def svg(matrices: Sequence[Matrix], target: Crossbar) -> str:
             f'<rect class="array" x="{left:.1f}" y="{top:.1f}" width="{wide:.1f}" height="{high:.1f}">'
             f"<title>{words}</title></rect>"
         )
-        body += [_tile(m, t, left, top, scale) for m in matrices for t in m.tiles if t.array == number]
-        body += [_part(r, left, top, scale) for r in parts if r.array == number]
+        body += [_tile(m, t, left, top, scale) for m, t in held[number]]
+        body += [_part(r, left, top, scale) for r in parts[number]]
     bottom = TITLE + math.ceil(len(shares) / across) * (high + GAP + TITLE) - TITLE
-    legend = _legend(matrices, target, bottom)
+    legend = _legend(matrices, target, bottom, len(every) - len(shares))
     height = bottom + 16 * len(legend) + 6
-    words = f"Floor plan of {len(shares)} arrays on {escape(target.name)}"
+    words = f"Floor plan of {len(every)} arrays on {escape(target.name)}"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="floor-plan" viewBox="0 0 {WIDTH} {height:.0f}" '
         f'role="img" aria-label="{words}"><style>{_STYLE}</style>{"".join(body)}{"".join(legend)}</svg>\n'
@@ -129,8 +137,8 @@ def _names(region: Region, x: float, y: float, wide: float, high: float) -> str:
     return ""
 
 
-def _legend(matrices: Sequence[Matrix], target: Crossbar, top: float) -> list[str]:
-    """A line for each matrix, and two on how to read the drawing."""
+def _legend(matrices: Sequence[Matrix], target: Crossbar, top: float, left_out: int) -> list[str]:
+    """A line for each matrix, two on how to read the drawing, and one on arrays that aren't drawn."""
     stages = len({m.stage for m in matrices}) > 1
     out = []
     for i, m in enumerate(matrices):
@@ -143,10 +151,12 @@ def _legend(matrices: Sequence[Matrix], target: Crossbar, top: float) -> list[st
             f'height="10"/><text x="{MARGIN + 16}" y="{y + 9:.1f}">{_short(words, WIDTH - 20)}</text>'
         )
     array = target.array
-    below = (
+    below = [
         f"{array.rows} word lines from top to bottom, driven from the left; {array.columns} bit lines, sensed above.",
         f"{WORDS[array.encoding].capitalize()}. Pale cells are never formed.",
-    )
+    ]
+    if left_out:
+        below.append(f"{left_out} more arrays stand in floor_plan.txt.")
     for i, words in enumerate(below, len(matrices)):
         out.append(f'<text class="fine" x="{MARGIN}" y="{top + 16 * i + 9:.1f}">{_short(words, WIDTH)}</text>')
     return out
