@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neurodeploy.archive import read_arrays
 from neurodeploy.errors import DataError, nearest
 
 if TYPE_CHECKING:
@@ -57,14 +57,11 @@ def load(path: str | Path, program: Program) -> Data:
     path = Path(path)
     try:
         raw = path.read_bytes()
-        with np.load(path, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
-                raise DataError("is a single array; needed a .npz with named ones.", place=str(path), hint=_HINT)
-            arrays = {key: archive[key] for key in archive.files}
+        arrays = read_arrays(path)
     except OSError as error:
         raise DataError(f"can't be read ({error.strerror or error}).", place=str(path), hint=_HINT) from error
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"is no readable .npz ({error}).", place=str(path), hint=_HINT) from error
+    except ValueError as error:
+        raise DataError(f"{error}.", place=str(path), hint=_HINT) from error
     data = arrange(arrays, program, place=str(path))
     return replace(data, name=path.name, sha256=hashlib.sha256(raw).hexdigest())
 

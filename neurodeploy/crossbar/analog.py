@@ -305,7 +305,8 @@ class AnalogMatrix:
         dac = self.target.dac
         if dac.bits is None:
             return [x], None
-        codes, over = codes_of(x / self.dac_step, dac.bits)
+        with np.errstate(over="ignore"):  # infinitely far out of range is out of range
+            codes, over = codes_of(x / self.dac_step, dac.bits)
         if dac.serial_bits is None:
             return [codes], over
         return [piece for piece, _ in converters.digits(codes, dac.bits, dac.serial_bits)], over

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from neurodeploy.archive import read_arrays
 from neurodeploy.errors import DataError, ModelError, UnsupportedError, nearest
 from neurodeploy.importers.check import check as check_program
 from neurodeploy.importers.check import trials, unchecked
@@ -80,21 +80,11 @@ def _read(path: Path) -> tuple[bytes, dict[str, np.ndarray]]:
     )
     try:
         raw = path.read_bytes()
-        with np.load(path, allow_pickle=False) as archive:
-            return raw, {name: np.asarray(archive[name]) for name in archive.files}
+        return raw, read_arrays(path)
     except OSError as error:
         raise ModelError(f"can't be read ({error.strerror or error}).", place=str(path), hint=hint) from error
-    except (
-        ValueError,
-        KeyError,
-        EOFError,
-        AttributeError,
-        NotImplementedError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        MemoryError,
-    ) as error:
-        raise ModelError("is no readable .npz of arrays.", place=path.name, hint=hint) from error
+    except ValueError as error:
+        raise ModelError(f"{error}.", place=path.name, hint=hint) from error
 
 
 def _shape(arrays: Mapping[str, np.ndarray], name: str, shapes: tuple[tuple[int, ...], ...], file: str) -> np.ndarray:

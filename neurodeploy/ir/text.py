@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from neurodeploy.archive import read_arrays
 from neurodeploy.errors import IRError, TextError
 from neurodeploy.ir.graph import Drive, Graph, Param, Program, ProgramInput, Ref, Stage, State, Value
 from neurodeploy.ir.types import TensorType, Type, parse_type, split_commas
@@ -246,10 +247,9 @@ def to_files(program: Program, stem: str) -> dict[str, bytes]:
 def from_files(files: Mapping[str, bytes], stem: str, source: str = "") -> Program:
     """Read what :func:`to_files` gave. Raises :class:`TextError`."""
     try:
-        with np.load(io.BytesIO(files[f"{stem}.npz"]), allow_pickle=False) as archive:
-            params = {key: archive[key] for key in archive.files}
+        params = read_arrays(io.BytesIO(files[f"{stem}.npz"]))
         text = files[f"{stem}.nd"].decode()
-    except (KeyError, OSError, ValueError, EOFError, zipfile.BadZipFile, UnicodeDecodeError) as error:
+    except (KeyError, OSError, ValueError) as error:
         raise TextError(f"can't be read ({error}).", place=source or f"{stem}.nd", hint="Compile it again.") from error
     return parse_program(text, params, source or f"{stem}.nd")
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import ValidationError
 
+from neurodeploy.archive import read_arrays
 from neurodeploy.report.schema_spiking import Spectrum, Spiking, Trial, Tried, Tuning
 
 if TYPE_CHECKING:
@@ -39,9 +39,8 @@ def _of_file(artifact: Artifact, name: str, read: Callable[[Mapping[str, np.ndar
     if name not in artifact.files:
         return None
     try:
-        with np.load(io.BytesIO(artifact.files[name]), allow_pickle=False) as arrays:
-            return read({key: arrays[key] for key in arrays.files})
-    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
+        return read(read_arrays(io.BytesIO(artifact.files[name])))
+    except (OSError, ValueError, LookupError) as error:
         if isinstance(error, ValidationError):
             raise
         raise TypeError(f"{name} can't be read: {error}") from error

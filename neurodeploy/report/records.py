@@ -15,10 +15,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
 
 from neurodeploy import hardware
+from neurodeploy.archive import read_arrays
 from neurodeploy.artifact import Artifact, Figure
 from neurodeploy.errors import TargetError, UsageError
 from neurodeploy.report import arrays, conversion
@@ -132,7 +132,7 @@ def build_of(artifact: Artifact, runs: Sequence[Run] | None = None, *, name: str
             spiking=conversion.of_build(artifact),
             arrays=arrays.of_build(artifact),
         )
-    except (ValidationError, TypeError) as error:
+    except (ValueError, TypeError, OSError) as error:
         raise UsageError(
             f"its manifest can't be reported ({_first_line(error)}); kinds are {', '.join(KINDS)}.",
             place=place or artifact.name,
@@ -252,8 +252,7 @@ def _elements(artifact: Artifact) -> int | None:
     data = artifact.files.get("source.npz")
     if not data:
         return None
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        return sum(int(arrays[name].size) for name in arrays.files)
+    return sum(int(array.size) for array in read_arrays(io.BytesIO(data)).values())
 
 
 def _value(figures: Sequence[Figure], name: str) -> float | None:

@@ -414,6 +414,16 @@ def test_an_inference_costs_what_was_counted():
     assert driven["energy.array"] == pytest.approx(6 * 0.25 * 10e-9 * 15.1e-6 * 1e12)
 
 
+def test_samples_of_no_steps_cost_nothing():
+    """Lengths of 0 are legal: no step ran, so there is no energy to divide operations by."""
+    target = target_of()
+    tiled, (matrix,) = mapped(network(), target)
+    key = (matrix.stage, matrix.value)
+    found = {f.name: f for f in costs.run_figures(tiled, (matrix,), target, {key: 0.0}, {"s": 0.0})}
+    assert found["energy"].value == 0.0
+    assert found["tops_per_watt"].value is None and found["tops_per_watt"].source == "nothing was read"
+
+
 def test_serial_cycles_are_counted_once_while_running():
     target = target_of(dac={"serial_bits": 2})
     tiled, (matrix,) = mapped(network(), target)

@@ -204,7 +204,7 @@ def test_a_file_of_maps_that_is_none(tmp_path: Path):
     np.save(tmp_path / "one.npy", np.zeros((4, 6), int))
     for name, message in (
         ("text.npz", "can't be read"), ("cut.npz", "can't be read"), ("none.npz", "can't be read"),
-        ("one.npy", "is a single array; needed: a .npz with one for each physical array."),
+        ("one.npy", "is a single array; needed a .npz with named ones. Write them .* for each physical array."),
     ):  # fmt: skip
         with pytest.raises(DataError, match=message):
             devices_stuck.load_maps(tmp_path / name, 1, 4, 6)

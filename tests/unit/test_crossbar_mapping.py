@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from neurodeploy import compiler, hardware
 from neurodeploy.backends.crossbar import CrossbarBackend
 from neurodeploy.crossbar.manifest import described
-from neurodeploy.crossbar.mapping import tiles
+from neurodeploy.crossbar.mapping import placement, tiles
 from neurodeploy.crossbar.mapping.tiles import Matrix
 from neurodeploy.crossbar.simulate import Chips
 from neurodeploy.data import Data
@@ -396,6 +396,27 @@ def test_the_tallest_tiles_are_placed_first():
     program = Program("net", {n: ProgramInput(x.type) for n, x in inputs.items()}, (stage,), {"y0": Ref("y0", "s")})
     found = tiles.matrices(Tiling()(program), IDEAL)
     assert [(m.tiles[0].array, m.tiles[0].row) for m in found] == [(0, 100), (1, 0), (1, 64), (0, 0)]
+
+
+def test_an_array_without_room_is_not_asked_again(monkeypatch: pytest.MonkeyPatch):
+    """Two matrices of 150 tiles each, which leave a bit line of every array: not 150 x 150 questions."""
+    asked: list[tuple[int, ...]] = []
+    place = placement._Array.place
+
+    def counted(array: placement._Array, *size: int) -> tuple[int, int] | None:
+        asked.append(size)
+        return place(array, *size)
+
+    monkeypatch.setattr(placement._Array, "place", counted)
+    b = Builder()
+    x = {f"x{i}": b.input(f"x{i}", (30,)) for i in range(2)}
+    for i, vector in enumerate(x.values()):
+        b.output(f"y{i}", b.param(f"W{i}", weight(30, 30)) @ vector)
+    stage = Stage("s", b.graph(), inputs_from={name: Ref(name) for name in x})
+    program = Program("net", {n: ProgramInput(v.type) for n, v in x.items()}, (stage,), {"y0": Ref("y0", "s")})
+    target = with_array(rows=3, columns=5)
+    assert tiles.arrays(tiles.matrices(Tiling.of(target.array)(program), target)) == 300
+    assert len(asked) == 300 + 150
 
 
 def test_small_matrices_share_an_array():

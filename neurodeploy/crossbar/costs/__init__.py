@@ -168,10 +168,12 @@ def _rates(
 ) -> list[Figure]:
     """Operations a joule, and a second and area."""
     operations = _operations(matrices, activity)
-    per_watt = None
+    per_watt, unknown = None, "its energy is unknown"
     if all(c.range is not None for c in energy):
         joule = [sum(c.range[end] for c in energy if c.range) * 1e-12 for end in (1, 0)]
-        per_watt = (operations / joule[0] / 1e12, operations / joule[1] / 1e12)
+        unknown = "nothing was read"
+        if min(joule) > 0:
+            per_watt = (operations / joule[0] / 1e12, operations / joule[1] / 1e12)
     why = f"two operations a weight and vector: {operations:.10g} an energy; {LEFT_OUT}"
     density = None
     if timed.ends is not None and all(c.range is not None for c in area):
@@ -180,7 +182,7 @@ def _rates(
         if min(beats) > 0:
             density = (operations / beats[0] / 1e12 / mm2[0], operations / beats[1] / 1e12 / mm2[1])
     return [
-        *_range(f"tops_per_watt{node}", per_watt, "TOPS/W", why if per_watt else "its energy is unknown"),
+        *_range(f"tops_per_watt{node}", per_watt, "TOPS/W", why if per_watt else unknown),
         *_range(f"tops_per_mm2{node}", density, "TOPS/mm2",
                 f"two operations a weight and vector, a step every interval; {AREA_OF}"
                 if density else "its area or its interval is unknown"),

@@ -7,17 +7,18 @@ that it doesn't name are healthy. Every chip gets the same map.
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 
+from neurodeploy.archive import read_arrays
 from neurodeploy.descriptions_devices import Device, Stuck
 from neurodeploy.errors import DataError, UsageError
 
 Array = np.ndarray
 HEALTHY, ON, OFF = 0, 1, 2
+_HINT = "Write them with numpy.savez, one array for each physical array."
 
 
 def with_stuck(device: Device, on_share: float, off_share: float) -> Device:
@@ -77,14 +78,11 @@ def load_maps(path: str | Path, arrays: int, rows: int, columns: int) -> dict[in
     """
     place = str(path)
     try:
-        held = np.load(path, allow_pickle=False)
-        named = None if isinstance(held, np.ndarray) else {name: held[name] for name in held.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"maps of stuck devices can't be read ({error}).", place=place, hint="Write them with numpy.savez."
-        ) from error
-    if named is None:
-        raise DataError("is a single array; needed: a .npz with one for each physical array.", place=place)
+        named = read_arrays(path)
+    except OSError as error:
+        raise DataError(f"can't be read ({error.strerror or error}).", place=place, hint=_HINT) from error
+    except ValueError as error:
+        raise DataError(f"maps of stuck devices can't be read: it {error}.", place=place, hint=_HINT) from error
     maps = {}
     for name, values in named.items():
         if not name.isdecimal() or int(name) >= arrays:

@@ -58,12 +58,16 @@ def placed(matrices: Sequence[Matrix], target: Crossbar, pack: str = "auto") -> 
     count = 0
     free: list[tuple[int, _Array]] = []  # those that may have room
     at: dict[tuple[int, int], tuple[int, int, int]] = {}
+    passed: dict[tuple[int, int, int], int] = {}  # tiles of that size and matrix fit none of so many of the free ones
     for height, width, m, t in sorted(sizes, key=lambda s: (-s[0], -s[1], s[2], s[3])):
         found = None
-        for number, array in free:
-            if pack == "never" or m in array.matrices:
-                continue
-            spot = array.place(height, width, target.array.rows, target.array.columns)
+        first = passed.get((height, width, m), 0) if pack != "never" else len(free)
+        for i in range(first, len(free)):
+            passed[height, width, m] = i + 1
+            number, array = free[i]
+            spot = None
+            if m not in array.matrices:
+                spot = array.place(height, width, target.array.rows, target.array.columns)
             if spot is not None:
                 array.matrices.add(m)
                 found = number, spot[0], spot[1]
