@@ -9,7 +9,15 @@ from typing import Any
 from neurodeploy import data as data_files
 from neurodeploy import validate as validation
 from neurodeploy.artifact import Artifact
-from neurodeploy.cli.crossbar import age_rows, attribution_rows, check_studies, cost_rows, run_options, studies, sweep_rows
+from neurodeploy.cli.crossbar import (
+    age_rows,
+    attribution_rows,
+    check_studies,
+    cost_rows,
+    run_options,
+    studies,
+    sweep_rows,
+)
 from neurodeploy.cli.output import out, print_json, progress, table
 from neurodeploy.compiler import Built
 from neurodeploy.errors import UsageError

@@ -37,8 +37,9 @@ SOURCE = "swept, not measured"
 class Quantity:
     """What is swept: shown as ``value * factor`` in ``unit``.
 
-    ``effect``: the effect that it belongs to. ``get``: its value in a target's JSON record, None where the target has none. ``put`` writes a value into the
-    record. ``lacks``: why it can't be swept on a build, in words; None where it can.
+    ``effect``: the effect that it belongs to. ``get``: its value in a target's JSON record, None where the target has
+    none. ``put`` writes a value into the record. ``lacks``: why it can't be swept on a build, in words; None where it
+    can.
     """
 
     effect: str
