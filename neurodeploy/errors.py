@@ -91,10 +91,10 @@ class LinkError(DeviceError):
     """A frame was lost, damaged or refused."""
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint that names the nearest known word, or lists a few known ones."""
+def nearest(word: object, known: Iterable[str]) -> str:
+    """A hint that names the nearest known word, or lists a few known ones; ``word`` may be no word at all."""
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
     if close:
         return f"Did you mean '{close[0]}'?"
     return f"Known: {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}." if names else ""

@@ -79,8 +79,8 @@ class CrossbarBackend:
             raise UsageError(
                 f"there is no scaling '{scaling}'.", place="crossbar", hint=nearest(scaling, tiles.SCALINGS)
             )
-        if not 0 < percentile <= 100:
-            raise UsageError(f"the percentile is {percentile}; needed more than 0, at most 100.", place="crossbar")
+        if isinstance(percentile, bool) or not isinstance(percentile, int | float) or not 0 < percentile <= 100:
+            raise UsageError(f"the percentile is {percentile!r}; needed more than 0, at most 100.", place="crossbar")
         tiled = Tiling.of(crossbar.array, join, bias)(program)
         seen = ranges.observe(tiled, data) if data is not None and ranges.needed(crossbar) else None
         segments = balance.balanced(tiled, crossbar, ranges.segments(tiled, crossbar, seen), seen)

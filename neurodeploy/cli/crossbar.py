@@ -14,6 +14,7 @@ from neurodeploy.backends.crossbar import CrossbarBackend
 from neurodeploy.cli.output import number
 from neurodeploy.compiler import Built
 from neurodeploy.crossbar import attribution, sweeps
+from neurodeploy.crossbar.effects import ALL
 from neurodeploy.data import Data
 from neurodeploy.errors import UsageError, nearest
 from neurodeploy.ir.graph import Program
@@ -25,6 +26,8 @@ from neurodeploy.validate import validate
 
 #: A floor plan is printed up to so many lines.
 PRINTED_LINES = 40
+CHIPS = 25  # if not given
+MOST_JOBS = 61  # what Windows can wait for
 STUDIES = ("sweep", "attribute")
 #: Keyword arguments of the backend that ``--mapping`` may not give.
 _OWN = ("self", "program", "target", "source", "data", "name")
@@ -68,15 +71,15 @@ def run_options(given: dict[str, Any], runner: str, program: Program) -> Iterato
                 hint="Run them one after the other.",
             )
     if "repair_data" in stated:
-        if "repair" not in stated:
-            raise UsageError("--repair-data is for a repair; none was asked for.", hint="Add --repair columns.")
+        if stated.get("repair", "none") == "none":
+            raise UsageError("--repair-data is for --repair; none is asked for.", hint="Add --repair columns.")
         stated["repair_data"] = data_files.load(stated["repair_data"], program)
     if "stuck_map" in stated:
         stated["stuck_maps"] = stated.pop("stuck_map")
-    jobs = stated.pop("jobs", 1)
+    jobs = min(stated.pop("jobs", 1), stated.get("chips", CHIPS), MOST_JOBS)
     for key, name in (("ages", "times"), ("effects", "effects")):
         if key in stated:
-            stated[name] = [part.strip() for part in stated.pop(key).split(",") if part.strip()]
+            stated[name] = _listed(stated.pop(key))
     if jobs == 1:
         yield stated
         return
@@ -84,11 +87,21 @@ def run_options(given: dict[str, Any], runner: str, program: Program) -> Iterato
         yield {**stated, "spread": pool.map}
 
 
+def check_studies(given: dict[str, Any], build: Built, data: Data) -> None:
+    """Raise :class:`UsageError` for sweeps that :func:`studies` could not do, before anything runs."""
+    for what, values in [sweeps.parse(option) for option in given.get("sweep") or ()]:
+        sweeps.with_values(build.artifact, data, what, values)
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def studies(
     given: dict[str, Any], simulated: dict[str, Any], build: Built, data: Data, run: Run, say: Callable[[str], None]
 ) -> Run:
     """The run with what was asked for besides: sweeps, where the error comes from, the chips before their repair."""
-    chips, seed = given.get("chips") or 25, given.get("seed") or 0
+    chips, seed = given.get("chips") or CHIPS, given.get("seed") or 0
     compensate = given.get("compensate") is not False
     found: dict[str, Any] = {}
     if given.get("sweep"):
@@ -96,10 +109,13 @@ def studies(
         for what, values in [sweeps.parse(option) for option in given["sweep"]]:
             say(f"sweep of {what}")
             found["sweeps"].append(
-                sweeps.sweep(build.artifact, data, what, values, chips=chips, seed=seed, compensate=compensate)
-            )
+                sweeps.sweep(
+                    build.artifact, data, what, values, chips=chips, seed=seed, compensate=compensate,
+                    effects=simulated.get("effects", ALL),
+                )
+            )  # fmt: skip
     if given.get("attribute"):
-        age = (given.get("ages") or "0s").split(",")[-1]
+        age = simulated.get("times", ["0s"])[-1]
         attributed = attribution.attribute(
             build.artifact, data, chips=chips, age=age, seed=seed, compensate=compensate, progress=say
         )

@@ -9,7 +9,15 @@ from typing import Any
 from neurodeploy import data as data_files
 from neurodeploy import validate as validation
 from neurodeploy.artifact import Artifact
-from neurodeploy.cli.crossbar import age_rows, attribution_rows, cost_rows, run_options, studies, sweep_rows
+from neurodeploy.cli.crossbar import (
+    age_rows,
+    attribution_rows,
+    check_studies,
+    cost_rows,
+    run_options,
+    studies,
+    sweep_rows,
+)
 from neurodeploy.cli.output import out, print_json, progress, table
 from neurodeploy.compiler import Built
 from neurodeploy.errors import UsageError
@@ -35,6 +43,8 @@ def main(
     """Run, print, and leave ``runs/<runner>.json`` in the build folder; ``strict`` fails where a promise is broken."""
     built = Built(Artifact.load(build), build)
     name = on or built.runner
+    if save is not None and save.is_dir():
+        raise UsageError("can't be written (it is a folder).", place=str(save), hint="Choose another --save.")
     found = data_files.load(data, built.program).first(samples)
     options: dict[str, Any] = {}
     if name == "board":
@@ -46,6 +56,8 @@ def main(
         )
     running = progress(f"running {build.name} on {name}", quiet=json)
     with running as say, run_options(crossbar or {}, name, built.program) as simulated:
+        if name == "crossbar":
+            check_studies(crossbar or {}, built, found)
         say(f"{found.samples} samples")
         command = f"neurodeploy {'validate' if strict else 'run'} {build.name} --data {data.name} --on {name}"
         result = validation.validate(built, found, on=name, command=command, **options, **simulated)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,12 +16,13 @@ import numpy as np
 from pydantic import ValidationError
 
 from neurodeploy.artifact import Artifact, Trace
+from neurodeploy.crossbar.effects import ALL
 from neurodeploy.crossbar.manifest import described
 from neurodeploy.crossbar.mapping.tiles import Matrix
 from neurodeploy.data import Data
 from neurodeploy.deploy.crossbar import CrossbarRunner
 from neurodeploy.descriptions_crossbar import Crossbar
-from neurodeploy.errors import UsageError, nearest
+from neurodeploy.errors import DataError, UsageError, nearest
 from neurodeploy.ir import text
 from neurodeploy.ir.drive import real_outputs
 from neurodeploy.report.metrics import spread
@@ -36,10 +37,12 @@ SOURCE = "swept, not measured"
 class Quantity:
     """What is swept: shown as ``value * factor`` in ``unit``.
 
-    ``get``: its value in a target's JSON record, None where the target has none. ``put`` writes a value into the
-    record. ``lacks``: why it can't be swept on a build, in words; None where it can.
+    ``effect``: the effect that it belongs to. ``get``: its value in a target's JSON record, None where the target has
+    none. ``put`` writes a value into the record. ``lacks``: why it can't be swept on a build, in words; None where it
+    can.
     """
 
+    effect: str
     unit: str
     get: Callable[[Record], float | None]
     put: Callable[[Record, float], None]
@@ -50,40 +53,51 @@ class Quantity:
 
 def sweep(
     artifact: Artifact, data: Data, what: str, values: Sequence[float], *,
-    chips: int = 25, seed: int = 0, seconds: float = 0.0, compensate: bool = True,
+    chips: int = 25, seed: int = 0, seconds: float = 0.0, compensate: bool = True, effects: Iterable[str] = ALL,
 ) -> Sweep:  # fmt: skip
     """Accuracy of ``chips`` chips at each of ``values`` of ``what``, ``seconds`` after the first read.
 
     ``adc_bits``, ``dac_bits``: bits. ``stuck``: share of devices that are stuck, on and off as in the target (half and
-    half where it has none). ``wires``: factor on the target's resistances. ``data`` has labels; the metric is that of
+    half where it has none). ``wires``: factor on the target's resistances. ``effects``: the others that are on, as for
+    the runner; what is swept is on. ``data`` has labels; the metric is that of
     :func:`neurodeploy.validate.judge`. Raises :class:`UsageError` for another quantity or a value out of its range, for
     a build that lacks what would be swept, and what the runner raises.
     """
-    known = quantity(what)
-    if not values:
-        raise UsageError("no value was given.", place=f"sweep of {what}", hint="Give some: adc_bits=4,5,6,8.")
+    known, changed = quantity(what), with_values(artifact, data, what, values)
     program = text.from_files(artifact.files, "program")
-    target, matrices = described(artifact)
-    record = target.model_dump(mode="json")
-    if why := known.lacks(record, matrices):
-        raise UsageError(f"{why}.", place=f"sweep of {what} on {artifact.name}")
-    changed = [_changed(artifact, what, value) for value in values]  # all are checked before anything runs
     metric, points = "", []
     for value, build in zip(values, changed, strict=True):
         trace = CrossbarRunner().run(
-            build, dict(data.inputs), data.lengths, chips=chips, times=(seconds,), seed=seed, compensate=compensate
-        )
+            build, dict(data.inputs), data.lengths,
+            chips=chips, times=(seconds,), seed=seed, compensate=compensate, effects={*effects, known.effect},
+        )  # fmt: skip
         found = []
         for chip in range(chips):
             raw = {name: array[0, chip] for name, array in trace.chip_outputs.items()}
             metric, score = judge(program, real_outputs(program, Trace(raw)), data)
             found.append(score)
         points.append(SweepPoint(x=_shown(known, value), **spread(np.array(found))))
-    compiled = known.get(record)
+    compiled = known.get(_record(artifact))
     return Sweep(
         what=what, unit=known.unit, metric=metric, seconds=seconds, points=points,
         compiled=None if compiled is None else _shown(known, compiled),
     )  # fmt: skip
+
+
+def with_values(artifact: Artifact, data: Data, what: str, values: Sequence[float]) -> list[Artifact]:
+    """The builds that a sweep runs, one for each value; raises what :func:`sweep` does, before anything runs."""
+    known = quantity(what)
+    if not values:
+        raise UsageError("no value was given.", place=f"sweep of {what}", hint="Give some: adc_bits=4,5,6,8.")
+    if why := known.lacks(_record(artifact), described(artifact)[1]):
+        raise UsageError(f"{why}.", place=f"sweep of {what} on {artifact.name}")
+    if data.labels is None:
+        raise DataError("holds no labels 'y'; a sweep is of accuracy.", place=data.name)
+    return [_changed(artifact, what, value) for value in values]
+
+
+def _record(artifact: Artifact) -> Record:
+    return described(artifact)[0].model_dump(mode="json")
 
 
 def parse(option: str) -> tuple[str, tuple[float, ...]]:
@@ -141,7 +155,7 @@ def _bits(kind: str) -> Quantity:
         )
         return None if ranged else f"its {kind.upper()}s are of infinite precision and have no range; compile with bits"
 
-    return Quantity("bits", lambda record: record[kind]["bits"], put, lacks, whole=True)
+    return Quantity(kind, "bits", lambda record: record[kind]["bits"], put, lacks, whole=True)
 
 
 def _stuck(record: Record) -> float | None:
@@ -168,6 +182,6 @@ def _no_wires(record: Record, matrices: Sequence[Matrix]) -> str | None:
 QUANTITIES: dict[str, Quantity] = {
     "adc_bits": _bits("adc"),
     "dac_bits": _bits("dac"),
-    "stuck": Quantity("%", _stuck, _set_stuck, lambda record, matrices: None, factor=100.0),
-    "wires": Quantity("", lambda record: 1.0, _set_wires, _no_wires),
+    "stuck": Quantity("stuck", "%", _stuck, _set_stuck, lambda record, matrices: None, factor=100.0),
+    "wires": Quantity("wires", "", lambda record: 1.0, _set_wires, _no_wires),
 }

@@ -16,6 +16,7 @@ from neurodeploy.backends.crossbar import CrossbarBackend
 from neurodeploy.compiler import Built
 from neurodeploy.crossbar import attribution, sweeps
 from neurodeploy.data import Data
+from neurodeploy.deploy.crossbar import CrossbarRunner
 from neurodeploy.errors import DataError, UsageError
 from neurodeploy.report import (
     build_report,
@@ -176,6 +177,21 @@ def test_a_sweep_changes_one_quantity_and_ends_where_it_was_compiled(artifact: A
 def test_what_cant_be_swept_is_refused(artifact: Artifact, option: str, message: str):
     with pytest.raises(UsageError, match=message):
         sweeps.sweep(artifact, labelled(), *sweeps.parse(option))
+
+
+def test_a_sweep_without_labels_runs_nothing(artifact: Artifact, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(CrossbarRunner, "run", None)
+    with pytest.raises(DataError, match="holds no labels 'y'; a sweep is of accuracy"):
+        sweeps.sweep(artifact, replace(labelled(), labels=None), "stuck", (0.1,))
+
+
+def test_a_sweep_has_the_effects_that_are_on_and_its_own(artifact: Artifact):
+    """Without any other effect, no stuck devices leave the golden model's accuracy, whatever the chip."""
+    data = labelled()
+    found = sweeps.sweep(artifact, data, "stuck", (0.0, 0.5), chips=6, effects=())
+    (golden,) = {s.mean for s in validate(Built(artifact), data, chips=1, times=(0.0,), effects=()).run.accuracy.drift}  # type: ignore[union-attr]
+    assert (found.points[0].mean, found.points[0].sd) == (golden, 0.0)
+    assert found.points[1].sd > 0
 
 
 def test_converters_without_a_range_cant_be_swept():
