@@ -451,7 +451,7 @@ def test_what_cant_be_done_is_one_clear_line(do: Any, kind: type[NeurodeployErro
             "--sweep takes chips as the target describes them, without --eff",
         ),
         ({"attribute": True, "stuck_map": "maps.npz"}, "--attribute takes chips .* without --stuck-map"),
-        ({"repair_data": "calib.npz"}, "--repair-data is for a repair; none was asked for"),
+        ({"repair_data": "calib.npz"}, "--repair-data is for --repair; none is asked for"),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(stated: dict[str, Any], message: str):
