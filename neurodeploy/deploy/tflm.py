@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from neurodeploy.artifact import Artifact, Trace
-from neurodeploy.backends.tflite_emit import stage_model
+from neurodeploy.backends.tflite.stage import stage_model
 from neurodeploy.errors import DeviceError, UsageError, require
 from neurodeploy.ir import text
 from neurodeploy.ir.drive import drive

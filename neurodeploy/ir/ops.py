@@ -10,7 +10,7 @@ from neurodeploy.ir.fixed import FIXED_OPS
 from neurodeploy.ir.op import Op
 from neurodeploy.ir.ops_math import MATH_OPS
 from neurodeploy.ir.ops_shape import SHAPE_OPS
-from neurodeploy.ir.tflite_ops import TFLITE_OPS
+from neurodeploy.ir.tflite import TFLITE_OPS
 from neurodeploy.ir.types import TensorType, TupleType, Type
 
 OPS: Mapping[str, Op] = {**MATH_OPS, **SHAPE_OPS, **FIXED_OPS, **TFLITE_OPS}

@@ -31,7 +31,7 @@ PASSES: Mapping[str, str] = {
     "expand": "neurodeploy.passes.expand:Expand",
     "calibrate": "neurodeploy.passes.calibrate:Calibrate",
     "quantize": "neurodeploy.passes.quantize:Quantize",
-    "quantize_tflite": "neurodeploy.passes.quantize_tflite:QuantizeTFLite",
+    "quantize_tflite": "neurodeploy.passes.tflite.quantize:QuantizeTFLite",
     "tiling": "neurodeploy.passes.tiling:Tiling",
     "spiking": "neurodeploy.passes.spiking:SigmaDelta",
 }

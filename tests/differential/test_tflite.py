@@ -55,7 +55,7 @@ def i16(scale: float, *shape: int) -> TensorType:
 
 def assert_kernel(op, types, result, arrays, constants=None):
     """One operator in a model of its own; ``arrays`` ``[B, ...]`` for its inputs, ``constants`` for its params."""
-    from neurodeploy.backends.tflite_emit import stage_model
+    from neurodeploy.backends.tflite.stage import stage_model
     from neurodeploy.deploy.tflm import TFLMExecutor
 
     b, constants = Builder(), constants or {}
@@ -359,7 +359,7 @@ def test_without_the_wheel_it_compiles_but_does_not_run(small, monkeypatch):
 
 
 def test_what_tflm_would_compute_wrongly_is_refused():
-    from neurodeploy.backends.tflite_emit import stage_model
+    from neurodeploy.backends.tflite.stage import stage_model
 
     def graph(op, *quants, **attrs):
         b = Builder()

@@ -10,16 +10,11 @@ from neurodeploy.errors import IRError, MissingExtraError, NumericsError, Unsupp
 from neurodeploy.ir.build import Builder
 from neurodeploy.ir.graph import Drive, Program, ProgramInput, Ref, Stage
 from neurodeploy.ir.ops import OPS
-from neurodeploy.ir.tflite_ops import (
-    mul_factor,
-    multiply_32,
-    multiply_64,
-    quantize_multiplier,
-    rounding_shift,
-    sigmoid_table,
-)
+from neurodeploy.ir.tflite.fixed_point import multiply_32, multiply_64, quantize_multiplier, rounding_shift
+from neurodeploy.ir.tflite.pointwise import mul_factor
+from neurodeploy.ir.tflite.tables import sigmoid_table
 from neurodeploy.ir.types import Quant, TensorType
-from neurodeploy.passes.quantize_tflite import QuantizeTFLite
+from neurodeploy.passes.tflite.quantize import QuantizeTFLite
 
 EVERY = np.arange(-32768, 32768, dtype=np.int16)[None]
 
@@ -206,7 +201,7 @@ def test_a_state_that_stalls_is_named():
 
 
 def test_without_a_schema_module_the_extra_is_named(monkeypatch):
-    from neurodeploy.backends.tflite_emit import stage_model
+    from neurodeploy.backends.tflite.stage import stage_model
 
     for name in ("ai_edge_litert.schema_py_generated", "tflite_micro"):
         monkeypatch.setitem(sys.modules, name, None)

@@ -12,6 +12,7 @@ form a class; each class gets one scale from its calibrated range:
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,27 @@ Key = tuple[str, str]
 def f32(x: float) -> float:
     """The float32 next to it, as a flatbuffer will hold it."""
     return float(np.float32(x))
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a value is held: its dtype, with its scale and zero point if it has one."""
+
+    dtype: str
+    quant: Quant | None = None
+
+    @property
+    def scale(self) -> float:
+        """The one scale (0 where there is none)."""
+        return 0.0 if self.quant is None else float(self.quant.array)
+
+    def at(self, scale: float) -> Form:
+        """The same at the float32 next to another scale."""
+        return replace(self, quant=Quant(f32(scale), 0 if self.quant is None else self.quant.zero_point))
+
+    def of(self, shape: tuple[int, ...]) -> TensorType:
+        """The type of a value of that shape."""
+        return TensorType(shape, self.dtype, self.quant)
 
 
 # -- constants ---------------------------------------------------------------------------------------------------------
@@ -123,8 +145,11 @@ class Scales:
             elif value.op not in MOVES:
                 self._elsewhere.update(self.find((stage.name, a)) for a in value.args)
 
-    def scale(self, key: Key) -> float:
-        """The scale of a key's class."""
+    def form(self, key: Key) -> Form:
+        """The form of a key's class."""
+        return Form("i16", Quant(self._scale(key)))
+
+    def _scale(self, key: Key) -> float:
         root = self.find(key)
         top = self._range.get(root, 0.0)
         if root in self._from_table and top <= 1:
@@ -138,5 +163,5 @@ class Scales:
         return 2.0**exponent
 
     def typed(self, key: Key, type_: TensorType) -> TensorType:
-        """A float type as int16 on its class's scale; others stay."""
-        return TensorType(type_.shape, "i16", Quant(self.scale(key))) if type_.dtype == "f32" else type_
+        """A float type in the form of its class; others stay."""
+        return self.form(key).of(type_.shape) if type_.dtype == "f32" else type_

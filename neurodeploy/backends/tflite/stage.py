@@ -11,14 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from neurodeploy.backends.tflite_write import Model, Subgraph
+from neurodeploy.backends.tflite.write import Model, Subgraph
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Graph, State, Value
-from neurodeploy.ir.ops_shape import slice_bounds
-from neurodeploy.ir.tflite_ops import add_factors
 from neurodeploy.ir.types import TensorType
-
-MAX_CONCAT = 10
 
 
 class StageWriter:
@@ -34,6 +30,8 @@ class StageWriter:
 
     def write(self) -> bytes:
         """The file's bytes. Raises :class:`UnsupportedError` naming op and value where there is no such operator."""
+        from neurodeploy.backends.tflite.rules import RULES
+
         graph, main = self.graph, self.main
         for name, type_ in graph.inputs.items():
             self.index[name] = main.tensor(name, (1, *type_.shape), type_.dtype, type_.quant)
@@ -143,161 +141,8 @@ class StageWriter:
             )
 
 
+#: Writes the operators of one value.
 Rule = Callable[[StageWriter, Value], None]
-
-
-def _elementwise(code: str, table: str | None = None, **options: Any) -> Rule:
-    def write(writer: StageWriter, value: Value) -> None:
-        rank = len(value.tensor.shape)
-        inputs = [writer.at(a, rank) for a in value.args]
-        writer.main.op(code, inputs, [writer.out(value)], table, **options)
-
-    return write
-
-
-def _sums(code: str, table: str) -> Rule:
-    """ADD or SUB. TFLM aborts the whole process for a result much finer than its arguments: refused here."""
-    rule = _elementwise(code, table, potScaleInt16=False)
-
-    def write(writer: StageWriter, value: Value) -> None:
-        left, right = (writer.types[a] for a in value.args)
-        if add_factors(left, right, value.tensor)[2] >= 1:
-            raise UnsupportedError(
-                f"{value.op} of {left} and {right} can't be made on {value.tensor}; needed a scale above 1/16384 of "
-                "the coarser one.",
-                place=f"{writer.name}: %{value.name}",
-            )
-        rule(writer, value)
-
-    return write
-
-
-def _moves(code: str, table: str | None = None, *, logical: str | None = None) -> Rule:
-    """An operator that moves integers as they are; ``logical`` is its twin for bools."""
-    rule = _elementwise(code, table)
-    boolean = _elementwise(logical) if logical else rule
-
-    def write(writer: StageWriter, value: Value) -> None:
-        writer.same_scale(value)
-        (boolean if value.tensor.dtype == "bool" else rule)(writer, value)
-
-    return write
-
-
-def _compare(writer: StageWriter, value: Value) -> None:
-    """Integers of one scale, widened to int32: TFLM's only int16 comparison, GREATER, computes with multipliers that
-    its Prepare sets for int8 alone."""
-    code = {"lt": "LESS", "eq": "EQUAL", "ne": "NOT_EQUAL"}[value.op]
-    first, second = (writer.types[a] for a in value.args)
-    if first.quant != second.quant:
-        raise UnsupportedError(
-            f"{value.op} compares {first} with {second}; needed one scale.", place=f"{writer.name}: %{value.name}"
-        )
-    main, rank, wide = writer.main, len(value.tensor.shape), []
-    for side, name in enumerate(value.args):
-        source = writer.at(name, rank)
-        wide.append(main.tensor(f"{value.name}_wide{side}", tuple(main.tensors[source].shape), "i32"))
-        main.op("CAST", [source], [wide[-1]], "CastOptions")
-    main.op(code, wide, [writer.out(value)])
-
-
-def _fully_connected(writer: StageWriter, value: Value) -> None:
-    x, *constants = value.args
-    inputs = [writer.at(x), *(writer.weights(c) for c in constants)]
-    keep = len(value.tensor.shape) > 1
-    writer.main.op("FULLY_CONNECTED", inputs, [writer.out(value)], "FullyConnectedOptions", keepNumDims=keep)
-
-
-def _slice(writer: StageWriter, value: Value) -> None:
-    writer.same_scale(value)
-    shape = writer.types[value.args[0]].shape
-    axis, start, stop, step = slice_bounds(value.attrs, shape)
-    begin, end, strides = [0] * (1 + len(shape)), [1, *shape], [1] * (1 + len(shape))
-    begin[1 + axis], end[1 + axis], strides[1 + axis] = start, stop, step
-    bounds = [writer.main.ints(f"{value.name}_{n}", v) for n, v in (("begin", begin), ("end", end), ("by", strides))]
-    writer.main.op("STRIDED_SLICE", [writer.at(value.args[0]), *bounds], [writer.out(value)], "StridedSliceOptions")
-
-
-def _concat(writer: StageWriter, value: Value) -> None:
-    writer.same_scale(value)
-    if len(value.args) > MAX_CONCAT:
-        raise UnsupportedError(
-            f"concat joins {len(value.args)} values; TFLM joins {MAX_CONCAT} at most.",
-            place=f"{writer.name}: %{value.name}",
-        )
-    axis = value.attrs.get("axis", 0) % len(value.tensor.shape) + 1
-    inputs = [writer.at(a) for a in value.args]
-    writer.main.op("CONCATENATION", inputs, [writer.out(value)], "ConcatenationOptions", axis=axis)
-
-
-def _reshape(writer: StageWriter, value: Value) -> None:
-    writer.same_scale(value)
-    shape = [1, *value.tensor.shape]
-    inputs = [writer.at(value.args[0]), writer.main.ints(f"{value.name}_shape", shape)]
-    writer.main.op("RESHAPE", inputs, [writer.out(value)], "ReshapeOptions", newShape=shape)
-
-
-def _transpose(writer: StageWriter, value: Value) -> None:
-    writer.same_scale(value)
-    order = writer.main.ints(f"{value.name}_perm", [0, *(p + 1 for p in value.attrs["perm"])])
-    writer.main.op("TRANSPOSE", [writer.at(value.args[0]), order], [writer.out(value)], "TransposeOptions")
-
-
-def _broadcast(writer: StageWriter, value: Value) -> None:
-    writer.same_scale(value)
-    rank = len(value.tensor.shape)
-    source = writer.at(value.args[0])
-    shape = writer.types[value.args[0]].shape
-    if len(shape) != rank:
-        wide = [1] * (1 + rank - len(shape)) + list(shape)
-        seen = writer.main.tensor(f"{value.name}_wide", tuple(wide), value.tensor.dtype, value.tensor.quant)
-        sizes = writer.main.ints(f"{value.name}_wide_shape", wide)
-        writer.main.op("RESHAPE", [source, sizes], [seen], "ReshapeOptions", newShape=wide)
-        source = seen
-    sizes = writer.main.ints(f"{value.name}_shape", [1, *value.tensor.shape])
-    writer.main.op("BROADCAST_TO", [source, sizes], [writer.out(value)], "BroadcastToOptions")
-
-
-def _shift(writer: StageWriter, value: Value) -> None:
-    """A delay line: all but its oldest entry, then the new one."""
-    writer.same_scale(value)
-    main, type_ = writer.main, value.tensor
-    length, *rest = type_.shape
-    entry, kept = (1, 1, *rest), (1, length - 1, *rest)
-    sizes = main.ints(f"{value.name}_entry", entry)
-    newest = main.tensor(f"{value.name}_new", entry, type_.dtype, type_.quant) if length > 1 else writer.out(value)
-    main.op("RESHAPE", [writer.at(value.args[1]), sizes], [newest], "ReshapeOptions", newShape=list(entry))
-    if length == 1:
-        return
-    bounds = {"begin": [0, 1] + [0] * len(rest), "end": [1, *type_.shape], "by": [1] * (2 + len(rest))}
-    inputs = [writer.at(value.args[0]), *(main.ints(f"{value.name}_{n}", v) for n, v in bounds.items())]
-    older = main.tensor(f"{value.name}_old", kept, type_.dtype, type_.quant)
-    main.op("STRIDED_SLICE", inputs, [older], "StridedSliceOptions")
-    main.op("CONCATENATION", [older, newest], [writer.out(value)], "ConcatenationOptions", axis=1)
-
-
-RULES: Mapping[str, Rule] = {
-    "tfl_fully_connected": _fully_connected,
-    "tfl_add": _sums("ADD", "AddOptions"),
-    "tfl_sub": _sums("SUB", "SubOptions"),
-    "tfl_mul": _elementwise("MUL", "MulOptions"),
-    "tfl_relu": _elementwise("RELU"),
-    "tfl_quantize": _elementwise("QUANTIZE", "QuantizeOptions"),
-    "tfl_logistic": _elementwise("LOGISTIC"),
-    "tfl_tanh": _elementwise("TANH"),
-    "min": _moves("MINIMUM", "MaximumMinimumOptions", logical="LOGICAL_AND"),
-    "max": _moves("MAXIMUM", "MaximumMinimumOptions", logical="LOGICAL_OR"),
-    "select": _moves("SELECT_V2", "SelectV2Options"),
-    "lt": _compare,
-    "eq": _compare,
-    "ne": _compare,
-    "slice": _slice,
-    "concat": _concat,
-    "reshape": _reshape,
-    "transpose": _transpose,
-    "broadcast": _broadcast,
-    "shift": _shift,
-}
 
 
 def stage_model(graph: Graph, name: str, expose: Collection[str] = (), start: Collection[str] = ()) -> bytes:

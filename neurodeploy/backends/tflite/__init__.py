@@ -10,8 +10,9 @@ import numpy as np
 
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability
-from neurodeploy.backends.tflite_emit import RULES, stage_model
-from neurodeploy.backends.tflite_write import schema
+from neurodeploy.backends.tflite.rules import RULES
+from neurodeploy.backends.tflite.stage import stage_model
+from neurodeploy.backends.tflite.write import schema
 from neurodeploy.errors import MissingExtraError, UnsupportedError
 from neurodeploy.ir import text
 from neurodeploy.ir.graph import Program
@@ -24,7 +25,7 @@ DRIVES = frozenset({"forward", "reverse", "order", "until", "generate"})
 
 
 class TFLiteBackend:
-    """Compiles programs of the tflite dialect (:class:`~neurodeploy.passes.quantize_tflite.QuantizeTFLite`).
+    """Compiles programs of the tflite dialect (:class:`~neurodeploy.passes.tflite.quantize.QuantizeTFLite`).
 
     The files hold the step alone, of whatever drive. The drive (running it along a series, backwards, until a
     predicate) is the caller's: the runner ``tflm`` does it, on a device the application's loop.

@@ -1,0 +1,68 @@
+"""LOGISTIC and TANH."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from neurodeploy.ir.op import Array, Op, fit
+from neurodeploy.ir.tflite.fixed_point import INT, Attrs, Types, scale_of
+from neurodeploy.ir.tflite.pointwise import infer_same
+from neurodeploy.ir.types import TensorType
+
+TABLE_STEP = 1 / 24
+
+
+def sigmoid_table() -> Array:
+    """The 256 knots of TFLite's uint16 table: sigmoid(i/24) in Q0.16, raised by half of what a chord loses at most.
+
+    A chord of a concave function lies below it by up to ``|f''| h^2 / 8``; the knots are raised by half of that.
+    The last one is the largest uint16. (Equal to ``sigmoid_table_uint16`` in tflite-micro's common.h; tested there.)
+    """
+    s = 1 / (1 + np.exp(-np.arange(256) * TABLE_STEP))
+    bend = s * (1 - s) * (2 * s - 1)
+    table = np.rint(65536 * (s + bend * TABLE_STEP**2 / 16)).astype(np.int64)
+    table[-1] = 0xFFFF
+    return table
+
+
+def _table_input(x: Array, scale: np.ndarray, most: int) -> Array:
+    """The input in units of 1/(3 * 4096), by a power of two (scale 2^-12 .. 2^(most-12)) or a 15-bit multiplier."""
+    log2 = np.float32(np.log(np.float32(scale))) * (np.float32(1) / np.float32(np.log(np.float32(2))))
+    power = np.floor(np.abs(log2) + np.float32(0.5)) * np.sign(log2)
+    shift = 12 + int(power)
+    if abs(log2 - power) < np.float32(1e-3) and 0 <= shift <= most:
+        return x.astype(np.int64) * (3 << shift)
+    factor, shift = float(scale) * 4096.0 * 3.0, 0
+    while factor <= 32767.0 / 2 and shift <= 30:
+        factor, shift = factor * 2, shift + 1
+    return fit(x.astype(np.int64) * int(factor) + ((1 << shift) >> 1), "i32").astype(np.int64) >> shift
+
+
+def _interpolate(size: Array, bits: int) -> Array:
+    """Between the table's knots, ``2^bits`` steps apart, times ``2^bits``."""
+    table = sigmoid_table()
+    index, fraction = np.minimum(size >> bits, 254), size & ((1 << bits) - 1)
+    low, high = table[index], table[index + 1]
+    return (low << bits) + fraction * (high - low)
+
+
+def _eval_logistic(args: Sequence[Array], attrs: Attrs, type_: TensorType, types: Types) -> Array:
+    x = _table_input(args[0], scale_of(types[0]), 0)
+    size = np.abs(x)
+    result = np.where(size >> 9 >= 255, 0x7FFF << 10, _interpolate(size, 9))
+    return (np.where(x >= 0, result + (1 << 9), (1 << 25) - result + (1 << 9) - 1) >> 10).astype(np.int16)
+
+
+def _eval_tanh(args: Sequence[Array], attrs: Attrs, type_: TensorType, types: Types) -> Array:
+    x = _table_input(args[0], scale_of(types[0]), 1)
+    size = np.abs(x)
+    result = np.where(size >> 8 >= 255, 0xFFFF << 8, _interpolate(size, 8))
+    return (np.where(x >= 0, result - (1 << 23) + (1 << 7), -result + (1 << 23) + (1 << 7) - 1) >> 8).astype(np.int16)
+
+
+OPS = (
+    Op("tfl_logistic", (1, 1), infer_same, _eval_logistic, INT, elementwise=True),
+    Op("tfl_tanh", (1, 1), infer_same, _eval_tanh, INT, elementwise=True),
+)

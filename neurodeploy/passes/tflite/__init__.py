@@ -1,0 +1,1 @@
+"""Quantization for TFLite Micro: the pass, the choice of scales, and a rule for every primitive."""

@@ -1,0 +1,221 @@
+"""One stage's float graph rewritten in TFLite's ops, value by value (:mod:`~neurodeploy.passes.tflite.rules`)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from neurodeploy.errors import IRError, UnsupportedError
+from neurodeploy.ir.fixed import saturate
+from neurodeploy.ir.graph import Graph, Param, Stage, State, Value, prune
+from neurodeploy.ir.ops import infer, op
+from neurodeploy.ir.types import Quant, TensorType
+from neurodeploy.passes.tflite.scales import Form, Scales, f32
+
+#: log2 of how much finer one QUANTIZE makes a value.
+UPSCALE = 14
+
+#: What to do about values that count or index.
+WHOLE = "Whole numbers stay off TFLite Micro here; choose a C target."
+
+
+@dataclass
+class StageQuantizer:
+    """Rewrites one stage's graph, value by value."""
+
+    stage: Stage
+    program: str
+    scales: Scales
+    values: list[Value] = field(default_factory=list)
+    params: dict[str, Param] = field(default_factory=dict)
+    types: dict[str, TensorType] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        graph = self.stage.graph
+        self.known = self.scales.constant[self.stage.name]
+        self.made = {value.name: value for value in graph.values}
+        self.taken = set(graph.types())
+        self.uses = Counter(arg for value in graph.values for arg in value.args)
+        self.uses.update(graph.outputs.values())
+        self.uses.update(name for state in graph.states for name in (state.next, state.when) if name)
+        self.ranges = self.scales.program.meta.get("ranges", {}).get(self.stage.name, {})
+
+    def graph(self) -> Graph:
+        """The quantized graph."""
+        from neurodeploy.passes.tflite.rules import RULES
+
+        old = self.stage.graph
+        inputs = {name: self._leaf(name, type_) for name, type_ in old.inputs.items()}
+        states = tuple(self._state(state) for state in old.states)
+        absorbed = self._absorbed()
+        for value in old.values:
+            if value.name in self.known or value.name in absorbed:
+                continue
+            if value.body is not None:
+                raise IRError(f"{value.op} is a composite; expand the program first.", place=self.place(value.name))
+            rule = RULES.get(value.op)
+            if rule is None:
+                raise UnsupportedError(
+                    f"{value.op} has no int16 kernel in TFLite Micro.",
+                    place=self.place(value.name),
+                    hint="Choose a C target, or keep that part off the device.",
+                )
+            rule(self, value)
+        for name in [*old.outputs.values(), *(s.next for s in old.states)]:
+            if name in self.known and old.tensor(name).dtype == "bool":
+                self.params[name] = Param.of(np.asarray(self.known[name], bool))
+            elif name in self.known:
+                self.param(name, self.known[name], self.form(name), name)
+        return prune(Graph(inputs, self.params, states, tuple(self.values), old.outputs))
+
+    def place(self, name: str) -> str:
+        """Where a value stands, for messages."""
+        return f"{self.program}/{self.stage.name}: %{name}"
+
+    def form(self, name: str) -> Form:
+        """The form of a value's class."""
+        return self.scales.form((self.stage.name, name))
+
+    def held(self, name: str) -> Form:
+        """The form in which a value that is made stands."""
+        type_ = self.types[name]
+        return Form(type_.dtype, type_.quant)
+
+    def _leaf(self, name: str, type_: TensorType) -> TensorType:
+        if type_.dtype != "f32":
+            raise UnsupportedError(f"is {type_}; needed f32.", place=self.place(name), hint=WHOLE)
+        self.types[name] = self.scales.typed((self.stage.name, name), type_)
+        return self.types[name]
+
+    def _state(self, state: State) -> State:
+        type_ = self._leaf(state.name, state.type)
+        init = None
+        if state.init is not None and np.any(self.known[state.init]):
+            init = self.param(state.init, self.known[state.init], self.form(state.name), state.init)
+        return replace(state, type=type_, init=init)
+
+    def fresh(self, stem: str) -> str:
+        """A name that is not taken."""
+        name, count = stem, 1
+        while name in self.taken:
+            name, count = f"{stem}_{count}", count + 1
+        self.taken.add(name)
+        return name
+
+    def emit(self, opcode: str, args: list[str], form: Form, name: str, **attrs: Any) -> str:
+        """Append a value of the dialect in that form (``Form("bool")`` for a bool)."""
+        if "to" in op(opcode).attrs and form.dtype != self.types[args[0]].dtype:
+            attrs["to"] = form.dtype
+        type_ = infer(opcode, [self.types[a] for a in args], attrs)
+        if not isinstance(type_, TensorType) or type_.dtype != form.dtype:
+            raise IRError(f"{opcode} gives {type_}, not {form.dtype}.", place=self.place(name))
+        self.types[name] = type_.with_(quant=form.quant)
+        self.values.append(Value(name, opcode, tuple(args), attrs, self.types[name]))
+        return name
+
+    def finish(self, opcode: str, args: list[str], made_in: Form, name: str, **attrs: Any) -> str:
+        """Append a value whose kernel can give ``made_in``, and bring it to the form of its class if that differs."""
+        target = self.form(name)
+        if made_in == target:
+            return self.emit(opcode, args, target, name, **attrs)
+        raw = self.emit(opcode, args, made_in, self.fresh(f"{name}_raw"), **attrs)
+        return self.rescale(raw, target, name)
+
+    def rescale(self, name: str, form: Form, made: str) -> str:
+        """A value in another form; QUANTIZE makes it finer by up to 2^14 at once (its int32 overflows beyond)."""
+        while (step := self.held(name).scale / (1 << UPSCALE)) > form.scale:
+            name = self.emit("tfl_quantize", [name], form.at(step), self.fresh(f"{made}_step"))
+        return self.emit("tfl_quantize", [name], form, made)
+
+    def at(self, name: str, form: Form) -> str:
+        """A value or constant in that form."""
+        if name in self.known:
+            return self.param(self.fresh(name), self.known[name], form)
+        if self.held(name) == form:
+            return name
+        return self.rescale(name, form, self.fresh(f"{name}_q"))
+
+    def operand(self, name: str) -> str:
+        """An elementwise operand: a value as it is, a constant on a scale of its own."""
+        if name not in self.known:
+            return name
+        data = np.asarray(self.known[name], np.float64)
+        top = float(np.abs(data).max(initial=0)) or 1.0
+        return self.param(name, data, Form("i16", Quant(f32(top / (32767 if data.size > 1 else 16384)))))
+
+    def boolean(self, name: str) -> str:
+        """A bool as it is, or as a param if it is constant."""
+        if name not in self.known:
+            return name
+        made = self.fresh(name)
+        self.params[made] = Param.of(np.asarray(self.known[name], bool))
+        self.types[made] = self.params[made].type
+        return made
+
+    def param(self, stem: str, data: np.ndarray, form: Form, name: str | None = None) -> str:
+        """A constant in that form, its name made of ``stem`` unless ``name`` gives it."""
+        if form.quant is None:
+            raise IRError("has no scale.", place=self.place(stem))
+        name = name or self.fresh(stem)
+        whole = np.rint(np.asarray(data, np.float64) / form.quant.shaped(np.ndim(data))).astype(np.int64)
+        type_ = form.of(tuple(np.shape(data)))
+        self.params[name] = Param(type_, np.array(saturate(whole + form.quant.zero_point, form.dtype)))
+        self.types[name] = type_
+        return name
+
+    # sums of products
+
+    def terms(self, name: str) -> list[str]:
+        """The leaves of a tree of adds whose inner sums nobody else uses."""
+        value = self.made.get(name)
+        if value is None or name in self.known or value.op != "add":
+            return [name]
+        leaves = []
+        for arg in value.args:
+            inner = self.uses[arg] == 1
+            leaves += self.terms(arg) if inner and self.same_shape(arg, name) else [arg]
+        return leaves
+
+    def same_shape(self, a: str, b: str) -> bool:
+        """Whether two values of the float graph have one shape."""
+        types = self.stage.graph.types()
+        return types[a].same_data(types[b])  # type: ignore[union-attr]
+
+    def product(self, name: str) -> bool:
+        """Whether a value is a product with a constant that only one value uses."""
+        value = self.made.get(name)
+        if value is None or name in self.known or value.op != "matmul":
+            return False
+        return self.uses[name] == 1 and any(a in self.known for a in value.args)
+
+    def _absorbed(self) -> set[str]:
+        """Values that a sum takes into itself: its inner sums, and products that only it uses."""
+        taken: set[str] = set()
+        for value in reversed(self.stage.graph.values):
+            if value.op != "add" or value.name in self.known or value.name in taken:
+                continue
+            leaves = self.terms(value.name)
+            taken.update(leaf for leaf in leaves if self.product(leaf))
+            stack = [arg for arg in value.args if arg not in leaves]
+            while stack:
+                taken.add(inner := stack.pop())
+                stack += [arg for arg in self.made[inner].args if arg not in leaves]
+        return taken
+
+    def span(self, name: str) -> float:
+        """The calibrated size of a value, or of a constant."""
+        if name in self.known:
+            return float(np.abs(self.known[name]).max(initial=0))
+        return max(abs(float(v)) for v in self.ranges[name])
+
+    def span_form(self, span: float) -> Form:
+        """A form for values up to ``span``."""
+        return Form("i16", Quant(f32((span * self.scales.headroom or 1.0) / 32767)))
+
+
+#: Appends to the quantizer what a value of the float program becomes.
+Rule = Callable[[StageQuantizer, Value], None]
