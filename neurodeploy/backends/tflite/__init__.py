@@ -10,6 +10,7 @@ import numpy as np
 
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability
+from neurodeploy.backends.tflite.project import project
 from neurodeploy.backends.tflite.rules import RULES
 from neurodeploy.backends.tflite.stage import stage_model
 from neurodeploy.backends.tflite.write import schema
@@ -46,7 +47,7 @@ class TFLiteBackend:
         data: Any = None,
         name: str | None = None,
     ) -> Artifact:
-        """Write ``{stage}.tflite`` for every stage.
+        """Write ``{stage}.tflite`` for every stage, and the project of :mod:`.project` that runs them.
 
         Raises :class:`UnsupportedError` naming op and value, :class:`MissingExtraError` without flatbuffers and a
         schema module (extra ``tflite``).
@@ -70,6 +71,7 @@ class TFLiteBackend:
                 "expose": expose,
                 **_counts(model),
             }
+        files |= project(name or program.name, files, stages)
         files |= {**text.to_files(program, "program"), **text.to_files(source or program, "source")}
         manifest: dict[str, Any] = {
             "schema": SCHEMA_VERSION,
