@@ -42,8 +42,8 @@ def test_a_row_holds_the_figure_of_each_kind_of_build():
         figures = [figure for _, figure in lines[title].cells]
         assert {f.name for f in figures if f} == names
         for build, (told, figure) in zip(found.builds, lines[title].cells, strict=True):
-            assert figure in build.all_figures()
-            assert told == f"{int(figure.value):,}"
+            assert figure is not None and figure in build.all_figures()
+            assert told == f"{figure.value:,}"
     assert lines["Agreement with the golden model"].cells[0][0] == "5,687 of 5,687 steps bit-exact"
     assert "Stack" in lines and None in [figure for _, figure in lines["Stack"].cells]
 
@@ -55,7 +55,8 @@ def test_the_output_error_is_relative_and_the_worst_outputs():
     found = output_error(p, got, plain, np.array([1]), "tflm")
     assert (found.value, found.unit, found.how) == (10.0, "%", "measured")
     whole = output_error(p, got, plain, None, "crossbar")
-    assert whole.value == pytest.approx(100 * np.sqrt((0.25 + 162) / 187), rel=1e-3)
+    assert whole.value is not None
+    assert abs(whole.value - 100 * np.sqrt((0.25 + 162) / 187)) < 0.1
     assert whole.how == "simulated"
 
 
