@@ -38,7 +38,8 @@ class TFLiteBackend:
 
     def accepts(self, target: Target) -> Capability:
         """Every integer op has the bits of TFLM's reference kernel; float ones are close (:data:`FLOAT_EQUALITY`)."""
-        return Capability(frozenset(RULES), frozenset({"f32", "i8", "i16", "i64", "bool"}), DRIVES, equality="exact")
+        dtypes = frozenset({"f32", "i8", "i16", "i32", "i64", "bool"})
+        return Capability(frozenset(RULES), dtypes, DRIVES, equality="exact")
 
     def compile(
         self,
