@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from neurodeploy.backends.tflite import fused
 from neurodeploy.backends.tflite.stage import Rule, StageWriter
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Value
@@ -165,4 +166,5 @@ RULES: Mapping[str, Rule] = {
     "transpose": _transpose,
     "broadcast": _broadcast,
     "shift": _shift,
+    **fused.RULES,
 }
