@@ -1,4 +1,4 @@
-"""TFLite's fused LSTM, UNIDIRECTIONAL_SEQUENCE_LSTM: its integer kernel as a composite whose body is the dialect.
+"""TFLite's fused LSTM, UNIDIRECTIONAL_SEQUENCE_LSTM: its kernel as a composite whose body is written in primitives.
 
 Sources: tensorflow/tflite-micro, ``micro/kernels/lstm_eval.h`` (``LstmStep``), ``lstm_eval_common.cc`` (multipliers)
 and ``lstm_eval.cc``; the recipe is of Li and Alvarez, "On the quantization of recurrent neural networks"
@@ -25,8 +25,12 @@ if TYPE_CHECKING:
 GATE_IN, GATE_OUT = Quant(2.0**-12), Quant(2.0**-15)
 #: How the gates stand in the arguments of :func:`tflite_lstm`.
 GATES = ("i", "f", "g", "o")
-#: Bias and accumulator by the dtype of the activations.
-BIAS = {"i8": "i32", "i16": "i64"}
+#: Dtypes of weights, biases and c by the dtype of x and h.
+WEIGHTS: dict[str, tuple[str, str, str]] = {
+    "f32": ("f32", "f32", "f32"),
+    "i8": ("i8", "i32", "i16"),
+    "i16": ("i8", "i64", "i16"),
+}
 
 _EVAL: dict[str, Callable[..., Array]] = {op.name: op.eval for op in (*products.OPS, *pointwise.OPS)}
 
@@ -67,19 +71,21 @@ OPS = (
 
 
 def tflite_lstm(b: Builder, x: Sym, h: Sym, c: Sym, *weights: Sym, cell_clip: float = 0.0) -> dict[str, Sym]:
-    """TFLite's LSTM on integers; ``weights`` are ``W_i W_f W_g W_o  U_i U_f U_g U_o  b_i b_f b_g b_o``::
+    """TFLite's LSTM; ``weights`` are ``W_i W_f W_g W_o  U_i U_f U_g U_o  b_i b_f b_g b_o``::
 
-        i, f, o = logistic(sat16(W x + b) + sat16(U h));  g = tanh(the same of its own)
-        c' = clip(sat16(f c + i g));  h' = o tanh(c')
+        i, f, o = logistic(W x + b + U h);  g = tanh(the same of its own)
+        c' = clip(f c + i g);  h' = o tanh(c')
 
-    x and h are both i8 (a zero point each) or both i16 (zero points 0), on scales of their own; h' has h's. c is i16
-    with a power-of-two scale. W[n, k] and U[n, n] are i8 with one scale each, the biases i32 for i8 and i64 for i16, at
-    the scales of x times W. Gate inputs are Q3.12 and saturate, gates Q0.15. ``cell_clip`` > 0 limits c'.
-    Raises :class:`IRError` for types that the kernel doesn't take.
+    All f32, or on integers: x and h both i8 (a zero point each) or both i16 (zero points 0), on scales of their own; h'
+    has h's. c is i16 with a power-of-two scale and its sum saturates. W[n, k] and U[n, n] are i8 with one scale each,
+    the biases i32 for i8 and i64 for i16, on the scales of x times W. Each product of a gate saturates as Q3.12, as
+    does their sum; gates are Q0.15. ``cell_clip`` > 0 limits c'. Raises :class:`IRError` for other types.
     """
     if len(weights) != 12:
         raise IRError(f"tflite_lstm takes x, h, c, four W, four U and four biases; {3 + len(weights)} arguments given.")
     _check(x.type, h.type, c.type, [w.type for w in weights])
+    if x.type.dtype == "f32":
+        return _floats(b, x, h, c, weights, cell_clip)
     wide = "tfl_fully_connected" if x.type.dtype == "i16" else "tfl_fully_connected_wide"
     scale = c.type.quant
 
@@ -100,6 +106,18 @@ def tflite_lstm(b: Builder, x: Sym, h: Sym, c: Sym, *weights: Sym, cell_clip: fl
     return {"h": b(narrow, out, o, name="hidden", quant=h.type.quant), "c": cell}
 
 
+def _floats(b: Builder, x: Sym, h: Sym, c: Sym, weights: Sequence[Sym], clip: float) -> dict[str, Sym]:
+    def gate(index: int) -> Sym:
+        total = weights[index] @ x + weights[8 + index] + weights[4 + index] @ h
+        return b("tanh" if GATES[index] == "g" else "sigmoid", total, name=f"{GATES[index]}_gate")
+
+    i, f, g, o = map(gate, range(4))
+    cell = f * c + i * g
+    if clip > 0:
+        cell = b("max", b("min", cell, clip), -clip)
+    return {"h": b("tanh", cell) * o, "c": cell}
+
+
 def _clipped(b: Builder, cell: Sym, clip: float) -> Sym:
     """c' limited to the integers of ``clip``, cut off towards zero as ``CreateLstmCellStateInfo`` does."""
     limit = int(min(np.float64(np.float32(clip)) / np.float64(scale_of(cell.type)), 32767.0))
@@ -111,12 +129,17 @@ def _clipped(b: Builder, cell: Sym, clip: float) -> Sym:
 
 def _check(x: TensorType, h: TensorType, c: TensorType, weights: Sequence[TensorType]) -> None:
     n, k = h.shape[-1:], x.shape[-1:]
-    if x.dtype not in BIAS or h.dtype != x.dtype or (len(x.shape), len(h.shape)) != (1, 1) or c.shape != h.shape:
-        raise IRError(f"tflite_lstm takes x and h as i8[k], i8[n] or i16[k], i16[n], and c[n]; {x}, {h}, {c} given.")
-    wanted = [*[((*n, *k), "i8")] * 4, *[((*n, *n), "i8")] * 4, *[(n, BIAS[x.dtype])] * 4]
+    kinds = WEIGHTS.get(x.dtype)
+    if kinds is None or h.dtype != x.dtype or (len(x.shape), len(h.shape)) != (1, 1) or c.shape != h.shape:
+        raise IRError(f"tflite_lstm takes x[k], h[n] and c[n], x and h as f32, i8 or i16; {x}, {h} and {c} given.")
+    weight, bias, cell = kinds
+    wanted = [*[((*n, *k), weight)] * 4, *[((*n, *n), weight)] * 4, *[(n, bias)] * 4]
     for type_, (shape, dtype) in zip(weights, wanted, strict=True):
-        one = type_.quant is not None and (dtype != "i8" or type_.quant.array.size == 1)
-        if (type_.shape, type_.dtype) != (shape, dtype) or not one:
-            raise IRError(f"tflite_lstm takes {TensorType(shape, dtype)} with one scale here; {type_} given.")
-    if c.dtype != "i16" or c.quant is None or np.frexp(float(scale_of(c)))[0] != 0.5 or c.quant.zero_point:
-        raise IRError(f"tflite_lstm takes c as i16 with a power of two as its scale and zero point 0; {c} given.")
+        if (type_.shape, type_.dtype) != (shape, dtype):
+            raise IRError(f"tflite_lstm takes {TensorType(shape, dtype)} here; {type_} given.")
+        if dtype == "i8" and (type_.quant is None or type_.quant.array.size != 1 or type_.quant.zero_point):
+            raise IRError(f"tflite_lstm takes weights with one scale and zero point 0; {type_} given.")
+    if c.dtype != cell:
+        raise IRError(f"tflite_lstm takes c as {cell} where x is {x.dtype}; {c} given.")
+    if cell == "i16" and (c.quant is None or np.frexp(float(scale_of(c)))[0] != 0.5 or c.quant.zero_point):
+        raise IRError(f"tflite_lstm takes c with a power of two as its scale and zero point 0; {c} given.")
