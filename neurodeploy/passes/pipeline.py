@@ -40,6 +40,7 @@ PASSES: Mapping[str, str] = {
 PIPELINES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("c", "native"): ("simplify", "expand", "simplify", "calibrate", "quantize", "simplify"),
     ("c", "float"): ("simplify", "expand", "simplify"),
+    ("c", "tflite"): ("simplify", "expand", "simplify", "calibrate", "quantize_tflite"),
     ("tflite", "tflite"): ("simplify", "expand", "simplify", "calibrate", "quantize_tflite"),
     ("brian2", "float"): ("simplify",),
     ("nir", "float"): ("simplify",),

@@ -144,8 +144,6 @@ def test_a_table_is_there_once_and_tanhs_is_the_cores():
 
 def test_refusals():
     board = hardware.find("mps2-an386")
-    with pytest.raises(UnsupportedError, match="has tflite numerics; the C backend runs float and native ones"):
-        backend("c").compile(replace(gru(), numerics="tflite"), board)
     with pytest.raises(TargetError, match="is no board"):
         backend("c").compile(gru(), hardware.find("pcm-128"))
     with pytest.raises(TargetError, match=r"mps2-an386: the model needs \d+ B of flash .*; there are 2097152"):
