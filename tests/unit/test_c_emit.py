@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from neurodeploy.artifact import Artifact
 from neurodeploy.backends import backend, c_build
 from neurodeploy.backends.c import CBackend, model_sources
 from neurodeploy.compiler import compile
-from neurodeploy.errors import TargetError, UnsupportedError
+from neurodeploy.errors import TargetError
 from neurodeploy.ir import text
 from neurodeploy.ir.build import Builder
 from neurodeploy.ir.fixed import lut_table
