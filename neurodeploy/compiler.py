@@ -314,6 +314,7 @@ def _manifest(
     files: Mapping[str, bytes],
 ) -> dict[str, Any]:
     """What every artifact's manifest says, whatever the backend."""
+    from neurodeploy.ir.cost import widths
     from neurodeploy.version import release
 
     model = hashlib.sha256(files["source.nd"] + files["source.npz"])
@@ -324,6 +325,7 @@ def _manifest(
         "backend": target.backend,
         "target": target.name,
         "numerics": program.numerics,
+        "widths": widths(program) or None,
         "neurodeploy": release(),
         "model": {"name": source.name, "parameters": parameters, "origin": source.meta.get("origin")},
         "inputs": [
