@@ -19,7 +19,7 @@ const uint16_t nd_tfl_sigmoid_table[256] = {
     65533, 65533, 65533, 65533, 65533, 65534, 65534, 65534, 65534, 65534, 65534, 65534, 65534, 65534, 65534, 65535,
 };
 
-void nd_tfl_sums(const int8_t *w, const int16_t *x, const int64_t *bias, int32_t rows, int32_t columns, int64_t *y)
+void nd_tfl_sums(const int16_t *w, const int16_t *x, const int64_t *bias, int32_t rows, int32_t columns, int64_t *y)
 {
     for (int32_t row = 0; row < rows; ++row, w += columns) {
         int64_t sum = bias[row];

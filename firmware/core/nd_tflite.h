@@ -21,6 +21,11 @@ static inline int32_t nd_tfl_round(int32_t x, int32_t shift)
     return shift ? (x + (x >> 31) + ((int32_t)1 << (shift - 1))) >> shift : x;
 }
 
+static inline int32_t nd_tfl_clamp(int32_t x, int32_t low, int32_t high)
+{
+    return x < low ? low : x > high ? high : x;
+}
+
 /* x * mult * 2^(shift - 31), rounded twice. */
 static inline int32_t nd_tfl_multiply(int32_t x, int32_t mult, int32_t shift)
 {
@@ -56,6 +61,6 @@ static inline int32_t nd_tfl_tanh(int32_t x)
 }
 
 /* y = W x + bias in 64 bits, W [rows][columns]. */
-void nd_tfl_sums(const int8_t *w, const int16_t *x, const int64_t *bias, int32_t rows, int32_t columns, int64_t *y);
+void nd_tfl_sums(const int16_t *w, const int16_t *x, const int64_t *bias, int32_t rows, int32_t columns, int64_t *y);
 
 #endif

@@ -15,12 +15,20 @@ from typing import Any
 import numpy as np
 
 from neurodeploy.backends.c_rounding import I32, Bounds, bounds_of
-from neurodeploy.errors import UnsupportedError
+from neurodeploy.errors import NumericsError, UnsupportedError
 from neurodeploy.ir.graph import Graph, Param, Value
 from neurodeploy.ir.op import Op
 from neurodeploy.ir.ops import OPS
 from neurodeploy.ir.tflite import TFLITE_OPS
-from neurodeploy.ir.tflite.fixed_point import multiply_32, quantize_multiplier, scale_of
+from neurodeploy.ir.tflite.fixed_point import (
+    activation_range,
+    multiply_32,
+    nearest_step,
+    offset,
+    quantize_multiplier,
+    scale_of,
+    zero_of,
+)
 from neurodeploy.ir.tflite.pointwise import ADD_SHIFT, add_factors, mul_factor
 from neurodeploy.ir.tflite.products import fully_connected_factor
 from neurodeploy.ir.tflite.tables import table_input
@@ -78,10 +86,6 @@ class _Lowering:
         """The elements of a constant as int64; None for what is computed."""
         return self.params[name].data.astype(np.int64) if name in self.params else None
 
-    def zero(self, name: str) -> int:
-        quant = self.type(name).quant
-        return 0 if quant is None else int(quant.zero_point)
-
     # -- what rules emit ----------------------------------------------------------------------------------------------
 
     def _assume(self, name: str, type_: TensorType) -> None:
@@ -134,40 +138,44 @@ class _Lowering:
 
     def centred(self, name: str) -> str:
         """An integer less its zero point."""
-        zero, data = self.zero(name), self.data(name)
+        zero, data = zero_of(self.type(name)), self.data(name)
         if not zero:
             return name
         if data is not None:
             return self.constant(data - zero)
         return self.emit("sub", [name, self.constant(zero)], TensorType(self.type(name).shape, "i32"))
 
-    def scaled(
-        self, name: str, mult: int, shift: int, *, left: int = 0, zero: int = 0, into: TensorType | None = None,
-        result: str = "",
-    ) -> str:  # fmt: skip
-        """``multiply_32(x << left, mult, shift) + zero``, saturated if it goes ``into`` a narrow type."""
-        low, high = self.known[name]
-        shape = self.type(name).shape
-        wide = TensorType(shape, "i32")
+    def scaled(self, name: str, factor: tuple[int, int], left: int = 0) -> str:
+        """``multiply_32(x << left, mult, shift)`` in 32 bits."""
+        made, shift = self.high(name, factor, left)
+        return (
+            self.emit("round_shift", [made], TensorType(self.type(name).shape, "i32"), _shifting(shift))
+            if shift
+            else made
+        )
+
+    def result(self, name: str, factor: tuple[int, int], value: Value, act: str | None) -> None:
+        """The value that the graph asked for: ``multiply_32(x, mult, shift)`` with a zero point, clamped."""
+        made, shift = self.high(name, factor, 0)
+        self.narrowed(made, shift, value.tensor, act, value.name)
+
+    def high(self, name: str, factor: tuple[int, int], left: int) -> tuple[str, int]:
+        """The product before its last shift, and that shift."""
+        (mult, shift), (low, high) = factor, self.known[name]
+        wide = TensorType(self.type(name).shape, "i32")
         up = left + max(shift, 0)
         if mult == HALF and up + min(shift, 0) >= 1:
-            factor = 1 << (up + min(shift, 0) - 1)
-            made = self.emit("mul", [name, self.constant(factor)], wide) if factor > 1 else name
-            return self.narrowed(made, 0, zero, into, result)
+            by = 1 << (up + min(shift, 0) - 1)
+            return (self.emit("mul", [name, self.constant(by)], wide) if by > 1 else name), 0
         narrow = low << (up + 1) >= I32[0] and high << (up + 1) <= I32[1]
-        made = self.emit("high_mul", [name], wide, {"by": mult, "left": up, "narrow": narrow})
-        return self.narrowed(made, max(-shift, 0), zero, into, result)
+        return self.emit("high_mul", [name], wide, {"by": mult, "left": up, "narrow": narrow}), max(-shift, 0)
 
-    def narrowed(self, name: str, shift: int, zero: int, into: TensorType | None, result: str = "") -> str:
-        """A rounding shift to the right, a zero point, a saturation: what there is to do of them."""
-        if not shift and not zero and into is None:
-            return name
-        low, high = self.known[name]
-        type_ = into or TensorType(self.type(name).shape, "i32")
-        ends = [_rounded(x, shift) + zero for x in (low, high)]
-        least, most = int_range(type_.dtype)
-        attrs = {"shift": shift, "zero": zero, "saturate": not (least <= ends[0] and ends[1] <= most)}
-        return self.emit("round_shift", [name], type_, attrs, result)
+    def narrowed(self, name: str, shift: int, into: TensorType, act: str | None = None, result: str = "") -> str:
+        """A rounding shift to the right, the zero point, and what a result is clamped to."""
+        zero, (least, most) = zero_of(into), activation_range(into, act)
+        low, high = (_rounded(x, shift) + zero for x in self.known[name])
+        clamp = None if least <= low and high <= most else (least, most)
+        return self.emit("round_shift", [name], into, _shifting(shift, zero, clamp), result)
 
     # -- tables -------------------------------------------------------------------------------------------------------
 
@@ -180,7 +188,10 @@ class _Lowering:
             return False
         if any(self.type(a).size != 1 for a in rest) or self.type(free[0]).shape != value.tensor.shape:
             return False
-        table = self.constant(_every(op, value, self.params, self.types), "i8")
+        try:
+            table = self.constant(_every(op, value, self.params, self.types), "i8")
+        except NumericsError:  # an argument that never comes
+            return False
         self.emit("table", [free[0], table], value.tensor, {}, value.name)
         return True
 
@@ -198,6 +209,11 @@ def _rounded(x: int, shift: int) -> int:
     return (x + (1 << shift >> 1) - (x < 0)) >> shift if shift else x
 
 
+def _shifting(shift: int, zero: int = 0, clamp: tuple[int, int] | None = None) -> dict[str, Any]:
+    """Attributes of a ``round_shift``."""
+    return {"shift": shift, "zero": zero, "clamp": clamp}
+
+
 # -- pointwise ---------------------------------------------------------------------------------------------------------
 
 
@@ -208,34 +224,37 @@ def _single(factor: Any) -> tuple[int, int]:
 
 def _sum(q: _Lowering, value: Value) -> None:
     into = value.tensor
-    factors = add_factors(q.type(value.args[0]), q.type(value.args[1]), into)
+    left = ADD_SHIFT[into.dtype]
+    *factors, last = map(_single, add_factors(q.type(value.args[0]), q.type(value.args[1]), into))
     parts = []
-    for arg, factor in zip(value.args, factors, strict=False):
-        mult, shift = _single(factor)
-        data = q.data(arg)
-        if data is not None:
-            parts.append(q.constant(multiply_32((data - q.zero(arg)) << ADD_SHIFT, np.array(mult), np.array(shift))))
+    for arg, factor in zip(value.args, factors, strict=True):
+        data = q.params[arg].data if arg in q.params else None
+        if data is None:
+            parts.append(q.scaled(q.centred(arg), factor, left))
         else:
-            parts.append(q.scaled(q.centred(arg), mult, shift, left=ADD_SHIFT))
+            parts.append(q.constant(multiply_32(offset(data, q.type(arg)) << left, *map(np.array, factor))))
     total = q.emit("add" if value.op == "tfl_add" else "sub", parts, TensorType(into.shape, "i32"))
-    q.scaled(total, *_single(factors[2]), zero=q.zero(value.name), into=into, result=value.name)
+    q.result(total, last, value, value.attrs.get("act"))
 
 
 def _mul(q: _Lowering, value: Value) -> None:
-    into = value.tensor
     a, b = map(q.centred, value.args)
-    product = q.emit("mul", [a, b], TensorType(into.shape, "i32"))
-    factor = mul_factor(q.type(value.args[0]), q.type(value.args[1]), into)
-    q.scaled(product, *_single(factor), zero=q.zero(value.name), into=into, result=value.name)
+    product = q.emit("mul", [a, b], TensorType(value.tensor.shape, "i32"))
+    factor = mul_factor(q.type(value.args[0]), q.type(value.args[1]), value.tensor)
+    q.result(product, _single(factor), value, value.attrs.get("act"))
 
 
 def _quantize(q: _Lowering, value: Value) -> None:
-    (x,), into = value.args, value.tensor
-    factor = np.float64(scale_of(q.type(x))) / np.float64(scale_of(into))
-    made = q.scaled(q.centred(x), *_single(factor), zero=q.zero(value.name), into=into,
-                    result=value.name if value.op == "tfl_quantize" else "")  # fmt: skip
-    if value.op == "tfl_relu":
-        q.emit("max", [made, q.constant(q.zero(value.name), into.dtype)], into, {}, value.name)
+    (x,) = value.args
+    factor = np.float64(scale_of(q.type(x))) / np.float64(scale_of(value.tensor))
+    q.result(q.centred(x), _single(factor), value, "relu" if value.op == "tfl_relu" else None)
+
+
+def _relu6(q: _Lowering, value: Value) -> None:
+    type_ = q.type(value.args[0])
+    low, high = int_range(type_.dtype)
+    clamp = zero_of(type_), min(max(nearest_step(6.0, type_), low), high)
+    q.emit("round_shift", value.args, value.tensor, _shifting(0, 0, clamp), value.name)
 
 
 def _curve(most: int) -> Callable[[_Lowering, Value], None]:
@@ -278,60 +297,80 @@ def _dense(q: _Lowering, value: Value, x: str, result: str) -> str:
         raise UnsupportedError(
             f"{value.op} multiplies by weights that are computed.", place=f"%{value.name}", hint="Keep them constant."
         )
-    rows = len(weights)
-    bias = q.data(value.args[2]) if len(value.args) == 3 else np.zeros(rows, np.int64)
-    bias = bias - q.zero(value.args[0]) * weights.sum(1)
+    weights = weights - zero_of(q.type(w))
+    rows, given = len(weights), q.type(value.args[0])
+    bias = q.data(value.args[2]) if len(value.args) == 3 else None
+    bias = (np.zeros(rows, np.int64) if bias is None else bias) - zero_of(given) * weights.sum(1)
     into = replace(value.tensor, shape=(rows,))
-    mult, shift = quantize_multiplier(fully_connected_factor(q.type(value.args[0]), q.type(w), into))
-    mult, shift = (np.broadcast_to(a, (rows,)) for a in (mult, shift))
-    most = max(map(abs, q.known[value.args[0]]))
-    reach = int((np.abs(weights).sum(1) * most + np.abs(bias)).max(initial=0))
+    factors = quantize_multiplier(fully_connected_factor(given, q.type(w), into))
+    mult, shift = (np.broadcast_to(a, (rows,)) for a in factors)
+    reach = int((np.abs(weights).sum(1) * max(map(abs, q.known[value.args[0]])) + np.abs(bias)).max(initial=0))
+    rescale = _Rescale(mult, shift, into, value.attrs.get("act"), result)
     if reach > I32[1]:
-        total = _wide_sums(q, w, x, bias)
-    else:
-        total = q.emit("product", [w, x, q.constant(bias)], TensorType((rows,), "i32"))
-        q.known[total] = (-reach, reach)
-    if q.type(x).dtype == "i16":
-        return _rescaled_16(q, total, reach, mult, shift, into, result)
-    return _rescaled_32(q, total, mult, shift, into, result)
+        return rescale.by_64(q, _wide_sums(q, weights, x, bias), reach)
+    total = q.emit(
+        "product", [q.constant(weights, _narrowest(weights)), x, q.constant(bias)], TensorType((rows,), "i32")
+    )
+    q.known[total] = (-reach, reach)
+    in_64 = given.dtype == "i16" and (len(value.args) == 2 or q.type(value.args[2]).dtype == "i64")
+    return rescale.by_64(q, total, reach) if in_64 else rescale.by_32(q, total)
 
 
-def _wide_sums(q: _Lowering, w: str, x: str, bias: np.ndarray) -> str:
+def _narrowest(weights: np.ndarray) -> str:
+    return "i8" if not weights.size or (-128 <= weights.min() and weights.max() <= 127) else "i16"
+
+
+def _wide_sums(q: _Lowering, weights: np.ndarray, x: str, bias: np.ndarray) -> str:
     """Sums of 64 bits, where 32 are too few."""
-    rows, columns = q.type(w).shape
-    attrs = {"rows": rows, "columns": columns}
-    return q.emit("wide_sums", [w, x, q.constant(bias, "i64")], TensorType((rows,), "i64"), attrs)
+    rows, columns = weights.shape
+    args = [q.constant(weights, "i16"), x, q.constant(bias, "i64")]
+    return q.emit("wide_sums", args, TensorType((rows,), "i64"), {"rows": rows, "columns": columns})
 
 
-def _rescaled_16(
-    q: _Lowering, total: str, reach: int, mult: np.ndarray, shift: np.ndarray, into: TensorType, result: str
-) -> str:
-    """The int64 product: a multiplier of 16 bits, one rounding. It is native's rescale wherever that has the bits."""
-    reduced = np.where(mult < 0x7FFF0000, (mult + (1 << 15)) >> 16, 0x7FFF)
-    up = 17 + shift  # y = (x * reduced * 2^up + 2^31) >> 32
-    for pre in range(16):
-        fits = reach << pre <= I32[1] and (up >= pre).all()
-        scaled = reduced << np.maximum(up - pre, 0)
-        if fits and (scaled <= I32[1]).all():
-            attrs = {"pre": pre, "to": into.dtype}
-            return q.emit("requantize", [total, q.constant(scaled)], into, attrs, result)
-    args = [total, q.constant(reduced), q.constant(15 - shift, "i8")]
-    return q.emit("rescale_64", args, into, {}, result)
+@dataclass(frozen=True)
+class _Rescale:
+    """The rescale of a product's sums, with a multiplier and a shift for each channel."""
 
+    mult: np.ndarray
+    shift: np.ndarray
+    into: TensorType
+    act: str | None
+    result: str
 
-def _rescaled_32(q: _Lowering, total: str, mult: np.ndarray, shift: np.ndarray, into: TensorType, result: str) -> str:
-    """The int32 product, per channel where the channels differ."""
-    zero = 0 if into.quant is None else int(into.quant.zero_point)
-    if (mult == mult[0]).all() and (shift == shift[0]).all():
-        return q.scaled(total, int(mult[0]), int(shift[0]), zero=zero, into=into, result=result)
-    low, high = q.known[total]
-    wide = TensorType(into.shape, "i32")
-    if shift.max() <= -1 and 2 * low >= I32[0] and 2 * high <= I32[1]:
-        made = q.emit("high_mul", [total, q.constant(mult)], wide, {"left": 0, "narrow": True})
-        args = [made, q.constant(-shift - 1, "i8")] if (shift != shift[0]).any() else [made]
-        return q.emit("round_shift", args, into, {"shift": int(-shift[0]), "zero": zero, "saturate": True}, result)
-    args = [total, q.constant(mult), q.constant(shift, "i8")]
-    return q.emit("rescale_32", args, into, {"zero": zero}, result)
+    def by_64(self, q: _Lowering, total: str, reach: int) -> str:
+        """The int64 product: a multiplier of 16 bits, one rounding. Native's rescale wherever that has the bits."""
+        reduced = np.where(self.mult < 0x7FFF0000, (self.mult + (1 << 15)) >> 16, 0x7FFF)
+        up = 17 + self.shift  # y = (x * reduced * 2^up + 2^31) >> 32
+        plain = self.into.with_(quant=None)
+        clamp = activation_range(self.into, self.act)
+        whole = clamp == int_range(self.into.dtype)
+        for pre in range(16):
+            scaled = reduced << np.maximum(up - pre, 0)
+            if reach << pre <= I32[1] and (up >= pre).all() and (scaled <= I32[1]).all():
+                attrs = {"pre": pre, "to": self.into.dtype}
+                args = [total, q.constant(scaled)]
+                made = q.emit("requantize", args, self.into if whole else plain, attrs, self.result if whole else "")
+                break
+        else:
+            args = [total, q.constant(reduced), q.constant(15 - self.shift, "i8")]
+            made = q.emit("rescale_64", args, self.into if whole else plain, {}, self.result if whole else "")
+        return made if whole else q.emit("round_shift", [made], self.into, _shifting(0, 0, clamp), self.result)
+
+    def by_32(self, q: _Lowering, total: str) -> str:
+        """The int32 product, per channel where the channels differ."""
+        mult, shift, into = self.mult, self.shift, self.into
+        if (mult == mult[0]).all() and (shift == shift[0]).all():
+            made, left = q.high(total, (int(mult[0]), int(shift[0])), 0)
+            return q.narrowed(made, left, into, self.act, self.result)
+        low, high = q.known[total]
+        wide = TensorType(into.shape, "i32")
+        clamp = activation_range(into, self.act)
+        if shift.max() <= -1 and 2 * low >= I32[0] and 2 * high <= I32[1]:
+            made = q.emit("high_mul", [total, q.constant(mult)], wide, {"left": 0, "narrow": True})
+            args = [made, q.constant(-shift - 1, "i8")] if (shift != shift[0]).any() else [made]
+            return q.emit("round_shift", args, into, _shifting(int(-shift[0]), zero_of(into), clamp), self.result)
+        args = [total, q.constant(mult), q.constant(shift, "i8")]
+        return q.emit("rescale_32", args, into, {"zero": zero_of(into), "clamp": clamp}, self.result)
 
 
 RULES: Mapping[str, Callable[[_Lowering, Value], None]] = {
@@ -339,6 +378,7 @@ RULES: Mapping[str, Callable[[_Lowering, Value], None]] = {
     "tfl_sub": _sum,
     "tfl_mul": _mul,
     "tfl_relu": _quantize,
+    "tfl_relu6": _relu6,
     "tfl_quantize": _quantize,
     "tfl_logistic": _curve(0),
     "tfl_tanh": _curve(1),

@@ -1,7 +1,7 @@
 """The ops that TFLite's are lowered to: their C, and their bounds. They exist in this backend only.
 
 ``high_mul`` (attributes ``left``, ``narrow``, and ``by`` where it is no argument) is gemmlowp's rounding doubling high
-multiply of ``x << left``; ``narrow``: twice that fits 32 bits. ``round_shift`` (``shift``, ``zero``, ``saturate``)
+multiply of ``x << left``; ``narrow``: twice that fits 32 bits. ``round_shift`` (``shift``, ``zero``, ``clamp``)
 rounds halves away from zero; where shifts differ they are an argument, less one. ``table``: 256 results of an int8.
 ``rescale_32`` and ``rescale_64`` are the kernels' whole rescales, for factors that no shorter form holds.
 """
@@ -42,12 +42,17 @@ def _round_shift(value: Value, a: Sequence[str], types: Types) -> str:
         made = f"(({a[0]} + ({a[0]} >> 31) + {(1 << shift >> 1) + (zero << shift)}) >> {shift})"
     else:
         made = f"{a[0]} + {zero}" if zero > 0 else f"{a[0]} - {-zero}" if zero else a[0]
-    return saturated(value, made) if value.attrs["saturate"] else made
+    return clamped(value, made)
 
 
-def saturated(value: Value, text: str) -> str:
-    """The text brought into the value's type."""
-    return f"nd_sat{value.tensor.dtype[1:]}({text})" if value.tensor.dtype in ("i8", "i16") else text
+def clamped(value: Value, text: str) -> str:
+    """The text between the two ends of attribute ``clamp``, if there are any."""
+    clamp, dtype = value.attrs["clamp"], value.tensor.dtype
+    if clamp is None or dtype == "i32":
+        return text
+    if clamp == int_range(dtype):
+        return f"nd_sat{dtype[1:]}({text})"
+    return f"nd_tfl_clamp({text}, {clamp[0]}, {clamp[1]})"
 
 
 def _table(value: Value, a: Sequence[str], types: Types) -> str:
@@ -62,11 +67,11 @@ def _curve(value: Value, a: Sequence[str], types: Types) -> str:
 
 def _rescale_32(value: Value, a: Sequence[str], types: Types) -> str:
     zero = value.attrs["zero"]
-    return saturated(value, f"nd_tfl_multiply({', '.join(a)}){f' + {zero}' if zero else ''}")
+    return clamped(value, f"nd_tfl_multiply({', '.join(a)}){f' + {zero}' if zero else ''}")
 
 
 def _rescale_64(value: Value, a: Sequence[str], types: Types) -> str:
-    return saturated(value, f"nd_tfl_multiply_64({', '.join(a)})")
+    return f"nd_sat16(nd_tfl_multiply_64({', '.join(a)}))"
 
 
 EXPRESSIONS: Mapping[str, Callable[[Value, Sequence[str], Types], str]] = {
@@ -92,7 +97,7 @@ def _high_bounds(a: Sequence[Bounds], attrs: Mapping[str, Any], value: Value) ->
 def _shift_bounds(a: Sequence[Bounds], attrs: Mapping[str, Any], value: Value) -> Bounds:
     shifts = [e + 1 for e in a[1]] if len(a) == 2 else [attrs["shift"]]
     ends = [((x + (1 << e >> 1) - (x < 0)) >> e if e else x) + attrs["zero"] for x in a[0] for e in shifts]
-    low, high = int_range(value.tensor.dtype)
+    low, high = attrs["clamp"] or int_range(value.tensor.dtype)
     return min(max(min(ends), low), high), max(min(max(ends), high), low)
 
 
