@@ -38,20 +38,21 @@ PASSES: Mapping[str, str] = {
     "spiking": "neurodeploy.passes.spiking:SigmaDelta",
 }
 
+_TFLITE = ("simplify", "expand", "simplify", "decompose_tflite", "simplify", "calibrate", "quantize_tflite")
+
 #: (backend, numerics) -> the names of its passes, in order.
 PIPELINES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("c", "native"): ("simplify", "expand", "simplify", "calibrate", "quantize", "simplify"),
     ("c", "float"): ("simplify", "expand", "simplify"),
-    ("tflite", "tflite"): (
-        "simplify", "expand", "simplify", "decompose_tflite", "simplify", "calibrate", "quantize_tflite",
-    ),
+    ("c", "tflite"): _TFLITE,
+    ("tflite", "tflite"): _TFLITE,
     ("tflite", "float"): ("simplify", "expand", "simplify", "decompose_tflite", "simplify"),
     ("brian2", "float"): ("simplify",),
     ("nir", "float"): ("simplify",),
     ("snntorch", "float"): ("simplify",),
     ("crossbar", "float"): ("simplify", "expand", "simplify"),
     ("crossbar", "native"): ("simplify", "expand", "simplify", "calibrate", "quantize", "simplify"),
-}  # fmt: skip
+}
 
 
 #: backend -> the composites that it runs as they are: its passes don't expand them.
