@@ -31,6 +31,7 @@ PASSES: Mapping[str, str] = {
     "expand": "neurodeploy.passes.expand:Expand",
     "calibrate": "neurodeploy.passes.calibrate:Calibrate",
     "quantize": "neurodeploy.passes.quantize:Quantize",
+    "fuse_lstm": "neurodeploy.passes.tflite.fused:FuseLSTM",
     "quantize_tflite": "neurodeploy.passes.tflite.quantize:QuantizeTFLite",
     "tiling": "neurodeploy.passes.tiling:Tiling",
     "spiking": "neurodeploy.passes.spiking:SigmaDelta",
@@ -47,6 +48,10 @@ PIPELINES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("crossbar", "float"): ("simplify", "expand", "simplify"),
     ("crossbar", "native"): ("simplify", "expand", "simplify", "calibrate", "quantize", "simplify"),
 }
+
+
+#: backend -> the composites that it runs as they are: its passes don't expand them.
+NATIVE: Mapping[str, tuple[str, ...]] = {"tflite": ("tflite_lstm",)}
 
 
 def pass_class(name: str) -> type:
@@ -145,7 +150,8 @@ def pipeline(
         raise UsageError(
             f"there is no pipeline for '{backend}' with '{numerics}' numerics.", hint=nearest(backend, known)
         )
-    all_given: dict[str, Mapping[str, Any]] = {"calibrate": {"method": method}, **given}
+    keep = {"keep": NATIVE[backend]} if backend in NATIVE else {}
+    all_given: dict[str, Mapping[str, Any]] = {"expand": keep, "calibrate": {"method": method, **keep}, **given}
     return tuple(make(name, all_given.get(name, {}), data) for name in PIPELINES[backend, numerics])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from neurodeploy.backends.tflite.fused import RULES as FUSED
 from neurodeploy.backends.tflite.stage import Rule, StageWriter
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Value
@@ -177,4 +178,5 @@ RULES: Mapping[str, Rule] = {
     "transpose": _transpose,
     "broadcast": _broadcast,
     "shift": _shift,
+    **FUSED,
 }
