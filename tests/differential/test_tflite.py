@@ -1,6 +1,6 @@
 """The tflite numerics against TFLite Micro itself: the golden model equals the wheel's kernels on every bit.
 
-Operators one by one (unary ones on every int16), every recurrent family, random graphs, and a trained classifier.
+Every recurrent family, random graphs, and a trained classifier. Operators one by one: ``test_tflite_kernels.py``.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from neurodeploy.errors import MissingExtraError, UnsupportedError, UsageError
 from neurodeploy.ir import interpret, text
 from neurodeploy.ir.build import Builder
 from neurodeploy.ir.drive import real_outputs
-from neurodeploy.ir.graph import Param, Program, ProgramInput, Ref, Stage
-from neurodeploy.ir.ops import OPS
+from neurodeploy.ir.graph import Program, ProgramInput, Ref, Stage
 from neurodeploy.ir.types import Quant, TensorType
 from neurodeploy.passes import pipeline, run
 from tests.families import CASES
@@ -29,7 +28,6 @@ from tests.strategies import float_cases
 pytest.importorskip("tflite_micro", reason="the extra 'tflite' is not installed")
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-EVERY = np.arange(-32768, 32768, dtype=np.int16)[None]
 TARGET = hardware.find("tflm")
 
 #: Families that TFLM's int16 kernels can't run, and the op or value that stands in the way.
@@ -44,80 +42,6 @@ REFUSED = {
     "pushdown_automaton": "multiplies two computed values",
     "memristive_network": "solve",
 }
-
-
-# -- operators ---------------------------------------------------------------------------------------------------------
-
-
-def i16(scale: float, *shape: int) -> TensorType:
-    return TensorType(shape, "i16", Quant(float(np.float32(scale))))
-
-
-def assert_kernel(op, types, result, arrays, constants=None):
-    """One operator in a model of its own; ``arrays`` ``[B, ...]`` for its inputs, ``constants`` for its params."""
-    from neurodeploy.backends.tflite.stage import stage_model
-    from neurodeploy.deploy.tflm import TFLMExecutor
-
-    b, constants = Builder(), constants or {}
-    args = [b.param(n, Param(t, constants[n])) if n in constants else b.input(n, t) for n, t in types.items()]
-    value = b(op, *args, quant=result)
-    b.output("y", value)
-    graph = b.graph()
-    engine = TFLMExecutor(stage_model(graph, op), graph)
-    batch = len(next(iter(arrays.values())))
-    engine.reset(batch, {})
-    found = engine.run_block({n: a[:, None] for n, a in arrays.items()}, np.ones((batch, 1), bool))["y"][:, 0]
-    given = [constants[n][None] if n in constants else arrays[n] for n in types]
-    wanted = OPS[op].eval(given, {}, value.type, list(types.values()))
-    np.testing.assert_array_equal(found, np.broadcast_to(wanted, found.shape))
-
-
-#: Powers of two on both sides of the kernels' own ranges, some almost one (the kernels take 0.07 % for none), and others.
-SCALES = [2.0**-k for k in (1, 8, 9, 10, 11, 12, 13, 14, 20)] + [2.0**-k * 1.0004 for k in (10, 11, 12, 13)]
-SCALES += [2.442e-4, 3.3e-4, 1e-3, 1e-5, 0.4]
-
-
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("op", ["tfl_logistic", "tfl_tanh"])
-def test_activations_on_every_int16(op, scale):
-    assert_kernel(op, {"x": i16(scale, 65536)}, Quant(2.0**-15), {"x": EVERY})
-
-
-@pytest.mark.parametrize("ratio", [0.07, 0.5, 0.99, 1.0, 1.7, 3000.0])
-@pytest.mark.parametrize("op", ["tfl_relu", "tfl_quantize"])
-def test_rescaling_on_every_int16(op, ratio):
-    assert_kernel(op, {"x": i16(1.234e-3, 65536)}, i16(1.234e-3 / ratio).quant, {"x": EVERY})
-
-
-@pytest.mark.parametrize("seed", range(12))
-@pytest.mark.parametrize("op", ["tfl_add", "tfl_sub", "tfl_mul"])
-def test_arithmetic_on_wide_vectors(op, seed):
-    rng = np.random.default_rng(seed)
-    left, right = np.exp(rng.uniform(-11, -4, 2))
-    out = left * right * np.exp(rng.uniform(0.1, 11)) if op == "tfl_mul" else max(left, right) * rng.uniform(0.1, 3)
-    x, y = (rng.integers(-32768, 32768, (1, 20000)).astype(np.int16) for _ in range(2))
-    x[0, :4], y[0, :4] = [-32768, -32768, 32767, 32767], [-32768, 32767, -32768, 32767]
-    assert_kernel(op, {"x": i16(left, 20000), "y": i16(right, 20000)}, i16(out).quant, {"x": x, "y": y})
-    one = rng.integers(-32768, 32768, ()).astype(np.int16)
-    assert_kernel(op, {"x": i16(left, 20000), "y": i16(right)}, i16(out).quant, {"x": x}, {"y": one})
-
-
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("biased", [False, True])
-@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (1, 9), (7, 5), (32, 64)])
-def test_fully_connected(rows, columns, biased, seed):
-    rng = np.random.default_rng(seed)
-    into = float(np.float32(np.exp(rng.uniform(-11, -6))))
-    scales = tuple(float(np.float32(s)) for s in rng.uniform(1e-3, 1e-1, rows))
-    types = {"x": i16(into, columns), "w": TensorType((rows, columns), "i8", Quant(scales, 0, 0))}
-    constants = {"w": rng.integers(-127, 128, (rows, columns)).astype(np.int8)}
-    if biased:
-        steps = tuple(float(np.float32(into * s)) for s in scales)
-        types["b"] = TensorType((rows,), "i64", Quant(steps, 0, 0))
-        constants["b"] = rng.integers(-(1 << 31), 1 << 31, rows)
-    x = rng.integers(-32768, 32768, (200, columns)).astype(np.int16)
-    out = i16(into * np.mean(scales) * 60 * np.sqrt(columns)).quant
-    assert_kernel("tfl_fully_connected", types, out, {"x": x}, constants)
 
 
 # -- programs ----------------------------------------------------------------------------------------------------------

@@ -89,9 +89,11 @@ def test_shapes_and_dtypes_are_checked():
     assert OPS["tfl_add"].check([i16(0.1, 3, 1), x], {}).shape == (3, 4)
     for op, types in (
         ("tfl_fully_connected", [x, TensorType((3, 5), "i8")]),
-        ("tfl_fully_connected", [x, w, TensorType((3,), "i32")]),
+        ("tfl_fully_connected", [x, w, TensorType((4,), "i64")]),
+        ("tfl_fully_connected", [TensorType((4,), "i8"), w, TensorType((3,), "i64")]),
         ("tfl_add", [x, w]),
-        ("tfl_tanh", [w]),
+        ("tfl_mul", [x, TensorType((4,), "i16", Quant(0.1, 3))]),
+        ("tfl_tanh", [TensorType((4,), "i32")]),
     ):
         with pytest.raises(IRError, match="takes"):
             OPS[op].check(types, {})

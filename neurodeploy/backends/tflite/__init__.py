@@ -35,7 +35,7 @@ class TFLiteBackend:
 
     def accepts(self, target: Target) -> Capability:
         """Every op has the bits of TFLM's reference kernel."""
-        return Capability(frozenset(RULES), frozenset({"i8", "i16", "i64", "bool"}), DRIVES, equality="exact")
+        return Capability(frozenset(RULES), frozenset({"i8", "i16", "i32", "i64", "bool"}), DRIVES, equality="exact")
 
     def compile(
         self,

@@ -9,7 +9,8 @@ from neurodeploy.backends.tflite.stage import Rule, StageWriter
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Value
 from neurodeploy.ir.ops_shape import slice_bounds
-from neurodeploy.ir.tflite.pointwise import add_factors
+from neurodeploy.ir.tflite.fixed_point import quantize_multiplier
+from neurodeploy.ir.tflite.pointwise import ADD_SHIFT, add_factors
 
 MAX_CONCAT = 10
 
@@ -18,9 +19,17 @@ def _elementwise(code: str, table: str | None = None, **options: Any) -> Rule:
     def write(writer: StageWriter, value: Value) -> None:
         rank = len(value.tensor.shape)
         inputs = [writer.at(a, rank) for a in value.args]
-        writer.main.op(code, inputs, [writer.out(value)], table, **options)
+        writer.main.op(code, inputs, [writer.out(value)], table, **options, **fused(writer, value))
 
     return write
+
+
+def fused(writer: StageWriter, value: Value) -> dict[str, int]:
+    """The option that holds a fused activation, if the value has one."""
+    if "act" not in value.attrs:
+        return {}
+    kinds = writer.model.fb.ActivationFunctionType
+    return {"fusedActivationFunction": getattr(kinds, value.attrs["act"].upper())}
 
 
 def _sums(code: str, table: str) -> Rule:
@@ -29,10 +38,10 @@ def _sums(code: str, table: str) -> Rule:
 
     def write(writer: StageWriter, value: Value) -> None:
         left, right = (writer.types[a] for a in value.args)
-        if add_factors(left, right, value.tensor)[2] >= 1:
+        if quantize_multiplier(add_factors(left, right, value.tensor)[2])[1] > 0:
             raise UnsupportedError(
-                f"{value.op} of {left} and {right} can't be made on {value.tensor}; needed a scale above 1/16384 of "
-                "the coarser one.",
+                f"{value.op} of {left} and {right} can't be made on {value.tensor}; needed a scale above "
+                f"1/{1 << (ADD_SHIFT[value.tensor.dtype] - 1)} of the coarser one.",
                 place=f"{writer.name}: %{value.name}",
             )
         rule(writer, value)
@@ -71,9 +80,11 @@ def _compare(writer: StageWriter, value: Value) -> None:
 
 def _fully_connected(writer: StageWriter, value: Value) -> None:
     x, *constants = value.args
-    inputs = [writer.at(x), *(writer.weights(c) for c in constants)]
-    keep = len(value.tensor.shape) > 1
-    writer.main.op("FULLY_CONNECTED", inputs, [writer.out(value)], "FullyConnectedOptions", keepNumDims=keep)
+    weights, *bias = constants
+    kind = "i4" if value.attrs.get("weight_bits") == 4 else None
+    inputs = [writer.at(x), writer.weights(weights, kind), *(writer.weights(b) for b in bias)]
+    options = {"keepNumDims": len(value.tensor.shape) > 1, **fused(writer, value)}
+    writer.main.op("FULLY_CONNECTED", inputs, [writer.out(value)], "FullyConnectedOptions", **options)
 
 
 def _slice(writer: StageWriter, value: Value) -> None:
@@ -150,6 +161,7 @@ RULES: Mapping[str, Rule] = {
     "tfl_sub": _sums("SUB", "SubOptions"),
     "tfl_mul": _elementwise("MUL", "MulOptions"),
     "tfl_relu": _elementwise("RELU"),
+    "tfl_relu6": _elementwise("RELU6"),
     "tfl_quantize": _elementwise("QUANTIZE", "QuantizeOptions"),
     "tfl_logistic": _elementwise("LOGISTIC"),
     "tfl_tanh": _elementwise("TANH"),

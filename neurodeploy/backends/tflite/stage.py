@@ -118,12 +118,13 @@ class StageWriter:
             self.index[name] = self.main.tensor(name, shape, param.type.dtype, param.type.quant, param.data)
         return self.index[name]
 
-    def weights(self, name: str) -> int:
-        """The tensor of a param in its own shape."""
-        param = self.graph.params[name]
-        if name not in self.index:
-            self.index[name] = self.main.tensor(name, param.type.shape, param.type.dtype, param.type.quant, param.data)
-        return self.index[name]
+    def weights(self, name: str, dtype: str | None = None) -> int:
+        """The tensor of a param in its own shape, on request as another dtype: ``i4`` for i8 that is packed."""
+        param, dtype = self.graph.params[name], dtype or self.graph.params[name].type.dtype
+        key = name if dtype == param.type.dtype else f"{name}_{dtype}"
+        if key not in self.index:
+            self.index[key] = self.main.tensor(name, param.type.shape, dtype, param.type.quant, param.data)
+        return self.index[key]
 
     def out(self, value: Value) -> int:
         """A new tensor for a value."""

@@ -14,7 +14,15 @@ from neurodeploy.errors import MissingExtraError, require
 from neurodeploy.ir.types import Quant
 
 SCHEMA_MODULES = ("ai_edge_litert.schema_py_generated", "tflite_micro.tensorflow.lite.micro.python.schema_py_generated")
-TENSOR_TYPES = {"f32": "FLOAT32", "i8": "INT8", "i16": "INT16", "i32": "INT32", "i64": "INT64", "bool": "BOOL"}
+TENSOR_TYPES = {
+    "f32": "FLOAT32",
+    "i4": "INT4",
+    "i8": "INT8",
+    "i16": "INT16",
+    "i32": "INT32",
+    "i64": "INT64",
+    "bool": "BOOL",
+}
 
 
 def schema() -> Any:
@@ -25,6 +33,15 @@ def schema() -> Any:
         except MissingExtraError:
             continue
     return require(SCHEMA_MODULES[-1], "tflite", "writing .tflite")
+
+
+def packed(data: np.ndarray) -> np.ndarray:
+    """Integers of -8 to 7 two a byte, the first in the low half; an odd one stands alone in the last byte.
+
+    As ``UnpackDenseInt4IntoInt8`` of kernels/internal/portable_tensor_utils.cc reads them.
+    """
+    flat = np.append(data.reshape(-1), np.zeros(data.size % 2, data.dtype)).astype(np.uint8) & 15
+    return flat[::2] | flat[1::2] << 4
 
 
 class Model:
@@ -93,6 +110,8 @@ class Subgraph:
         tensor = fb.TensorT()
         tensor.name, tensor.shape, tensor.hasRank = name, list(shape), True
         tensor.type = getattr(fb.TensorType, TENSOR_TYPES.get(kind, kind.upper()))
+        if data is not None and kind == "i4":
+            data = packed(data)
         tensor.buffer = 0 if data is None else self.model.buffer(np.ascontiguousarray(data).tobytes())
         if quant is not None:
             tensor.quantization = fb.QuantizationParametersT()

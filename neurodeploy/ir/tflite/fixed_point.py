@@ -1,4 +1,4 @@
-"""TFLite's fixed-point arithmetic: scales as a flatbuffer holds them, multipliers, and the few ways to round."""
+"""TFLite's fixed-point arithmetic: scales as a flatbuffer holds them, multipliers, the ways to round and to clamp."""
 
 from __future__ import annotations
 
@@ -7,13 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from neurodeploy.errors import IRError
+from neurodeploy.errors import IRError, NumericsError
 from neurodeploy.ir.op import Array, fit
-from neurodeploy.ir.types import TensorType
+from neurodeploy.ir.types import TensorType, int_range
 
 INT = frozenset({"int"})
 Types = Sequence[TensorType]
 Attrs = Mapping[str, Any]
+
+#: Fused activations (attribute ``act``) and the real numbers between which they clamp.
+ACTIVATIONS: Mapping[str, tuple[float, float | None]] = {
+    "relu": (0.0, None),
+    "relu6": (0.0, 6.0),
+    "relu_n1_to_1": (-1.0, 1.0),
+}
 
 
 def scale_of(type_: TensorType) -> np.ndarray:
@@ -21,6 +28,42 @@ def scale_of(type_: TensorType) -> np.ndarray:
     if type_.quant is None:
         raise IRError(f"{type_} needs a scale.")
     return type_.quant.array.astype(np.float32)
+
+
+def zero_of(type_: TensorType) -> int:
+    """The zero point."""
+    return 0 if type_.quant is None else type_.quant.zero_point
+
+
+def offset(x: Array, type_: TensorType) -> Array:
+    """The integers less their zero point, in int64."""
+    return x.astype(np.int64) - zero_of(type_)
+
+
+def nearest_step(value: float, type_: TensorType) -> int:
+    """A real number as an integer of that type: divided in float32, halves away from zero, not clipped."""
+    steps = float(np.float32(value) / scale_of(type_))
+    return int(np.copysign(np.floor(abs(steps) + 0.5), steps)) + zero_of(type_)
+
+
+def activation_range(type_: TensorType, act: str | None) -> tuple[int, int]:
+    """The integers between which a result is clamped: those of its dtype, or fewer with a fused activation.
+
+    From kernels/kernel_util.cc, ``CalculateActivationRangeQuantized``. Raises :class:`IRError` for one it doesn't know.
+    """
+    least, most = int_range(type_.dtype)
+    if act is None:
+        return least, most
+    if act not in ACTIVATIONS:
+        raise IRError(f"act is '{act}'; needed one of {', '.join(ACTIVATIONS)}.")
+    low, high = ACTIVATIONS[act]
+    return max(least, nearest_step(low, type_)), most if high is None else min(most, nearest_step(high, type_))
+
+
+def clamped(x: Array, type_: TensorType, act: str | None = None) -> Array:
+    """Integers without a zero point as that type: the zero point added, then clamped."""
+    low, high = activation_range(type_, act)
+    return np.clip(x + zero_of(type_), low, high).astype(type_.numpy)
 
 
 def quantize_multiplier(real: Any) -> tuple[Array, Array]:
@@ -46,7 +89,9 @@ def multiply_32(x: Array, mult: Array, shift: Array) -> Array:
 
 
 def multiply_64(x: Array, mult: Array, shift: Array) -> Array:
-    """The int64 product: the multiplier is rounded to 16 bits, one rounding in all. x below 2^47."""
+    """The int64 product: the multiplier is rounded to 16 bits, one rounding in all. x below 2^47, factor below 128."""
+    if (x.size and np.abs(x).max() >= 1 << 47) or np.max(shift, initial=0) >= 8:
+        raise NumericsError("an accumulator is too large for the int64 product (2^47, and a factor of 128).")
     reduced = np.where(mult < 0x7FFF0000, (mult + (1 << 15)) >> 16, 0x7FFF)
     total = 15 - shift
     return fit((x * reduced + (np.int64(1) << (total - 1))) >> total, "i32").astype(np.int64)

@@ -1,17 +1,36 @@
-"""LOGISTIC and TANH."""
+"""LOGISTIC and TANH: a table at i16, gemmlowp's series at i8.
+
+Sources: tensorflow/tflite-micro, ``kernels/internal/reference/integer_ops/logistic.h`` and ``tanh.h``, and their
+``Prepare`` in ``micro/kernels/logistic_common.cc`` and ``tanh.cc``. The results' scales are fixed: 2^-15 at i16; at i8
+2^-8 with the zero point -128 for LOGISTIC, and 2^-7 for TANH.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from neurodeploy.errors import NumericsError
 from neurodeploy.ir.op import Array, Op, fit
-from neurodeploy.ir.tflite.fixed_point import INT, Attrs, Types, scale_of
+from neurodeploy.ir.tflite import gemmlowp
+from neurodeploy.ir.tflite.fixed_point import (
+    INT,
+    Attrs,
+    Types,
+    multiply_32,
+    offset,
+    quantize_multiplier,
+    rounding_shift,
+    scale_of,
+)
 from neurodeploy.ir.tflite.pointwise import infer_same
 from neurodeploy.ir.types import TensorType
 
 TABLE_STEP = 1 / 24
+
+#: Integer bits of the argument at i8.
+SERIES_BITS = 4
 
 
 def sigmoid_table() -> Array:
@@ -48,7 +67,23 @@ def _interpolate(size: Array, bits: int) -> Array:
     return (low << bits) + fraction * (high - low)
 
 
+def _series(x: Array, type_: TensorType, function: Callable[[Array, int], Array], bits: int, zero: int) -> Array:
+    """The function by gemmlowp's series, in steps of ``2^-bits``; flat beyond 15."""
+    mult, shift = quantize_multiplier(float(scale_of(type_)) * 2.0 ** (31 - SERIES_BITS))
+    if shift < 0:
+        raise NumericsError(f"the scale of {type_} is below 2^-27, too fine for the kernel.")
+    within = offset(x, type_)
+    radius = (15 << (31 - SERIES_BITS)) >> int(shift)
+    most = max(radius - 1, 0)
+    inner = multiply_32(np.clip(within, -most, most), mult, shift)
+    result = rounding_shift(function(inner, SERIES_BITS), 31 - bits) + zero
+    result = np.where(within <= -radius, -128, np.where(within >= radius, 127, result))
+    return np.clip(result, -128, 127).astype(np.int8)
+
+
 def _eval_logistic(args: Sequence[Array], attrs: Attrs, type_: TensorType, types: Types) -> Array:
+    if type_.dtype == "i8":
+        return _series(args[0], types[0], gemmlowp.logistic, 8, -128)
     x = _table_input(args[0], scale_of(types[0]), 0)
     size = np.abs(x)
     result = np.where(size >> 9 >= 255, 0x7FFF << 10, _interpolate(size, 9))
@@ -56,6 +91,8 @@ def _eval_logistic(args: Sequence[Array], attrs: Attrs, type_: TensorType, types
 
 
 def _eval_tanh(args: Sequence[Array], attrs: Attrs, type_: TensorType, types: Types) -> Array:
+    if type_.dtype == "i8":
+        return _series(args[0], types[0], gemmlowp.tanh, 7, 0)
     x = _table_input(args[0], scale_of(types[0]), 1)
     size = np.abs(x)
     result = np.where(size >> 8 >= 255, 0xFFFF << 8, _interpolate(size, 8))
