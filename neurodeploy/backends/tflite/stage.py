@@ -43,6 +43,12 @@ class Call:
     expose: tuple[str, ...] = ()
     small: bool = False
 
+    @classmethod
+    def of(cls, layout: Mapping[str, Any]) -> Call:
+        """The call of a stage in a manifest's layout."""
+        sets = {key: tuple(layout[key]) for key in ("start", "expose")}
+        return cls(layout["state"], layout["steps"], frozenset(layout["series"]), **sets, small=layout["small"])
+
     @property
     def shown(self) -> tuple[str, ...]:
         """States that are outputs of every step and not outputs of the call already."""
