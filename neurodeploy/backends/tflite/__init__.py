@@ -125,8 +125,8 @@ class TFLiteBackend:
         return (
             Figure("tflite_bytes", size, "B", "compiled", "size of the .tflite files"),
             self._arena(artifact),
-            Figure("macs", sum(s["macs"] for s in stages.values()), "MAC/step", "compiled", shapes),
-            Figure("operators", sum(s["operators"] for s in stages.values()), "operators/step", "compiled",
+            Figure("macs", _per_step(stages, "macs"), "MAC/step", "compiled", shapes),
+            Figure("operators", _per_step(stages, "operators"), "operators/step", "compiled",
                    "operators of the main subgraphs"),
         )  # fmt: skip
 
@@ -182,6 +182,12 @@ def _resets(program: Program, state: str) -> list[str]:
         for held in stage.graph.states
         if state == "variables" and held.name not in stage.state_from and not begins_reset(stage.graph, held)
     ]
+
+
+def _per_step(stages: Mapping[str, Any], count: str) -> int | float:
+    """What the stages' calls count, for each of their steps."""
+    total = sum(s[count] / s["steps"] for s in stages.values())
+    return round(total) if total == round(total) else round(total, 2)
 
 
 def _finals(program: Program, stage: str) -> list[str]:
