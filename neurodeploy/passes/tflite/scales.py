@@ -98,8 +98,8 @@ def constants(graph: Graph) -> dict[str, np.ndarray]:
 class Scales:
     """The classes of one program's values, and each class's form. Keys are ``(stage, value)``, ``("", input)``."""
 
-    def __init__(self, program: Program, headroom: float, widths: Widths | None = None, *, per_channel: bool = True):
-        self.program, self.headroom, self.widths, self.per_channel = program, headroom, widths or Widths(), per_channel
+    def __init__(self, program: Program, headroom: float, widths: Widths | None = None) -> None:
+        self.program, self.headroom, self.widths = program, headroom, widths or Widths()
         self._parent: dict[Key, Key] = {}
         self._range: dict[Key, tuple[float, float]] = {}
         self._tables: dict[Key, set[str]] = {}
