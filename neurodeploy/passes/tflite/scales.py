@@ -38,6 +38,8 @@ LOPSIDED = 0.95
 CARRIES = frozenset({"add", "sub", "mul", "div", "neg", "abs", "min", "max", "select", "slice", "reshape", "transpose",
                      "broadcast", "shift", "concat"})  # fmt: skip
 SMALLEST = 2.0**-60
+#: The cell state of a fused LSTM is on a power of two; LiteRT's kernel knows none below.
+FINEST_CELL = -15
 MOVES = ("slice", "reshape", "transpose", "broadcast", "shift")
 Key = tuple[str, str]
 
@@ -107,6 +109,7 @@ class Scales:
         self._elsewhere: set[Key] = set()
         self._states: set[Key] = set()
         self._dtypes: dict[Key, tuple[str, Key]] = {}
+        self._cells: set[Key] = set()
         self.constant = {stage.name: constants(stage.graph) for stage in program.stages}
         for stage in program.stages:
             self._link(stage)
@@ -167,7 +170,10 @@ class Scales:
             if value.op in TABLES:
                 self._tables.setdefault(self.find((stage.name, value.name)), set()).add(value.op)
                 self._to_tables.setdefault(self.find((stage.name, value.args[0])), set()).add(value.op)
-            elif value.op not in MOVES:
+                continue
+            if value.op == "tflite_lstm":
+                self._cells.add(self.find((stage.name, value.args[2])))
+            if value.op not in MOVES:
                 self._elsewhere.update(self.find((stage.name, a)) for a in value.args)
 
     def _reach(self, key: Key, low: float, high: float) -> None:
@@ -178,7 +184,11 @@ class Scales:
     # widths
 
     def _choose_dtypes(self) -> None:
-        """States have their own width, named tensors theirs; sums and products on the way to a wide state are wide."""
+        """States have their own width, named tensors theirs; sums and products on the way to a wide state are wide.
+
+        The cell state of a fused LSTM is i16 whatever is asked.
+        """
+        self._dtypes.update((root, ("i16", root)) for root in self._cells)
         for (stage, name), dtype in self.widths.named.items():
             key = stage or "", name
             before, other = self._dtypes.setdefault(self.find(key), (dtype, key))
@@ -227,6 +237,8 @@ class Scales:
         if root in self._tables and top <= 1:
             return Quant(TABLE_SCALE)
         top = top * self.headroom or 1.0
+        if root in self._cells:
+            return Quant(2.0 ** max(math.ceil(math.log2(top / 32767)), FINEST_CELL))
         if root not in self._to_tables:
             return Quant(step(top / 32767))
         exponent = math.ceil(math.log2(max(top / 32767, SMALLEST)))
