@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from neurodeploy.artifact import Artifact
-from neurodeploy.backends.tflite.stage import stage_model
+from neurodeploy.backends.tflite.stage import Call, stage_model
 from neurodeploy.deploy.tflm import TFLMEngine
 from neurodeploy.ir import text
 
@@ -52,10 +52,8 @@ class Wheel:
         layouts = artifact.manifest["layout"]["stages"]
         self.facts, self.engines, self.extra = facts, [], []
         for stage in program.stages:
-            every = [state.name for state in stage.graph.states]
-            model = stage_model(stage.graph, "fed", expose=every, start=every)
-            self.engines.append(TFLMEngine(model, zero=True))
-            self.extra.append((stage.graph, layouts[stage.name], every))
+            self.engines.append(TFLMEngine(stage_model(stage.graph, "fed", call=Call(state="io")), zero=True))
+            self.extra.append((stage.graph, layouts[stage.name]))
 
     def describe(self, number: int) -> bytes:
         facts = self.facts[number]
@@ -69,27 +67,24 @@ class Wheel:
         return made
 
     def invoke(self, number: int, data: bytes) -> bytes:
-        facts, engine, (graph, layout, every) = self.facts[number], self.engines[number], self.extra[number]
+        facts, engine, (graph, layout) = self.facts[number], self.engines[number], self.extra[number]
         arrays, at = [], 0
         for tensor in facts.inputs:
             arrays.append(np.frombuffer(data[at : at + tensor.bytes], tensor.dtype).reshape(tensor.shape))
             at += tensor.bytes
         values = {}
         for variable in facts.variables:
-            state = next(s for s in graph.states if s.name == variable.name)
-            values[state.name] = np.frombuffer(data[at : at + variable.bytes], state.type.numpy)
-            values[state.name] = values[state.name].reshape(1, *state.type.shape)
+            values[variable.name] = data[at : at + variable.bytes]
             at += variable.bytes
-        n = len(graph.inputs)
+        n, outs = len(graph.inputs), len(graph.outputs)
         if layout["start"] and arrays[-1].item():
-            values |= dict(zip(layout["start"], arrays[n:-1], strict=True))
-        for index, array in enumerate([*arrays[:n], *(values[name] for name in every)]):
+            values |= {name: array.tobytes() for name, array in zip(layout["start"], arrays[n:-1], strict=True)}
+        for index, array in enumerate(arrays[:n]):
             engine.set_input(array, index)
-        if every:
-            engine.set_input(np.array([True]), n + len(every))
+        for index, state in enumerate(graph.states, n):
+            engine.set_input(np.frombuffer(values[state.name], state.type.numpy).reshape(1, *state.type.shape), index)
         engine.invoke()
-        outs = len(graph.outputs)
-        new = {name: engine.get_output(outs + i) for i, name in enumerate(every)}
+        new = {state.name: engine.get_output(outs + i) for i, state in enumerate(graph.states)}
         given = [engine.get_output(i) for i in range(outs)] + [new[name] for name in layout["expose"]]
         return b"".join(a.tobytes() for a in [*given, *(new[v.name] for v in facts.variables)])
 
