@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neurodeploy.artifact import Trace
+from neurodeploy.artifact import Figure, How, Trace
 from neurodeploy.backends import backend, runner
 from neurodeploy.errors import DataError, NeurodeployError, UsageError
 from neurodeploy.ir import interpret
@@ -64,17 +64,21 @@ def validate(built: Built, data: Data, *, on: str | None = None, command: str = 
     if name == "board":
         host = runner("host").run(built.artifact, dict(data.inputs), data.lengths)
         agreements.append(agreement(trace, host, against="host", equality="exact", states=False))
+    plain = _plain(built, data)
     score = None
     if data.labels is not None:
         over_chips = getattr(trace, "over_chips", None)
         if over_chips is not None:
             trace.record.update(over_chips(lambda raw: judge(program, real_outputs(program, Trace(raw)), data)[1]))
-        plain = interpret.run(source, data.inputs, data.lengths)
-        score = _accuracy(built, data, name, trace, outputs, real_outputs(program, golden), real_outputs(source, plain))
+        if plain is None:
+            plain = real_outputs(source, interpret.run(source, data.inputs, data.lengths))
+        score = _accuracy(built, data, name, trace, outputs, real_outputs(program, golden), plain)
         agreements = [judged(found, score) for found in agreements]
     record = trace.record
     device = record.get("device")
     figures = list(record.get("figures", []))
+    if plain is not None:
+        figures.append(output_error(program, outputs, plain, data.lengths, name))
     decided = latency.decision(program, trace, data.labels)
     if decided:
         figures.append(latency.settled(decided))
@@ -99,6 +103,47 @@ def validate(built: Built, data: Data, *, on: str | None = None, command: str = 
         decision=Decision(**decided, energy=latency.energies(decided, figures)) if decided else None,
     )
     return Validation(run, trace, outputs)
+
+
+def _plain(built: Built, data: Data) -> dict[str, np.ndarray] | None:
+    """The float network's outputs, for builds whose outputs are that network's own."""
+    if built.artifact.backend not in ("c", "tflite"):
+        return None
+    return real_outputs(built.source, interpret.run(built.source, data.inputs, data.lengths))
+
+
+def output_error(
+    program: Program,
+    outputs: dict[str, np.ndarray],
+    plain: dict[str, np.ndarray],
+    lengths: np.ndarray | None,
+    runner: str,
+) -> Figure:
+    """What a build's numerics lost: the RMS of ``outputs - plain`` over the RMS of ``plain``, in percent.
+
+    ``plain``: the float network's outputs; of a series the steps within ``lengths`` count. The worst output is told;
+    unknown where none can be compared (whole numbers, another number of steps, all zero).
+    """
+    worst = None
+    for name, ref in program.outputs.items():
+        got, wanted = outputs[name], plain[name]
+        if wanted.dtype.kind != "f" or got.shape != wanted.shape:
+            continue
+        error, size = (got.astype(np.float64) - wanted) ** 2, wanted.astype(np.float64) ** 2
+        if program.is_series(ref) and lengths is not None:
+            within = np.arange(got.shape[1]) < np.asarray(lengths)[:, None]
+            error, size = error[within], size[within]
+        if size.sum() > 0 and np.isfinite(error.sum()):
+            worst = max(worst or 0.0, 100 * float(np.sqrt(error.sum() / size.sum())))
+    if worst is None:
+        return Figure.unknown("output_error", "%", "no output that can be compared with the float network's")
+    source = "RMS difference from the float program in the interpreter, over its RMS, worst output"
+    return Figure("output_error", float(f"{worst:.4g}"), "%", _how(runner), source)
+
+
+def _how(runner: str) -> How:
+    """How figures of a run were got."""
+    return "measured" if runner in ("board", "host", "tflm", "litert") else "simulated"
 
 
 def _repaired(record: dict[str, Any] | None) -> Repaired | None:
@@ -176,8 +221,7 @@ def _accuracy(
     quantized = judge(program, golden, data)[1]
     record = trace.record
     deployed = record.get("score") or {"value": judge(program, outputs, data)[1]}
-    how = "measured" if name in ("board", "host", "tflm") else "simulated"
-    stated = Score(value=deployed["value"], how=how, where=str(record.get("where", name)), **_spread(deployed))
+    stated = Score(value=deployed["value"], how=_how(name), where=str(record.get("where", name)), **_spread(deployed))
     integer = program.numerics != "float"
     return Accuracy(
         metric=metric,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
-from neurodeploy.ir.graph import Graph, Program, Value, guards, walk
+import numpy as np
+
+from neurodeploy.ir.graph import Graph, Param, Program, Value, guards, walk
 from neurodeploy.ir.ops_math import einsum_terms
 from neurodeploy.ir.types import TensorType, Type
 
@@ -27,7 +30,7 @@ class StageCost:
 
 
 def macs_of(graph: Graph) -> dict[str, int]:
-    """Multiply-accumulates of every value that is a product (``matmul``, ``einsum``), bodies included."""
+    """Multiply-accumulates of every value that is a product, bodies included."""
     return {value.name: found for value in graph.values if (found := _macs(value, graph.types()))}
 
 
@@ -37,6 +40,8 @@ def _macs(value: Value, types: dict[str, Type]) -> int:
     shapes = [t.shape for a in value.args if isinstance(t := types[a], TensorType)]
     if value.op == "matmul":
         return value.tensor.size * shapes[0][-1]
+    if value.op == "tfl_fully_connected":
+        return value.tensor.size * shapes[1][-1]
     if value.op == "einsum":
         _, terms, _ = einsum_terms(value.attrs, len(shapes))
         sizes = {
@@ -74,3 +79,28 @@ def layers(graph: Graph) -> list[tuple[str, str, int]]:
 def ops_of(program: Program) -> frozenset[str]:
     """Every primitive and composite that a program uses, bodies included."""
     return frozenset(value.op for stage in program.stages for value in walk(stage.graph))
+
+
+def widths(program: Program) -> str:
+    """The types of a program's weights, states and values in words: ``i8 weights, i16 states, i16 values``.
+
+    Of several the most frequent comes first. Counters and conditions aren't counted.
+    """
+    graphs = [stage.graph for stage in program.stages]
+    kinds = {
+        "weights": [_dtype(p) for g in graphs for p in g.params.values() if len(p.type.shape) >= 2],
+        "states": [s.type.dtype for g in graphs for s in g.states],
+        "values": [v.type.dtype for g in graphs for v in g.values if isinstance(v.type, TensorType)],
+    }
+    told = []
+    for what, dtypes in kinds.items():
+        found = Counter(d for d in dtypes if d not in ("bool", "i32", "i64"))
+        if found:
+            told.append(f"{' and '.join(sorted(found, key=lambda d: (-found[d], d)))} {what}")
+    return ", ".join(told)
+
+
+def _dtype(param: Param) -> str:
+    """The dtype of weights; i4 where they fit four bits."""
+    few = param.type.dtype == "i8" and param.data.size and np.abs(param.data.astype(int)).max() <= 7
+    return "i4" if few else param.type.dtype

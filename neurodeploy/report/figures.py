@@ -54,6 +54,7 @@ _SPIKES = "Spikes and neurons"
 _SYNOPS = "SynapticOperations"
 _CROSSBAR = "Crossbar"
 _TIME = "Time and energy"
+_NUMERICS = "Quantization"
 
 FIGURES: dict[str, Known] = {
     "ParameterCount": Known("Parameters", _NETWORK),
@@ -110,7 +111,8 @@ FIGURES: dict[str, Known] = {
     "cell_area": Known("Area of the cells", _CROSSBAR),
     "fine_tuning.before": Known("Held-out samples before", "Fine-tuning", lower_is_better=False),
     "fine_tuning.after": Known("Held-out samples after", "Fine-tuning", lower_is_better=False),
-    "stalled_updates": Known("Stalled state updates", "Quantization"),
+    "stalled_updates": Known("Stalled state updates", _NUMERICS),
+    "output_error": Known("Output error against float", _NUMERICS),
     "latency": Known("Latency", _TIME),
     "interval": Known("Interval between steps of several sequences", _TIME),
     "sequence_interval": Known("Interval between steps of one sequence", _TIME),

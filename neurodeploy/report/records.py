@@ -101,8 +101,8 @@ def build_of(artifact: Artifact, runs: Sequence[Run] | None = None, *, name: str
     """The report's record of an artifact; ``runs`` default to the records among its files.
 
     Reads of the manifest, where present: ``model`` {name, parameters, macs_per_step}, ``hashes.model``, ``numerics``,
-    ``compiler`` (text, or name, version and flags), ``warnings``, ``figures``, ``layout`` (a spiking build's
-    conversion), and ``target_info`` {title, kind} for a target that isn't among the shipped ones. Raises
+    ``widths``, ``compiler`` (text, or name, version and flags), ``warnings``, ``figures``, ``layout`` (a spiking
+    build's conversion), and ``target_info`` {title, kind} for a target that isn't among the shipped ones. Raises
     :class:`UsageError` for what breaks the schema.
     """
     manifest = artifact.manifest
@@ -124,6 +124,7 @@ def build_of(artifact: Artifact, runs: Sequence[Run] | None = None, *, name: str
             backend=artifact.backend,
             target=_target(artifact),
             numerics=str(manifest.get("numerics", "float")),
+            widths=manifest.get("widths"),
             compiler=_compiler(manifest.get("compiler")),
             warnings=warnings + disagreements,
             figures=figures,

@@ -8,7 +8,7 @@ from importlib.resources import files
 from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 
-from neurodeploy.report import plots, plots_crossbar, view, view_crossbar, words
+from neurodeploy.report import plots, plots_crossbar, view, view_crossbar, view_micro, words
 from neurodeploy.report.arrays import as_image
 from neurodeploy.report.figures import HOW, KINDS, METRICS
 from neurodeploy.report.pictures import pictures, verdict
@@ -44,6 +44,8 @@ def render(data: ReportData) -> str:
         view=view,
         compared=any(view.agreements(build) for build in builds),
         summaries=view.summaries(builds),
+        micro=view_micro.comparisons(builds),
+        micro_note=view_micro.NOTE,
         sections=[_accuracy_section(builds, key) for key in view.keys(builds)],
         tables=[{"screen": True, "builds": builds, "groups": view.table(builds)}, *_print_tables(builds)],
         charts=[(chart, plots.scatter(chart, numbers)) for chart in charts],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from neurodeploy.report import pictures, view, view_crossbar, words
+from neurodeploy.report import pictures, view, view_crossbar, view_micro, words
 from neurodeploy.report.figures import HOW, KINDS, METRICS
 from neurodeploy.report.schema import Build, ReportData
 from neurodeploy.report.schema_crossbar import Attribution, Measured, Spread
@@ -22,6 +22,7 @@ def render(data: ReportData) -> str:
     parts += _summary(builds)
     parts += _accuracy(builds)
     parts += _agreement(builds)
+    parts += _micro(builds)
     parts += _costs(builds)
     parts += _spikes(builds)
     parts += _crossbars(builds)
@@ -110,6 +111,19 @@ def _agreement(builds: list[Build]) -> list[str]:
         return ["## Agreement", "No run was compared with another."]
     head = ["Build", "Ran", "Against", "Promised", "Bit-exact", "Largest difference", "First difference"]
     return ["## Agreement", grid(head, rows)]
+
+
+def _micro(builds: list[Build]) -> list[str]:
+    """Our C and TensorFlow Lite Micro, side by side."""
+    parts = []
+    for found in view_micro.comparisons(builds):
+        rows = []
+        for line in found.lines:
+            cells = [f"{told} ({f.how})" if f else text(told) or "–" for told, f in line.cells]
+            rows.append([text(f"{line.title}, {line.unit}" if line.unit else line.title), *cells])
+        head = ["", *(text(build.name) for build in found.builds)]
+        parts += [f"### {text(found.model)}", grid(head, rows, right=len(found.builds))]
+    return ["## C and TensorFlow Lite Micro", *parts, text(view_micro.NOTE)] if parts else []
 
 
 def _costs(builds: list[Build]) -> list[str]:

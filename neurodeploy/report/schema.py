@@ -237,13 +237,14 @@ class Target(Record):
 
 
 class Build(Record):
-    """One compiled artifact with its runs."""
+    """One compiled artifact with its runs. ``widths``: the types of its weights, states and values, in words."""
 
     name: str
     model: Model
     backend: str
     target: Target
     numerics: str
+    widths: str | None = None
     compiler: str | None = None
     warnings: list[str] = []
     figures: list[CheckedFigure] = []

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from neurodeploy.backends.tflite import floats, functions
+from neurodeploy.backends.tflite.fused import RULES as FUSED
 from neurodeploy.backends.tflite.stage import Rule, StageWriter
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Value
@@ -183,4 +184,5 @@ RULES: Mapping[str, Rule] = {
     "transpose": _transpose,
     "broadcast": _broadcast,
     "shift": _shift,
+    **FUSED,
 }

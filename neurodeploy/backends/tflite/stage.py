@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from neurodeploy.backends.tflite.fused import variables
 from neurodeploy.backends.tflite.write import Model, Subgraph
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Graph, State, Value
@@ -30,6 +31,7 @@ class StageWriter:
         self.model = Model()
         self.main = self.model.subgraph("main")
         self.index: dict[str, int] = {}
+        self.variables = variables(graph)
 
     def write(self) -> bytes:
         """The file's bytes. Raises :class:`UnsupportedError` naming op and value where there is no such operator."""
@@ -49,19 +51,22 @@ class StageWriter:
                 )
             rule(self, value)
         main.outputs = [self._result(name) for name in graph.outputs.values()]
-        following = {state.name: self._following(state) for state in graph.states}
+        shown = [state for state in graph.states if state.name not in self.variables or state.name in self.expose]
+        following = {state.name: self._following(state) for state in shown}
         main.outputs += [following[name] for name in self.expose]
-        for name, tensor in following.items():
+        for name in handles:
+            tensor = following[name]
             main.op("ASSIGN_VARIABLE", [handles[name], tensor], [], "AssignVariableOptions")
         return self.model.finish(f"{self.name}: one step a call")
 
     def _read_states(self) -> dict[str, int]:
-        if not self.graph.states:
+        states = [state for state in self.graph.states if state.name not in self.variables]
+        if not states:
             return {}
         init = self.model.subgraph("init")
         self.main.op("CALL_ONCE", [], [], "CallOnceOptions", initSubgraphIndex=1)
         handles = {}
-        for state in self.graph.states:
+        for state in states:
             shape = (1, *state.type.shape)
             start = np.zeros(shape, state.type.numpy)
             if state.init is not None:
