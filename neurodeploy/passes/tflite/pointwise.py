@@ -15,7 +15,6 @@ from neurodeploy.passes.tflite.products import added
 from neurodeploy.passes.tflite.scales import COARSEST, NARROW_TABLES, TABLE_SCALE, TABLES, Form
 from neurodeploy.passes.tflite.stage import UPSCALE, Rule, StageQuantizer
 
-
 #: How much finer MUL's result may be than the product of its arguments' scales: its int32 overflows beyond.
 FINEST_PRODUCT = {"i8": 1 << 14, "i16": 0.999}
 

@@ -16,7 +16,6 @@ from neurodeploy.ir.types import Quant, TensorType
 from neurodeploy.passes.tflite.scales import Form, f32, step
 from neurodeploy.passes.tflite.stage import Rule, StageQuantizer
 
-
 #: The greatest accumulator, and the greatest factor of one, that FULLY_CONNECTED multiplies (kernels' common.cc).
 ACCUMULATOR = {"i8": 1 << 31, "i16": 1 << 47}
 FACTOR = {"i8": 1 << 31, "i16": 64}
@@ -72,7 +71,7 @@ def _constants(
     full = None if bias is None else np.broadcast_to(bias, (len(weights),))
     if full is not None and held.dtype == "i8":  # half of int32 for the bias
         tops = np.maximum(tops, np.abs(full) / (into * float(1 << 30)))
-    if bits == 4 or not q.scales.per_channel:
+    if bits == 4 or not q.scales.widths.per_channel:
         tops = np.array([tops.max()])
     scales, axis = tuple(step(float(t)) for t in tops), 0 if len(tops) == len(weights) > 1 else None
 

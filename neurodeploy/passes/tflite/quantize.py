@@ -50,7 +50,7 @@ class QuantizeTFLite:
         """The program with ``numerics="tflite"``."""
         if program.numerics != "float":
             raise UsageError(f"is {program.numerics} already; needed a float program.", place=program.name)
-        scales = Scales(program, self.headroom, widths_of(program, self), per_channel=self.per_channel)
+        scales = Scales(program, self.headroom, widths_of(program, self))
         inputs = {
             name: ProgramInput(scales.typed(("", name), spec.type), spec.kind) for name, spec in program.inputs.items()
         }

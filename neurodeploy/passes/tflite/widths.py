@@ -19,7 +19,8 @@ WEIGHT_BITS = (4, 8)
 
 @dataclass(frozen=True)
 class Widths:
-    """``activations`` and ``states`` are dtypes; ``named``: tensors with a dtype of their own."""
+    """``activations`` and ``states`` are dtypes; ``named`` tensors have one of their own. ``weights``: all there are;
+    of 8 bits they have a scale per row with ``per_channel``."""
 
     activations: str = "i16"
     states: str = "i16"
@@ -27,6 +28,7 @@ class Widths:
     named: Mapping[Key, str] = field(default_factory=dict)
     named_weights: Mapping[Key, int] = field(default_factory=dict)
     weights: frozenset[Key] = frozenset()
+    per_channel: bool = True
 
     def bits(self, stage: str, name: str) -> int:
         """Bits of a product's constant: 8 for one that isn't a weight of the network."""
@@ -63,6 +65,7 @@ def widths_of(program: Program, options: QuantizeTFLite) -> Widths:
         named,
         placed("weights", options.weights, weights, WEIGHT_BITS, "8 or 4 bits"),
         frozenset(weights),
+        options.per_channel,
     )
 
 
