@@ -102,6 +102,7 @@ class Scales:
 
     def __init__(self, program: Program, headroom: float, widths: Widths | None = None) -> None:
         self.program, self.headroom, self.widths = program, headroom, widths or Widths()
+        self.warnings: list[str] = []
         self._parent: dict[Key, Key] = {}
         self._range: dict[Key, tuple[float, float]] = {}
         self._tables: dict[Key, set[str]] = {}
@@ -238,7 +239,7 @@ class Scales:
             return Quant(TABLE_SCALE)
         top = top * self.headroom or 1.0
         if root in self._cells:
-            return Quant(2.0 ** max(math.ceil(math.log2(top / 32767)), FINEST_CELL))
+            return Quant(2.0 ** max(math.ceil(math.log2(max(top / 32767, SMALLEST))), FINEST_CELL))
         if root not in self._to_tables:
             return Quant(step(top / 32767))
         exponent = math.ceil(math.log2(max(top / 32767, SMALLEST)))
