@@ -1,4 +1,4 @@
-"""Operators that keep their state themselves, in variable tensors: UNIDIRECTIONAL_SEQUENCE_LSTM.
+"""Operators that keep their state themselves, in variable tensors: UNIDIRECTIONAL_SEQUENCE_LSTM and SVDF.
 
 Schema: tensorflow/tflite-micro, ``schema.fbs``; the 24 inputs are those of ``micro/kernels/lstm_shared.h``. A variable
 tensor keeps its data from call to call; TFLM sets it to its zero point when it loads a model and when it is reset.
@@ -17,6 +17,8 @@ from neurodeploy.ir.types import TensorType
 if TYPE_CHECKING:
     from neurodeploy.backends.tflite.stage import Rule, StageWriter
 
+#: Composite -> which of its arguments are its states. What they become are the last of its two results.
+HELD: Mapping[str, slice] = {"tflite_lstm": slice(1, 3), "tflite_svdf": slice(1, 2)}
 #: Where the arguments of ``tflite_lstm`` behind h and c stand among the operator's 24 inputs; the others are absent.
 WEIGHTS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 14, 15)
 INPUTS, STATES = 24, (18, 19)
@@ -24,7 +26,7 @@ INPUTS, STATES = 24, (18, 19)
 
 def variables(graph: Graph) -> dict[str, Value]:
     """The states that are variable tensors of an operator, and the value that is the operator."""
-    return {state: value for value in graph.values if value.op == "tflite_lstm" for state in value.args[1:3]}
+    return {state: value for value in graph.values if value.op in HELD for state in value.args[HELD[value.op]]}
 
 
 def results(graph: Graph, call: Value) -> dict[int, str]:
@@ -36,19 +38,18 @@ def _check_states(writer: StageWriter, call: Value, made: Mapping[int, str]) -> 
     """Refuse states that the operator's variables can't be: fed, guarded, started elsewhere, or used by others."""
     place, graph = f"{writer.name}: %{call.name}", writer.graph
     states = {state.name: state for state in graph.states}
-    for index, name in enumerate(call.args[1:3]):
+    held = call.args[HELD[call.op]]
+    for index, name in enumerate(held, 2 - len(held)):
         state = states.get(name)
         if state is None or state.next != made.get(index) or state.when is not None or name in writer.start:
-            found = f"%{name}, which isn't a state that only this LSTM moves"
+            found = f"%{name}, which isn't a state that only it moves"
         elif any(name in v.args for v in graph.values if v.name != call.name) or name in graph.outputs.values():
             found = f"the state %{name}, which is used elsewhere too"
         elif state.init is not None and (graph.params[state.init].data != _zero(state.type)).any():
             found = f"the state %{name}, which doesn't begin at 0"
         else:
             continue
-        raise UnsupportedError(
-            f"the fused LSTM keeps {found}; needed a state of its own.", place=place, hint="Compile without fused_lstm."
-        )
+        raise UnsupportedError(f"{call.op} keeps {found}; needed a state of its own.", place=place, hint="Expand it.")
 
 
 def _zero(type_: TensorType) -> int:
@@ -91,13 +92,19 @@ def _intermediates(writer: StageWriter, call: Value, hidden: TensorType) -> list
     return [*gates, writer.main.tensor(f"{call.name}_hidden", (0,), hidden.dtype, hidden.quant)]
 
 
-def _copy(writer: StageWriter, name: str, source: int) -> None:
-    """A result in the shape of a step, if anything but the operator's own state needs it."""
+def _needed(writer: StageWriter, name: str) -> bool:
+    """Whether anything but the operator's own state needs a result."""
     graph = writer.graph
     following = {state.next: state.name for state in graph.states}
-    needed = any(name in v.args for v in graph.values) or name in graph.outputs.values()
-    if not needed and following.get(name) not in writer.expose:
+    used = any(name in v.args for v in graph.values) or name in graph.outputs.values()
+    return used or following.get(name) in writer.expose
+
+
+def _copy(writer: StageWriter, name: str, source: int) -> None:
+    """A result in the shape of a step."""
+    if not _needed(writer, name):
         return
+    graph = writer.graph
     type_ = graph.tensor(name)
     shape = (1, *type_.shape)
     writer.index[name] = writer.main.tensor(name, shape, type_.dtype, type_.quant)
@@ -105,8 +112,34 @@ def _copy(writer: StageWriter, name: str, source: int) -> None:
     writer.main.op("RESHAPE", [source, sizes], [writer.index[name]], "ReshapeOptions", newShape=list(shape))
 
 
+def _svdf(writer: StageWriter, call: Value) -> None:
+    """One step of the operator. Its line stands filter by filter, oldest first: the transpose of the composite's."""
+    graph, main = writer.graph, writer.main
+    made = results(graph, call)
+    _check_states(writer, call, made)
+    x, line, *weights = call.args
+    type_, y = graph.tensor(line), call.type.items[0]
+    memory, filters = type_.shape
+    kept = main.tensor(line, (1, memory * filters), type_.dtype, type_.quant)
+    main.tensors[kept].isVariable = True
+    out = main.tensor(made.get(0) or f"{call.name}_y", (1, *y.shape), y.dtype, y.quant)
+    kind = call.attrs.get("activation", "none").upper()
+    main.op("SVDF", [writer.at(x), *map(writer.weights, weights), kept], [out], "SVDFOptions",
+            rank=call.attrs.get("rank", 1), fusedActivationFunction=getattr(main.model.fb.ActivationFunctionType, kind),
+            asymmetricQuantizeInputs=False)  # fmt: skip
+    if 0 in made:
+        writer.index[made[0]] = out
+    if 1 in made and _needed(writer, made[1]):
+        name, shape = made[1], (1, filters, memory)
+        rows = main.tensor(f"{name}_filters", shape, type_.dtype, type_.quant)
+        main.op("RESHAPE", [kept, main.ints(f"{name}_shape", shape)], [rows], "ReshapeOptions", newShape=list(shape))
+        writer.index[name] = main.tensor(name, (1, memory, filters), type_.dtype, type_.quant)
+        turn = main.ints(f"{name}_perm", (0, 2, 1))
+        main.op("TRANSPOSE", [rows, turn], [writer.index[name]], "TransposeOptions")
+
+
 def _get(writer: StageWriter, value: Value) -> None:
     """A result of a composite: its operator has written it."""
 
 
-RULES: Mapping[str, Rule] = {"tflite_lstm": _lstm, "get": _get}
+RULES: Mapping[str, Rule] = {"tflite_lstm": _lstm, "tflite_svdf": _svdf, "get": _get}
