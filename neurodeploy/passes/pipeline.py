@@ -32,6 +32,7 @@ PASSES: Mapping[str, str] = {
     "calibrate": "neurodeploy.passes.calibrate:Calibrate",
     "quantize": "neurodeploy.passes.quantize:Quantize",
     "fuse_lstm": "neurodeploy.passes.tflite.fused:FuseLSTM",
+    "decompose_tflite": "neurodeploy.passes.tflite.decompose:DecomposeTFLite",
     "quantize_tflite": "neurodeploy.passes.tflite.quantize:QuantizeTFLite",
     "tiling": "neurodeploy.passes.tiling:Tiling",
     "spiking": "neurodeploy.passes.spiking:SigmaDelta",
@@ -41,13 +42,16 @@ PASSES: Mapping[str, str] = {
 PIPELINES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("c", "native"): ("simplify", "expand", "simplify", "calibrate", "quantize", "simplify"),
     ("c", "float"): ("simplify", "expand", "simplify"),
-    ("tflite", "tflite"): ("simplify", "expand", "simplify", "calibrate", "quantize_tflite"),
+    ("tflite", "tflite"): (
+        "simplify", "expand", "simplify", "decompose_tflite", "simplify", "calibrate", "quantize_tflite",
+    ),
+    ("tflite", "float"): ("simplify", "expand", "simplify", "decompose_tflite", "simplify"),
     ("brian2", "float"): ("simplify",),
     ("nir", "float"): ("simplify",),
     ("snntorch", "float"): ("simplify",),
     ("crossbar", "float"): ("simplify", "expand", "simplify"),
     ("crossbar", "native"): ("simplify", "expand", "simplify", "calibrate", "quantize", "simplify"),
-}
+}  # fmt: skip
 
 
 #: backend -> the composites that it runs as they are: its passes don't expand them.

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from neurodeploy.errors import UnsupportedError
+from neurodeploy.errors import IRError, UnsupportedError
 from neurodeploy.ir.graph import Graph, Value
 from neurodeploy.ir.tflite.lstm import GATE_IN
-from neurodeploy.ir.types import TensorType
+from neurodeploy.ir.types import TensorType, TupleType
 
 if TYPE_CHECKING:
     from neurodeploy.backends.tflite.stage import Rule, StageWriter
@@ -50,6 +50,12 @@ def _check_states(writer: StageWriter, call: Value, made: Mapping[int, str]) -> 
         else:
             continue
         raise UnsupportedError(f"{call.op} keeps {found}; needed a state of its own.", place=place, hint="Expand it.")
+
+
+def _items(call: Value) -> tuple[TensorType, ...]:
+    if not isinstance(call.type, TupleType):
+        raise IRError(f"{call.op} has two results; {call.type} given.", place=f"%{call.name}")
+    return call.type.items
 
 
 def _zero(type_: TensorType) -> int:
@@ -118,7 +124,7 @@ def _svdf(writer: StageWriter, call: Value) -> None:
     made = results(graph, call)
     _check_states(writer, call, made)
     x, line, *weights = call.args
-    type_, y = graph.tensor(line), call.type.items[0]
+    type_, y = graph.tensor(line), _items(call)[0]
     memory, filters = type_.shape
     kept = main.tensor(line, (1, memory * filters), type_.dtype, type_.quant)
     main.tensors[kept].isVariable = True

@@ -12,6 +12,7 @@ Where the C++ would overflow a signed integer its result is undefined; here :cla
 from __future__ import annotations
 
 from neurodeploy.ir.op import Op
-from neurodeploy.ir.tflite import lstm, pointwise, products, svdf, tables
+from neurodeploy.ir.tflite import functions, lstm, pointwise, products, svdf, tables
 
-TFLITE_OPS: dict[str, Op] = {op.name: op for room in (products, pointwise, tables, lstm, svdf) for op in room.OPS}
+ROOMS = (products, pointwise, tables, functions, lstm, svdf)
+TFLITE_OPS: dict[str, Op] = {op.name: op for room in ROOMS for op in room.OPS}

@@ -1,4 +1,4 @@
-"""TFLite's SVDF, a recurrent layer of rank-limited filters over time, as a composite whose body is written in primitives.
+"""TFLite's SVDF, a layer of rank-limited filters over time, as a composite whose body is written in primitives.
 
 Nakkiran et al., "Compressing deep neural networks using a rank-constrained topology" (Interspeech 2015). The integer
 arithmetic is that of tensorflow/tflite-micro, ``micro/kernels/svdf_common.cc`` (``EvalIntegerSvdfReference``,
@@ -36,14 +36,9 @@ ACTIVATIONS = ("none", "relu", "relu6", "relu_n1_to_1", "tanh")
 def _infer_time(types: Types, attrs: Attrs) -> TensorType:
     line, weights, bias = types
     rank = attrs.get("rank", 1)
-    if (
-        line.dtype not in ("i8", "i16")
-        or len(line.shape) != 2
-        or not weights.same_data(line.with_(shape=line.shape[::-1]))
-    ):
-        raise IRError(
-            f"takes a delay line i8[m,f] or i16[m,f] and weights [f,m] of that dtype; {line}, {weights} given."
-        )
+    fits = line.dtype in ("i8", "i16") and len(line.shape) == 2
+    if not fits or not weights.same_data(line.with_(shape=line.shape[::-1])):
+        raise IRError(f"takes i8[m,f] or i16[m,f] and weights [f,m] of that dtype; {line} and {weights} given.")
     filters = line.shape[1]
     if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1 or filters % rank:
         raise IRError(f"rank is {rank!r}; needed a whole number that divides the {filters} filters.")
