@@ -71,14 +71,12 @@ def _lstm(writer: StageWriter, call: Value) -> None:
     types = {name: graph.tensor(name) for name in (x, h, c)}
     inputs = [-1] * INPUTS
     series = main.tensor(f"{call.name}_x", (1, 1, *types[x].shape), types[x].dtype, types[x].quant)
-    main.op("RESHAPE", [writer.at(x), main.ints(f"{call.name}_x_shape", main.tensors[series].shape)], [series],
-            "ReshapeOptions", newShape=list(main.tensors[series].shape))  # fmt: skip
+    writer.reshape(writer.at(x), series)
     inputs[0] = series
     for place, name in zip(WEIGHTS, weights, strict=True):
         inputs[place] = writer.weights(name)
     for place, name in zip(STATES, (h, c), strict=True):
-        inputs[place] = main.tensor(name, (1, *types[name].shape), types[name].dtype, types[name].quant)
-        main.tensors[inputs[place]].isVariable = True
+        inputs[place] = writer.variable(name)
     hidden = main.tensor(f"{call.name}_y", (1, 1, *types[h].shape), types[h].dtype, types[h].quant)
     main.op("UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, [hidden], "UnidirectionalSequenceLSTMOptions",
             fusedActivationFunction=writer.model.fb.ActivationFunctionType.TANH,
@@ -114,8 +112,7 @@ def _copy(writer: StageWriter, name: str, source: int) -> None:
     type_ = graph.tensor(name)
     shape = (1, *type_.shape)
     writer.index[name] = writer.main.tensor(name, shape, type_.dtype, type_.quant)
-    sizes = writer.main.ints(f"{name}_shape", shape)
-    writer.main.op("RESHAPE", [source, sizes], [writer.index[name]], "ReshapeOptions", newShape=list(shape))
+    writer.reshape(source, writer.index[name])
 
 
 def _svdf(writer: StageWriter, call: Value) -> None:

@@ -14,5 +14,13 @@ from __future__ import annotations
 from neurodeploy.ir.op import Op
 from neurodeploy.ir.tflite import functions, lstm, pointwise, products, svdf, tables
 
-ROOMS = (products, pointwise, tables, functions, lstm, svdf)
+#: One room a line.
+ROOMS = (
+    products,
+    pointwise,
+    tables,
+    functions,
+    lstm,
+    svdf,
+)
 TFLITE_OPS: dict[str, Op] = {op.name: op for room in ROOMS for op in room.OPS}
