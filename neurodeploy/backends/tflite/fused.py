@@ -6,7 +6,7 @@ tensor keeps its data from call to call; TFLM sets it to its zero point when it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from neurodeploy.errors import IRError, UnsupportedError
@@ -27,6 +27,14 @@ INPUTS, STATES = 24, (18, 19)
 def variables(graph: Graph) -> dict[str, Value]:
     """The states that are variable tensors of an operator, and the value that is the operator."""
     return {state: value for value in graph.values if value.op in HELD for state in value.args[HELD[value.op]]}
+
+
+def whole_series(graph: Graph, call: Value, shown: Collection[str]) -> bool:
+    """Whether one operator can run a chunk's steps: an LSTM that is asked for nothing but the series of its h."""
+    if call.op != "tflite_lstm" or any(state in shown for state in variables(graph)):
+        return False
+    cell = results(graph, call).get(1)
+    return all(cell not in v.args for v in graph.values) and cell not in graph.outputs.values()
 
 
 def results(graph: Graph, call: Value) -> dict[int, str]:
@@ -63,21 +71,21 @@ def _zero(type_: TensorType) -> int:
 
 
 def _lstm(writer: StageWriter, call: Value) -> None:
-    """One step of the operator: a series of one time step in, one out."""
+    """One operator: a series in, of one step or of a chunk's, and a series out."""
     graph, main = writer.graph, writer.main
     made = results(graph, call)
     _check_states(writer, call, made)
     x, h, c, *weights = call.args
     types = {name: graph.tensor(name) for name in (x, h, c)}
     inputs = [-1] * INPUTS
-    series = main.tensor(f"{call.name}_x", (1, 1, *types[x].shape), types[x].dtype, types[x].quant)
+    series = main.tensor(f"{call.name}_x", (1, writer.lead, *types[x].shape), types[x].dtype, types[x].quant)
     writer.reshape(writer.at(x), series)
     inputs[0] = series
     for place, name in zip(WEIGHTS, weights, strict=True):
         inputs[place] = writer.weights(name)
     for place, name in zip(STATES, (h, c), strict=True):
         inputs[place] = writer.variable(name)
-    hidden = main.tensor(f"{call.name}_y", (1, 1, *types[h].shape), types[h].dtype, types[h].quant)
+    hidden = main.tensor(f"{call.name}_y", (1, writer.lead, *types[h].shape), types[h].dtype, types[h].quant)
     main.op("UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, [hidden], "UnidirectionalSequenceLSTMOptions",
             fusedActivationFunction=writer.model.fb.ActivationFunctionType.TANH,
             cellClip=float(call.attrs.get("cell_clip", 0.0)), timeMajor=False)  # fmt: skip
@@ -110,8 +118,8 @@ def _copy(writer: StageWriter, name: str, source: int) -> None:
         return
     graph = writer.graph
     type_ = graph.tensor(name)
-    shape = (1, *type_.shape)
-    writer.index[name] = writer.main.tensor(name, shape, type_.dtype, type_.quant)
+    lead = writer.main.tensors[source].shape[1] if len(writer.main.tensors[source].shape) > 2 else 1
+    writer.index[name] = writer.main.tensor(name, (lead, *type_.shape), type_.dtype, type_.quant)
     writer.reshape(source, writer.index[name])
 
 
@@ -123,8 +131,7 @@ def _svdf(writer: StageWriter, call: Value) -> None:
     x, line, *weights = call.args
     type_, y = graph.tensor(line), _items(call)[0]
     memory, filters = type_.shape
-    kept = main.tensor(line, (1, memory * filters), type_.dtype, type_.quant)
-    main.tensors[kept].isVariable = True
+    kept = writer.variable(line, (memory * filters,))
     out = main.tensor(made.get(0) or f"{call.name}_y", (1, *y.shape), y.dtype, y.quant)
     kind = call.attrs.get("activation", "none").upper()
     main.op("SVDF", [writer.at(x), *map(writer.weights, weights), kept], [out], "SVDFOptions",
