@@ -262,6 +262,23 @@ def test_states_of_the_operator_cant_be_fed():
         compile(program, "tflm", samples(program), fused_lstm=True, state="io")
 
 
+def test_the_smallest_file_has_no_intermediates():
+    """LiteRT wants them, TFLM doesn't read them."""
+    program = network("alone")
+    x, narrow = samples(program), {"activation_dtype": "i8"}
+    built, small = (
+        compile(program, "tflm", x, fused_lstm=True, quantize=narrow, optimize=o) for o in ("balanced", "size")
+    )
+    np.testing.assert_array_equal(small.run(x), built.run(x))
+    assert [tensors(b.artifact.files["main.tflite"]) for b in (built, small)] == [26, 21]
+
+
+def tensors(model: bytes) -> int:
+    from neurodeploy.backends.tflite.write import schema
+
+    return schema().Model.GetRootAsModel(model, 0).Subgraphs(0).TensorsLength()
+
+
 def test_four_bit_weights_are_refused():
     program = network("alone")
     widths = {"activation_dtype": "i8", "weight_bits": 4}
@@ -293,7 +310,11 @@ def test_an_odd_lstm_stays_apart_and_is_named():
 
 @pytest.mark.parametrize(
     ("attrs", "reason"),
-    [({"peephole": True}, "has peephole"), ({"clip": 1.0}, "has clip"), ({"input_forget": True}, "has input_forget")],
+    [
+        ({"peephole": True}, "has peepholes"),
+        ({"clip": 1.0}, "has a clip"),
+        ({"input_forget": True}, "has coupled gates"),
+    ],
 )
 def test_without_a_plain_lstm_the_option_is_an_error(attrs, reason):
     program = network("alone", **attrs)
