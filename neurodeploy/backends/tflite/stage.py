@@ -195,11 +195,12 @@ class StageWriter:
         subgraph.op("VAR_HANDLE", [], [handle], "VarHandleOptions", container="", sharedName=state)
         return handle
 
-    def variable(self, name: str) -> int:
-        """The tensor of a state that an operator keeps itself, from call to call."""
+    def variable(self, name: str, shape: tuple[int, ...] | None = None) -> int:
+        """The tensor of a state that an operator keeps itself, from call to call; ``shape`` if it has another there."""
         key = f"{name}@variable"
         if key not in self._shared:
-            self._shared[key] = self._tensor(name, self.types[name])
+            type_ = self.types[name]
+            self._shared[key] = self._tensor(name, type_ if shape is None else type_.with_(shape=shape))
             self.main.tensors[self._shared[key]].isVariable = True
         return self._shared[key]
 
