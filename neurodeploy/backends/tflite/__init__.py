@@ -123,7 +123,7 @@ class TFLiteBackend:
         """File size, arena, multiply-accumulates and operators; with several stages their sums."""
         stages: Mapping[str, Any] = artifact.manifest["layout"]["stages"]
         size = sum(len(artifact.files[s["file"]]) for s in stages.values())
-        shapes = "shapes of the weights of FULLY_CONNECTED"
+        shapes = "shapes of the weights of FULLY_CONNECTED, fused LSTM and SVDF"
         return (
             Figure("tflite_bytes", size, "B", "compiled", "size of the .tflite files"),
             self._arena(artifact),
@@ -203,13 +203,13 @@ def _counts(model: bytes) -> dict[str, int]:
     """Operators of a model's step, and the multiply-accumulates of its products."""
     fb = schema()
     root = fb.Model.GetRootAsModel(model, 0)
-    main, macs = root.Subgraphs(0), 0
+    main, macs, code = root.Subgraphs(0), 0, fb.BuiltinOperator
+    weighted = {code.FULLY_CONNECTED: 1, code.SVDF: 2, code.UNIDIRECTIONAL_SEQUENCE_LSTM: 8}
     for i in range(main.OperatorsLength()):
         operator = main.Operators(i)
-        if root.OperatorCodes(operator.OpcodeIndex()).BuiltinCode() == fb.BuiltinOperator.FULLY_CONNECTED:
-            weights = main.Tensors(operator.Inputs(1)).ShapeAsNumpy()
-            rows = np.prod(main.Tensors(operator.Outputs(0)).ShapeAsNumpy()[:-1])
-            macs += int(np.prod(weights) * rows)
+        if count := weighted.get(root.OperatorCodes(operator.OpcodeIndex()).BuiltinCode()):
+            size = sum(int(np.prod(main.Tensors(operator.Inputs(1 + j)).ShapeAsNumpy())) for j in range(count))
+            macs += size * int(np.prod(main.Tensors(operator.Outputs(0)).ShapeAsNumpy()[:-1]))
     return {"operators": main.OperatorsLength(), "macs": macs}
 
 
