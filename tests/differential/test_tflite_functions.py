@@ -177,6 +177,21 @@ def test_what_calibration_has_not_seen_stays_within_the_kernels_integers():
         assert_exact(made, {"x": noise(9, 4), "y": -100 * noise(10, 4)})
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_what_cancels_in_calibration_saturates(width):
+    b = Builder()
+    x, y = b.input("x", [4]), b.input("y", [4])
+    big, other = 3e4 * x, 3e4 * y
+    b.output("product", b("concat", big, other, axis=0) @ b("concat", x, -x, axis=0))
+    b.output("sum", b("sum", b("concat", big, -other, axis=0), axis=0))
+    program = one_stage(b)
+    same = noise(11, 4)
+    made = quantized(program, sampled(program, {"x": same, "y": same}, None), **WIDTHS[width][0])
+    _, golden = assert_exact(made, {"x": same, "y": -same})
+    for name, array in golden.outputs.items():
+        assert array.max() == np.iinfo(array.dtype).max, name
+
+
 def test_solve_is_refused_by_name():
     case = CASES["memristive_network"]
     data = sampled(case.program, case.inputs, case.lengths)
