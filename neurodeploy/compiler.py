@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: backend -> the numerics that it takes, its default first.
 NUMERICS: Mapping[str, tuple[str, ...]] = {
     "c": ("native", "float", "tflite"),
-    "tflite": ("tflite",),
+    "tflite": ("tflite", "float"),
     "brian2": ("float",),
     "nir": ("float",),
     "snntorch": ("float",),

@@ -31,23 +31,26 @@ PASSES: Mapping[str, str] = {
     "expand": "neurodeploy.passes.expand:Expand",
     "calibrate": "neurodeploy.passes.calibrate:Calibrate",
     "quantize": "neurodeploy.passes.quantize:Quantize",
+    "decompose_tflite": "neurodeploy.passes.tflite.decompose:DecomposeTFLite",
     "quantize_tflite": "neurodeploy.passes.tflite.quantize:QuantizeTFLite",
     "tiling": "neurodeploy.passes.tiling:Tiling",
     "spiking": "neurodeploy.passes.spiking:SigmaDelta",
 }
 
+_TFLITE = ("simplify", "expand", "simplify", "decompose_tflite", "simplify", "calibrate", "quantize_tflite")
 #: (backend, numerics) -> the names of its passes, in order.
 PIPELINES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("c", "native"): ("simplify", "expand", "simplify", "calibrate", "quantize", "simplify"),
     ("c", "float"): ("simplify", "expand", "simplify"),
-    ("c", "tflite"): ("simplify", "expand", "simplify", "calibrate", "quantize_tflite"),
-    ("tflite", "tflite"): ("simplify", "expand", "simplify", "calibrate", "quantize_tflite"),
+    ("c", "tflite"): _TFLITE,
+    ("tflite", "tflite"): _TFLITE,
+    ("tflite", "float"): ("simplify", "expand", "simplify", "decompose_tflite", "simplify"),
     ("brian2", "float"): ("simplify",),
     ("nir", "float"): ("simplify",),
     ("snntorch", "float"): ("simplify",),
     ("crossbar", "float"): ("simplify", "expand", "simplify"),
     ("crossbar", "native"): ("simplify", "expand", "simplify", "calibrate", "quantize", "simplify"),
-}
+}  # fmt: skip
 
 
 def pass_class(name: str) -> type:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from neurodeploy.backends.tflite import floats, functions
 from neurodeploy.backends.tflite.stage import Rule, StageWriter
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Value
@@ -62,8 +63,8 @@ def _moves(code: str, table: str | None = None, *, logical: str | None = None) -
 
 
 def _compare(writer: StageWriter, value: Value) -> None:
-    """Integers of one scale, widened to int32: TFLM's only int16 comparison, GREATER, computes with multipliers that
-    its Prepare sets for int8 alone."""
+    """Floats as they are; integers of one scale, widened to int32: TFLM's only int16 comparison, GREATER, computes with
+    multipliers that its Prepare sets for int8 alone."""
     code = {"lt": "LESS", "eq": "EQUAL", "ne": "NOT_EQUAL"}[value.op]
     first, second = (writer.types[a] for a in value.args)
     if first.quant != second.quant:
@@ -71,6 +72,9 @@ def _compare(writer: StageWriter, value: Value) -> None:
             f"{value.op} compares {first} with {second}; needed one scale.", place=f"{writer.name}: %{value.name}"
         )
     main, rank, wide = writer.main, len(value.tensor.shape), []
+    if first.dtype == "f32":
+        main.op(code, [writer.at(a, rank) for a in value.args], [writer.out(value)])
+        return
     for side, name in enumerate(value.args):
         source = writer.at(name, rank)
         wide.append(main.tensor(f"{value.name}_wide{side}", tuple(main.tensors[source].shape), "i32"))
@@ -156,6 +160,8 @@ def _shift(writer: StageWriter, value: Value) -> None:
 
 
 RULES: Mapping[str, Rule] = {
+    **floats.RULES,
+    **functions.RULES,
     "tfl_fully_connected": _fully_connected,
     "tfl_add": _sums("ADD", "AddOptions"),
     "tfl_sub": _sums("SUB", "SubOptions"),

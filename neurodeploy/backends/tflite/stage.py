@@ -21,6 +21,9 @@ class StageWriter:
     """Writes the step of one graph into a :class:`Model`. Every per-sample shape gets a leading batch axis of 1."""
 
     def __init__(self, graph: Graph, name: str, expose: Collection[str] = (), start: Collection[str] = ()) -> None:
+        from neurodeploy.backends.tflite.floats import constants_as_params
+
+        graph = constants_as_params(graph)
         self.graph, self.name, self.start = graph, name, tuple(start)
         self.expose = [state.name for state in graph.states if state.name in expose]
         self.types: Mapping[str, Any] = graph.types()
