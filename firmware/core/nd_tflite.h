@@ -15,10 +15,10 @@ static inline int32_t nd_tfl_high(int32_t x, int32_t mult)
     return (int32_t)(((int64_t)x * mult + ((int64_t)1 << 30)) >> 31);
 }
 
-/* x / 2^shift to the nearest integer, halves away from zero. */
+/* x / 2^shift to the nearest integer, halves away from zero; x is not INT32_MIN. */
 static inline int32_t nd_tfl_round(int32_t x, int32_t shift)
 {
-    return shift ? (x + (x >> 31) + ((int32_t)1 << (shift - 1))) >> shift : x;
+    return shift ? (((x + (x >> 31)) >> (shift - 1)) + 1) >> 1 : x;
 }
 
 static inline int32_t nd_tfl_clamp(int32_t x, int32_t low, int32_t high)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 INDICES = "ijklmnpq"
 
 
-
 def call(w: StepWriter, action: Call) -> None:
     """Write the code of a call. Raises :class:`UnsupportedError` for an op without any."""
     value = action.value

@@ -1,4 +1,4 @@
-"""The C of what TFLite's ops are lowered to and no elementwise loop says: wide sums, products of computed values, SOFTMAX."""
+"""The C of what no elementwise loop says: wide sums, products of computed values, SOFTMAX."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def _softmax(w: StepWriter, value: Value, action: Call) -> None:
     count = value.tensor.shape[-1]
     pointers = ", ".join(w.pointer(a) for a in value.args)
     more = "".join(f", {n}" for n in value.attrs.get("factor", ()))
-    w.line(f"nd_tfl_{value.op}({pointers}{more}, {value.tensor.size // max(count, 1)}, {count}, {w.pointer(value.name)});")
+    w.line(
+        f"nd_tfl_{value.op}({pointers}{more}, {value.tensor.size // max(count, 1)}, {count}, {w.pointer(value.name)});"
+    )
 
 
 #: Calls that read all of their arguments through pointers.

@@ -25,8 +25,8 @@ def _batch_matmul(q: Lowering, value: Value) -> None:
     total = q.emit("zero_matmul", value.args, TensorType(into.shape, dtype), attrs)
     if dtype == "i32":
         q.known[total] = (-reach, reach)
-    factors = (np.reshape(f, (1,)) for f in quantize_multiplier(batch_matmul_factor(a, b, into)))
-    rescale = Rescale(*factors, into, None, value.name)
+    mult, shift = (np.reshape(f, (1,)) for f in quantize_multiplier(batch_matmul_factor(a, b, into)))
+    rescale = Rescale(mult, shift, into, None, value.name)
     if into.dtype == "i8":
         rescale.by_32(q, total)
     else:

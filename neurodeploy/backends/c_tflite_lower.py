@@ -131,11 +131,7 @@ class Lowering:
     def scaled(self, name: str, factor: tuple[int, int], left: int = 0) -> str:
         """``multiply_32(x << left, mult, shift)`` in 32 bits."""
         made, shift = self.high(name, factor, left)
-        return (
-            self.emit("round_shift", [made], TensorType(self.type(name).shape, "i32"), shifting(shift))
-            if shift
-            else made
-        )
+        return self.narrowed(made, shift, TensorType(self.type(name).shape, "i32")) if shift else made
 
     def result(self, name: str, factor: tuple[int, int], value: Value, act: str | None) -> None:
         """The value that the graph asked for: ``multiply_32(x, mult, shift)`` with a zero point, clamped."""
@@ -158,7 +154,12 @@ class Lowering:
         zero, (least, most) = zero_of(into), activation_range(into, act)
         low, high = (rounded(x, shift) + zero for x in self.known[name])
         clamp = None if least <= low and high <= most else (least, most)
-        return self.emit("round_shift", [name], into, shifting(shift, zero, clamp), result)
+        attrs = shifting(shift, zero, clamp)
+        more = (1 << shift >> 1) + (zero << shift)
+        attrs["far"] = bool(shift) and not (
+            I32[0] <= self.known[name][0] - 1 + more and self.known[name][1] + more <= I32[1]
+        )
+        return self.emit("round_shift", [name], into, attrs, result)
 
     # -- tables -------------------------------------------------------------------------------------------------------
 
@@ -194,12 +195,10 @@ def rounded(x: int, shift: int) -> int:
 
 def shifting(shift: int, zero: int = 0, clamp: tuple[int, int] | None = None) -> dict[str, Any]:
     """Attributes of a ``round_shift``."""
-    return {"shift": shift, "zero": zero, "clamp": clamp}
+    return {"shift": shift, "zero": zero, "clamp": clamp, "far": False}
 
 
 def single(factor: Any) -> tuple[int, int]:
     """Multiplier and shift of one factor."""
     mult, shift = quantize_multiplier(factor)
     return int(mult), int(shift)
-
-

@@ -1,9 +1,10 @@
 """The ops that TFLite's are lowered to: their C, and their bounds. They exist in this backend only.
 
 ``high_mul`` (attributes ``left``, ``narrow``, and ``by`` where it is no argument) is gemmlowp's rounding doubling high
-multiply of ``x << left``; ``narrow``: twice that fits 32 bits. ``round_shift`` (``shift``, ``zero``, ``clamp``)
-rounds halves away from zero; where shifts differ they are an argument, less one. ``table``: 256 results of an int8.
-``rescale_32`` and ``rescale_64`` are the kernels' whole rescales, for factors that no shorter form holds.
+multiply of ``x << left``; ``narrow``: twice that fits 32 bits. ``round_shift`` (``shift``, ``zero``, ``clamp``) rounds
+halves away from zero; ``far``: x is too large for half a step to be added first. Where shifts differ they are an
+argument, less one. ``table``: 256 results of an int8. ``rescale_32`` and ``rescale_64`` are the kernels' whole rescales,
+for factors that no shorter form holds.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ def _high_mul(value: Value, a: Sequence[str], types: Types) -> str:
 
 def _round_shift(value: Value, a: Sequence[str], types: Types) -> str:
     shift, zero = value.attrs["shift"], value.attrs["zero"]
-    if len(a) == 2:
-        made = f"(((({a[0]} + ({a[0]} >> 31)) >> {a[1]}) + {1 + 2 * zero}) >> 1)"
+    if len(a) == 2 or value.attrs["far"]:
+        lower = a[1] if len(a) == 2 else str(shift - 1)
+        made = f"(((({a[0]} + ({a[0]} >> 31)) >> {lower}) + {1 + 2 * zero}) >> 1)"
     elif shift:
         made = f"(({a[0]} + ({a[0]} >> 31) + {(1 << shift >> 1) + (zero << shift)}) >> {shift})"
     else:
