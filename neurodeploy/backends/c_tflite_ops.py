@@ -2,9 +2,9 @@
 
 ``high_mul`` (attributes ``left``, ``narrow``, and ``by`` where it is no argument) is gemmlowp's rounding doubling high
 multiply of ``x << left``; ``narrow``: twice that fits 32 bits. ``round_shift`` (``shift``, ``zero``, ``clamp``) rounds
-halves away from zero; ``far``: x is too large for half a step to be added first. Where shifts differ they are an
-argument, less one. ``table``: 256 results of an int8. ``rescale_32`` and ``rescale_64`` are the kernels' whole rescales,
-for factors that no shorter form holds.
+halves away from zero; ``far``: x is too large for half a step to be added first. Where shifts differ they
+are an argument, less one. ``table``: 256 results of an int8. ``rescale_32``, ``rescale_64``: the whole rescales, for
+factors that no shorter form holds.
 """
 
 from __future__ import annotations

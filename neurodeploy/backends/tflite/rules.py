@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from neurodeploy.backends.tflite import floats, functions
+from neurodeploy.backends.tflite.fused import RULES as FUSED
 from neurodeploy.backends.tflite.stage import Rule, StageWriter
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Value
@@ -87,7 +88,10 @@ def _fully_connected(writer: StageWriter, value: Value) -> None:
     weights, *bias = constants
     kind = "i4" if value.attrs.get("weight_bits") == 4 else None
     inputs = [writer.at(x), writer.weights(weights, kind), *(writer.weights(b) for b in bias)]
-    options = {"keepNumDims": len(value.tensor.shape) > 1, **fused(writer, value)}
+    options: dict[str, Any] = {"keepNumDims": len(value.tensor.shape) > 1, **fused(writer, value)}
+    if value.tensor.dtype == "i16":  # LiteRT takes no int16 product without it, biased or not
+        wide = not bias or writer.types[bias[0]].dtype == "i64"
+        options["quantizedBiasType"] = getattr(writer.model.fb.TensorType, "INT64" if wide else "INT32")
     writer.main.op("FULLY_CONNECTED", inputs, [writer.out(value)], "FullyConnectedOptions", **options)
 
 
@@ -115,9 +119,7 @@ def _concat(writer: StageWriter, value: Value) -> None:
 
 def _reshape(writer: StageWriter, value: Value) -> None:
     writer.same_scale(value)
-    shape = [1, *value.tensor.shape]
-    inputs = [writer.at(value.args[0]), writer.main.ints(f"{value.name}_shape", shape)]
-    writer.main.op("RESHAPE", inputs, [writer.out(value)], "ReshapeOptions", newShape=shape)
+    writer.reshape(writer.at(value.args[0]), writer.out(value))
 
 
 def _transpose(writer: StageWriter, value: Value) -> None:
@@ -134,8 +136,7 @@ def _broadcast(writer: StageWriter, value: Value) -> None:
     if len(shape) != rank:
         wide = [1] * (1 + rank - len(shape)) + list(shape)
         seen = writer.main.tensor(f"{value.name}_wide", tuple(wide), value.tensor.dtype, value.tensor.quant)
-        sizes = writer.main.ints(f"{value.name}_wide_shape", wide)
-        writer.main.op("RESHAPE", [source, sizes], [seen], "ReshapeOptions", newShape=wide)
+        writer.reshape(source, seen)
         source = seen
     sizes = writer.main.ints(f"{value.name}_shape", [1, *value.tensor.shape])
     writer.main.op("BROADCAST_TO", [source, sizes], [writer.out(value)], "BroadcastToOptions")
@@ -147,9 +148,8 @@ def _shift(writer: StageWriter, value: Value) -> None:
     main, type_ = writer.main, value.tensor
     length, *rest = type_.shape
     entry, kept = (1, 1, *rest), (1, length - 1, *rest)
-    sizes = main.ints(f"{value.name}_entry", entry)
     newest = main.tensor(f"{value.name}_new", entry, type_.dtype, type_.quant) if length > 1 else writer.out(value)
-    main.op("RESHAPE", [writer.at(value.args[1]), sizes], [newest], "ReshapeOptions", newShape=list(entry))
+    writer.reshape(writer.at(value.args[1]), newest)
     if length == 1:
         return
     bounds = {"begin": [0, 1] + [0] * len(rest), "end": [1, *type_.shape], "by": [1] * (2 + len(rest))}
@@ -183,4 +183,5 @@ RULES: Mapping[str, Rule] = {
     "transpose": _transpose,
     "broadcast": _broadcast,
     "shift": _shift,
+    **FUSED,
 }
