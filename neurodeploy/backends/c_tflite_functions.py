@@ -42,7 +42,9 @@ def _sum(q: Lowering, value: Value) -> None:
     q.known[total] = (count * low, count * high)
     if zero_of(type_):
         total = q.emit("sub", [total, q.constant(count * zero_of(type_))], wide)
-    q.result(total, single(np.float64(scale_of(type_)) / np.float64(scale_of(value.tensor))), value, None)
+    q.result(
+        total, single(np.float64(scale_of(type_)) / np.float64(scale_of(value.tensor))), value.tensor, None, value.name
+    )
 
 
 def _softmax(q: Lowering, value: Value) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from neurodeploy.backends.c_rounding import I32, Bounds, bounds_of
+from neurodeploy.backends.c_tflite_ops import high_bounds, shift_bounds
 from neurodeploy.errors import NumericsError, UnsupportedError
 from neurodeploy.ir.graph import Graph, Param, Value
 from neurodeploy.ir.op import Op
@@ -130,36 +131,43 @@ class Lowering:
 
     def scaled(self, name: str, factor: tuple[int, int], left: int = 0) -> str:
         """``multiply_32(x << left, mult, shift)`` in 32 bits."""
-        made, shift = self.high(name, factor, left)
-        return self.narrowed(made, shift, TensorType(self.type(name).shape, "i32")) if shift else made
+        return self._rescale(name, factor, left, TensorType(self.type(name).shape, "i32"), None, "")
 
-    def result(self, name: str, factor: tuple[int, int], value: Value, act: str | None) -> None:
-        """The value that the graph asked for: ``multiply_32(x, mult, shift)`` with a zero point, clamped."""
-        made, shift = self.high(name, factor, 0)
-        self.narrowed(made, shift, value.tensor, act, value.name)
+    def result(self, name: str, factor: tuple[int, int], into: TensorType, act: str | None, result: str) -> str:
+        """``multiply_32(x, mult, shift)`` with the zero point of a narrower type, clamped."""
+        return self._rescale(name, factor, 0, into, act, result)
 
-    def high(self, name: str, factor: tuple[int, int], left: int) -> tuple[str, int]:
-        """The product before its last shift, and that shift."""
+    def _rescale(
+        self, name: str, factor: tuple[int, int], left: int, into: TensorType, act: str | None, result: str
+    ) -> str:
         (mult, shift), (low, high) = factor, self.known[name]
-        wide = TensorType(self.type(name).shape, "i32")
         up = left + max(shift, 0)
         if mult == HALF and up + min(shift, 0) >= 1:
             by = 1 << (up + min(shift, 0) - 1)
-            return (self.emit("mul", [name, self.constant(by)], wide) if by > 1 else name), 0
+            made = name if by == 1 else self.emit("mul", [name, self.constant(by)], TensorType(into.shape, "i32"))
+            return made if into.dtype == "i32" and not result else self.offset(made, into, act, result)
         narrow = low << (up + 1) >= I32[0] and high << (up + 1) <= I32[1]
-        return self.emit("high_mul", [name], wide, {"by": mult, "left": up, "narrow": narrow}), max(-shift, 0)
-
-    def narrowed(self, name: str, shift: int, into: TensorType, act: str | None = None, result: str = "") -> str:
-        """A rounding shift to the right, the zero point, and what a result is clamped to."""
-        zero, (least, most) = zero_of(into), activation_range(into, act)
-        low, high = (rounded(x, shift) + zero for x in self.known[name])
-        clamp = None if least <= low and high <= most else (least, most)
-        attrs = shifting(shift, zero, clamp)
-        more = (1 << shift >> 1) + (zero << shift)
-        attrs["far"] = bool(shift) and not (
-            I32[0] <= self.known[name][0] - 1 + more and self.known[name][1] + more <= I32[1]
+        attrs = {"by": mult, "left": up, "narrow": narrow, "shift": max(-shift, 0)}
+        return self.emit(
+            "rescale",
+            [name],
+            into,
+            attrs | self._end(high_bounds((low, high), up, (mult,)), attrs["shift"], into, act),
+            result,
         )
-        return self.emit("round_shift", [name], into, attrs, result)
+
+    def _end(self, high: Bounds, shift: int, into: TensorType, act: str | None) -> dict[str, Any]:
+        """Attributes of a rescale's end: zero point, clamp, and whether half a step may be added first."""
+        zero, (least, most) = zero_of(into), activation_range(into, act)
+        low, top = shift_bounds(high, (shift,), zero, None)
+        more = (1 << shift >> 1) + (zero << shift)
+        far = bool(shift) and not (I32[0] <= high[0] - 1 + more and high[1] + more <= I32[1])
+        return {"zero": zero, "clamp": None if least <= low and top <= most else (least, most), "far": far}
+
+    def offset(self, name: str, into: TensorType, act: str | None, result: str) -> str:
+        """An integer with the zero point of a narrower type, clamped."""
+        end = self._end(self.known[name], 0, into, act)
+        return self.emit("offset", [name], into, {"zero": end["zero"], "clamp": end["clamp"]}, result)
 
     # -- tables -------------------------------------------------------------------------------------------------------
 
@@ -186,16 +194,6 @@ def _every(op: Op, value: Value, params: Mapping[str, Param], types: Mapping[str
     kinds = [replace(types[a], shape=(256,) if a not in params else ()) for a in value.args]
     arrays = [params[a].data.reshape(1) if a in params else every for a in value.args]
     return op.eval(arrays, value.attrs, replace(value.tensor, shape=(256,)), kinds).reshape(256)
-
-
-def rounded(x: int, shift: int) -> int:
-    """``x / 2^shift`` to the nearest integer, halves away from zero."""
-    return (x + (1 << shift >> 1) - (x < 0)) >> shift if shift else x
-
-
-def shifting(shift: int, zero: int = 0, clamp: tuple[int, int] | None = None) -> dict[str, Any]:
-    """Attributes of a ``round_shift``."""
-    return {"shift": shift, "zero": zero, "clamp": clamp, "far": False}
 
 
 def single(factor: Any) -> tuple[int, int]:

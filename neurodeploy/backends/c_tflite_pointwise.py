@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from neurodeploy.backends.c_tflite_lower import Lowering, shifting, single
+from neurodeploy.backends.c_tflite_lower import Lowering, single
+from neurodeploy.backends.c_tflite_ops import CURVES
 from neurodeploy.ir.graph import Value
 from neurodeploy.ir.tflite.fixed_point import multiply_32, nearest_step, offset, scale_of, zero_of
 from neurodeploy.ir.tflite.pointwise import ADD_SHIFT, add_factors, mul_factor
@@ -26,25 +27,25 @@ def _sum(q: Lowering, value: Value) -> None:
         else:
             parts.append(q.constant(multiply_32(offset(data, q.type(arg)) << left, *map(np.array, factor))))
     total = q.emit("add" if value.op == "tfl_add" else "sub", parts, TensorType(into.shape, "i32"))
-    q.result(total, last, value, value.attrs.get("act"))
+    q.result(total, last, into, value.attrs.get("act"), value.name)
 
 
 def _mul(q: Lowering, value: Value) -> None:
     a, b = map(q.centred, value.args)
     product = q.emit("mul", [a, b], TensorType(value.tensor.shape, "i32"))
     factor = mul_factor(q.type(value.args[0]), q.type(value.args[1]), value.tensor)
-    q.result(product, single(factor), value, value.attrs.get("act"))
+    q.result(product, single(factor), value.tensor, value.attrs.get("act"), value.name)
 
 
 def _quantize(q: Lowering, value: Value) -> None:
     (x,) = value.args
     factor = np.float64(scale_of(q.type(x))) / np.float64(scale_of(value.tensor))
-    q.result(q.centred(x), single(factor), value, "relu" if value.op == "tfl_relu" else None)
+    q.result(q.centred(x), single(factor), value.tensor, "relu" if value.op == "tfl_relu" else None, value.name)
 
 
 def _add_saturating(q: Lowering, value: Value) -> None:
     total = q.emit("add", value.args, TensorType(value.tensor.shape, "i32"))
-    q.narrowed(total, 0, value.tensor, result=value.name)
+    q.offset(total, value.tensor, None, value.name)
 
 
 def _lookup(q: Lowering, value: Value) -> None:
@@ -55,13 +56,15 @@ def _relu6(q: Lowering, value: Value) -> None:
     type_ = q.type(value.args[0])
     low, high = int_range(type_.dtype)
     clamp = zero_of(type_), min(max(nearest_step(6.0, type_), low), high)
-    q.emit("round_shift", value.args, value.tensor, shifting(0, 0, clamp), value.name)
+    q.emit("offset", value.args, value.tensor, {"zero": 0, "clamp": clamp}, value.name)
 
 
 def _curve(most: int) -> Callable[[Lowering, Value], None]:
     def rule(q: Lowering, value: Value) -> None:
         factor, shift = table_input(scale_of(q.type(value.args[0])), most)
-        q.emit(value.op, value.args, value.tensor, {"factor": factor, "shift": shift}, value.name)
+        reach = max(abs(end) for end in q.known[value.args[0]]) * factor >> shift
+        attrs = {"factor": factor, "shift": shift, "wide": reach >= 255 << CURVES[value.op]}
+        q.emit(value.op, value.args, value.tensor, attrs, value.name)
 
     return rule
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from neurodeploy.backends.c_rounding import I32
-from neurodeploy.backends.c_tflite_lower import Lowering, shifting
+from neurodeploy.backends.c_tflite_lower import Lowering
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Value
 from neurodeploy.ir.tflite.fixed_point import activation_range, quantize_multiplier, zero_of
@@ -105,23 +105,21 @@ class Rescale:
         else:
             args = [total, q.constant(reduced), q.constant(15 - self.shift, "i8")]
             made = q.emit("rescale_64", args, self.into if whole else plain, {}, self.result if whole else "")
-        return made if whole else q.emit("round_shift", [made], self.into, shifting(0, 0, clamp), self.result)
+        return made if whole else q.emit("offset", [made], self.into, {"zero": 0, "clamp": clamp}, self.result)
 
     def by_32(self, q: Lowering, total: str) -> str:
         """The int32 product, per channel where the channels differ."""
         mult, shift, into = self.mult, self.shift, self.into
         if (mult == mult[0]).all() and (shift == shift[0]).all():
-            made, left = q.high(total, (int(mult[0]), int(shift[0])), 0)
-            return q.narrowed(made, left, into, self.act, self.result)
+            return q.result(total, (int(mult[0]), int(shift[0])), into, self.act, self.result)
         low, high = q.known[total]
-        wide = TensorType(into.shape, "i32")
-        clamp = activation_range(into, self.act)
+        zero, clamp = zero_of(into), activation_range(into, self.act)
         if shift.max() <= -1 and 2 * low >= I32[0] and 2 * high <= I32[1]:
-            made = q.emit("high_mul", [total, q.constant(mult)], wide, {"left": 0, "narrow": True})
-            args = [made, q.constant(-shift - 1, "i8")] if (shift != shift[0]).any() else [made]
-            return q.emit("round_shift", args, into, shifting(int(-shift[0]), zero_of(into), clamp), self.result)
+            attrs = {"by": 0, "left": 0, "narrow": True, "shift": 1, "zero": zero, "clamp": clamp, "far": True}
+            args = [total, q.constant(mult), q.constant(-shift - 1, "i8")]
+            return q.emit("rescale", args, into, attrs, self.result)
         args = [total, q.constant(mult), q.constant(shift, "i8")]
-        return q.emit("rescale_32", args, into, {"zero": zero_of(into), "clamp": clamp}, self.result)
+        return q.emit("rescale_32", args, into, {"zero": zero, "clamp": clamp}, self.result)
 
 
 RULES: Mapping[str, Callable[[Lowering, Value], None]] = {
