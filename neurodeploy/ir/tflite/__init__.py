@@ -12,6 +12,6 @@ Where the C++ would overflow a signed integer its result is undefined; here :cla
 from __future__ import annotations
 
 from neurodeploy.ir.op import Op
-from neurodeploy.ir.tflite import pointwise, products, tables
+from neurodeploy.ir.tflite import convolutions, pointwise, products, tables
 
-TFLITE_OPS: dict[str, Op] = {op.name: op for room in (products, pointwise, tables) for op in room.OPS}
+TFLITE_OPS: dict[str, Op] = {op.name: op for room in (products, pointwise, tables, convolutions) for op in room.OPS}
