@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 #: backend -> the numerics that it takes, its default first.
 NUMERICS: Mapping[str, tuple[str, ...]] = {
-    "c": ("native", "float"),
-    "tflite": ("tflite",),
+    "c": ("native", "float", "tflite"),
+    "tflite": ("tflite", "float"),
     "brian2": ("float",),
     "nir": ("float",),
     "snntorch": ("float",),
@@ -154,10 +154,12 @@ def compile(
     ``quantize``: options of the pass of that name, such as ``{"weight_bits": 4}``. ``max_loss``: choose the width of
     every weight so that this much is lost at most, see :func:`neurodeploy.mixed.search`; the build then holds the front
     of all that was tried. ``minimise``: ``flash``, or ``ram`` by the widths of the states. Further options go to the
-    backend. Of spiking ones they are the conversion's (``levels``, ``ticks``, ``neurons`` ..., and ``max_loss`` chooses
-    these); of C: ``optimize``, how weights are stored (``balanced``, ``speed`` or ``size``), and ``ram`` (``fast``, or
-    ``small`` for less RAM and some more instructions). Of crossbars also ``fine_tune``: train with the devices' noise
-    for so many epochs first, by the ``labels`` (:mod:`neurodeploy.crossbar.repair.fine_tune`).
+    backend. Of tflite, ``fused_lstm``: LSTMs become TFLite's own operator, which TFLM's CMSIS-NN kernel runs without
+    keeping its state (:class:`neurodeploy.passes.tflite.fused.FuseLSTM`). Of spiking ones they are the conversion's
+    (``levels``, ``ticks``, ``neurons`` ..., and ``max_loss`` chooses these); of C: ``optimize``, how weights are stored
+    (``balanced``, ``speed`` or ``size``), and ``ram`` (``fast``, or ``small`` for less RAM and some more instructions).
+    Of crossbars also ``fine_tune``: train with the devices' noise for so many epochs first, by the ``labels``
+    (:mod:`neurodeploy.crossbar.repair.fine_tune`).
     Raises :class:`UsageError` and its kin; writes nothing.
     """
     from neurodeploy import hardware, mixed_front, passes
@@ -168,6 +170,7 @@ def compile(
     described = hardware.find(target) if isinstance(target, str) else target
     if toolchain is not None and described.backend != "c":
         raise UsageError(f"'{described.name}' is not compiled by a C compiler; leave out the toolchain.")
+    fused_lstm = _fused_lstm(options, described)
     tuning = options.pop("fine_tune", None) if isinstance(described, hardware.Crossbar) else None
     engine = find_backend(described.backend)
     known = inspect.signature(engine.compile).parameters
@@ -192,7 +195,9 @@ def compile(
     if max_loss is not None:
         front = _mixed(source, described.backend, kind, data, max_loss, minimise, method, quantize, say)
         quantize = front.options
-    program = prepare(source, described.backend, kind, data, method=method, quantize=quantize, progress=say)
+    program = prepare(
+        source, described.backend, kind, data, method=method, quantize=quantize, fused_lstm=fused_lstm, progress=say
+    )
     say(f"emitting for {described.name}")
     artifact = engine.compile(program, described, source=source, data=data, name=name or source.name, **options)
     files = {**artifact.files, **hardware.carried(described)}
@@ -253,6 +258,7 @@ def prepare(
     *,
     method: str = "minmax",
     quantize: Mapping[str, Any] | None = None,
+    fused_lstm: bool = False,
     progress: Progress,
 ) -> Program:
     """The program as the backend takes it: its pipeline of passes run on the float program."""
@@ -264,7 +270,19 @@ def prepare(
         _require_quantizer(backend, numerics, "options of quantize")
     options = {"quantize": quantize} if quantize else {}
     pipeline = passes.pipeline(backend, numerics, data=data, method=method, **options)
+    if fused_lstm:
+        pipeline = (passes.make("simplify", {}), passes.make("fuse_lstm", {}), *pipeline)
     return passes.run(source, pipeline, progress=progress)
+
+
+def _fused_lstm(options: dict[str, Any], described: Target) -> bool:
+    """The option of the backend 'tflite' that its passes take, out of ``options``."""
+    wanted = options.pop("fused_lstm", False)
+    if wanted and described.backend != "tflite":
+        raise UsageError(
+            f"the backend '{described.backend}' has no fused LSTM.", place=described.name, hint="Leave out fused_lstm."
+        )
+    return bool(wanted)
 
 
 def _mixed(

@@ -17,7 +17,8 @@ from neurodeploy.backends.c_ops import EXPRESSIONS
 from neurodeploy.backends.c_ops_calls import CALLS
 from neurodeploy.backends.c_sizes import linked_sizes, roots
 from neurodeploy.backends.c_storage import Rule, manifest_rows
-from neurodeploy.errors import BuildError, MissingExtraError, TargetError, UnsupportedError, UsageError, nearest
+from neurodeploy.backends.c_tflite import RULES
+from neurodeploy.errors import BuildError, MissingExtraError, TargetError, UsageError, nearest
 from neurodeploy.hardware import Board, built_for
 from neurodeploy.ir import text
 from neurodeploy.ir.cost import stage_cost
@@ -35,14 +36,14 @@ DTYPES = frozenset({"f32", "i8", "i16", "i32", "i64", "bool"})
 
 
 class CBackend:
-    """Compiles float programs and integer ones of ``native`` numerics."""
+    """Compiles float programs, and integer ones of ``native`` and ``tflite`` numerics."""
 
     name = "c"
 
     def accepts(self, target: Target) -> Capability:
-        """Every primitive but TFLite's own, every drive; an integer program's bits are the golden model's."""
+        """Every primitive, every drive; an integer program's bits are the golden model's."""
         return Capability(
-            frozenset(OPS) & {*EXPRESSIONS, *LOOP_OPS, *CALLS, *SEEN},
+            frozenset(OPS) & {*EXPRESSIONS, *LOOP_OPS, *CALLS, *SEEN, *RULES},
             DTYPES,
             frozenset(DRIVES),
             frozenset({"affine"}),
@@ -73,12 +74,6 @@ class CBackend:
             raise TargetError("is no board; C is compiled for one.", place=target.name, hint="Take 'host'.")
         if ram not in RAM:
             raise UsageError(f"ram is '{ram}'; needed: {' or '.join(RAM)}.", hint=nearest(ram, RAM))
-        if program.numerics == "tflite":
-            raise UnsupportedError(
-                "has tflite numerics; the C backend runs float and native ones.",
-                place=program.name,
-                hint="Compile with --numerics native.",
-            )
         rule = Rule(optimize, costs_of(target), storage)
         code = emit(program, layout_of(target), model_name(name or program.name), small=ram == "small", rule=rule)
         programs = {**text.to_files(program, "program"), **text.to_files(source or program, "source")}
@@ -96,7 +91,7 @@ class CBackend:
             "backend": self.name,
             "target": target.name,
             "numerics": program.numerics,
-            "equality": "exact" if program.numerics == "native" else "close(1e-4)",
+            "equality": "close(1e-4)" if program.numerics == "float" else "exact",
             "inputs": manifest_types(inputs),
             "outputs": manifest_types({n: (t, "output") for n, t in program.output_types().items()}),
             "labels": program.meta.get("labels"),

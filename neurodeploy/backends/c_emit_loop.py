@@ -14,10 +14,12 @@ from neurodeploy.backends.c_emit_constants import identifier
 from neurodeploy.backends.c_emit_index import collapse, subscript
 from neurodeploy.backends.c_ops import HELD, expression, literal, stored
 from neurodeploy.backends.c_rounding import I32
+from neurodeploy.backends.c_tflite_ops import CURVES
 from neurodeploy.ir.fixed import lut_rounding
 from neurodeploy.ir.graph import Value
 from neurodeploy.passes.fuse import Loop, View
 from neurodeploy.passes.memory import Place
+from neurodeploy.passes.views import TABLE_OPS
 
 if TYPE_CHECKING:
     from neurodeploy.backends.c_emit_step import StepWriter
@@ -47,7 +49,7 @@ class LoopWriter:
             for value in loop.values
             for position, arg in enumerate(value.args)
             if w.fused.source.get(arg) not in self.own
-            and not (value.op == "lut" and position == 1)
+            and not (value.op in TABLE_OPS and position == 1)
             and not self.conditional(value, position)
         ]
         self.views = {name: w.fused.views[name].broadcast(loop.shape) for name in dict.fromkeys(reads)}
@@ -149,6 +151,10 @@ class LoopWriter:
 
     def _define(self, value: Value, made: str, name: str) -> Operand:
         w, held = self.w, HELD[value.tensor.dtype]
+        if "nd_tfl_" in made:
+            w.headers.add("nd_tflite.h")
+        if value.op in CURVES:
+            w.constants.nbytes["nd_tfl_sigmoid_table"] = 2 * 256
         if "nd_" in made and value.tensor.dtype == "f32" or "nd_truncate" in made or "ND_" in made:
             w.headers.add("nd_float.h")
         local = w.place(w.fused.views[value.name].base).kind == "local"
@@ -172,6 +178,8 @@ class LoopWriter:
             offset, shift = lut_rounding(value.attrs)
             how = f"nd_lut_{_HALVES[half]}" if x.pair else "nd_lut"
             return f"{how}({self._lut(value.args[1])}, {x.pair or x.text}, {self._constant(offset)}) >> {shift}"
+        if value.op == "table":
+            return expression(value, [self._argument(value.args[0], env).text, self.w.pointer(value.args[1])], ())
         args = [self._argument(arg, env) for arg in value.args]
         if value.op == "shift_down":
             return self._shifted(value, args[0])

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from neurodeploy.backends import c_tflite_ops
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Value
 from neurodeploy.ir.types import TensorType, int_range
@@ -170,6 +171,7 @@ EXPRESSIONS: Mapping[str, Callable[[Value, Sequence[str], Types], str]] = {
     "requantize": _requantize,
     "quantize": _quantize,
     "dequantize": _dequantize,
+    **c_tflite_ops.EXPRESSIONS,
 }
 
 

@@ -13,6 +13,7 @@ from neurodeploy.ir.graph import Value
 from neurodeploy.ir.op import axis_of
 from neurodeploy.ir.ops_math import einsum_terms
 from neurodeploy.passes.fuse import Call, View
+from neurodeploy.passes.views import TABLE_OPS
 
 if TYPE_CHECKING:
     from neurodeploy.backends.c_emit_step import StepWriter
@@ -37,7 +38,9 @@ def contiguous_args(value: Value, align: int) -> Mapping[int, int]:
     """Which arguments of an op must lie contiguously, and at which alignment in elements."""
     if value.op == "matvec":
         return {0: align if "bias" in value.attrs else 1}
-    return {1: 1} if value.op == "lut" else {}
+    if value.op == "wide_sums":
+        return {0: 1, 1: 1, 2: 1}
+    return {1: 1} if value.op in TABLE_OPS else {}
 
 
 def workspace(value: Value) -> tuple[str, int] | None:
@@ -69,6 +72,14 @@ def _matvec(w: StepWriter, value: Value, action: Call) -> None:
     name = w.constants.array(value.attrs["weight"], param.data, "f32")
     w.constants.weights.add(name)
     w.line(f"nd_matvec_f32({name}, {x}, {rows}, {columns}, {y});")
+
+
+def _wide_sums(w: StepWriter, value: Value, action: Call) -> None:
+    w.headers.add("nd_tflite.h")
+    weights, x, bias = (w.pointer(a) for a in value.args)
+    rows, columns = value.attrs["rows"], value.attrs["columns"]
+    w.target(value)
+    w.line(f"nd_tfl_sums({weights}, {x}, {bias}, {rows}, {columns}, {w.pointer(value.name)});")
 
 
 def _einsum(w: StepWriter, value: Value, action: Call) -> None:
@@ -338,6 +349,7 @@ def _shift(w: StepWriter, value: Value, action: Call) -> None:
 
 CALLS: Mapping[str, Callable[[StepWriter, Value, Call], None]] = {
     "matvec": _matvec,
+    "wide_sums": _wide_sums,
     "matmul": _matmul,
     "einsum": _einsum,
     "sum": _reduce,

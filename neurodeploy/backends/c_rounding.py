@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from neurodeploy.backends import c_tflite_ops
 from neurodeploy.ir.fixed import lut_ends
 from neurodeploy.ir.graph import Graph, Value
 from neurodeploy.ir.types import TensorType, int_range
@@ -106,13 +107,18 @@ def bounds(graph: Graph) -> dict[str, Bounds]:
         if name in known and param.data.size:
             known[name] = (int(param.data.min()), int(param.data.max()))
     for value in graph.values:
-        rule = _RULES.get(value.op)
-        if rule is None or value.name not in known or any(a not in known for a in value.args):
-            continue
-        found = rule([known[a] for a in value.args], value.attrs, value)
-        if _within(found, known[value.name]):
-            known[value.name] = found
+        if value.name in known and all(a in known for a in value.args):
+            known[value.name] = bounds_of(value, known.__getitem__) or known[value.name]
     return known
+
+
+def bounds_of(value: Value, known: Callable[[str], Bounds]) -> Bounds | None:
+    """Least and greatest integer of one value; None where nothing says more than its dtype."""
+    rule = _RULES.get(value.op)
+    if rule is None:
+        return None
+    found = rule([known(a) for a in value.args], value.attrs, value)
+    return found if _within(found, int_range(value.tensor.dtype)) else None
 
 
 def _corners(a: Sequence[Bounds], attrs: Mapping[str, Any], value: Value) -> Bounds:
@@ -165,4 +171,5 @@ _RULES: Mapping[str, Callable[[Sequence[Bounds], Mapping[str, Any], Value], Boun
     "transpose": _same,
     "broadcast": _same,
     "copy": _same,
+    **c_tflite_ops.BOUNDS,
 }

@@ -120,6 +120,13 @@ def compile(
         str | None,
         _crossbars("Options of the mapping onto arrays, like 'scaling=tile,percentile=99.5'."),
     ] = None,
+    fused_lstm: Annotated[
+        bool,
+        typer.Option(
+            "--fused-lstm",
+            help="tflite: LSTMs as TFLite's own operator, whose state TFLM's CMSIS-NN kernel forgets between calls.",
+        ),
+    ] = False,
     max_loss: Annotated[
         float | None,
         typer.Option(

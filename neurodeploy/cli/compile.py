@@ -32,6 +32,7 @@ def main(
     quantize: str | None,
     spikes: str | None,
     mapping: str | None,
+    fused_lstm: bool,
     max_loss: float | None,
     minimise: str,
     costs: bool,
@@ -46,6 +47,8 @@ def main(
                 "--all-boards takes no --quantize and no --max-loss.",
                 hint="Choose widths for one: --target NAME.",
             )
+        if fused_lstm:
+            raise UsageError("--fused-lstm is for TFLite Micro.", hint="Give its target: --target tflm.")
         fit.main(model, output, period_ms, data, numerics, method, toolchain, samples, json)
         return
     if period_ms is not None:
@@ -57,6 +60,7 @@ def main(
     options: dict[str, Any] = {k: v for k, v in (("optimize", optimize), ("ram", ram)) if v}
     options |= _conversion_options(spikes, described) if spikes is not None else {}
     options |= mapping_options(mapping, described) if mapping is not None else {}
+    options |= {"fused_lstm": True} if fused_lstm else {}
     with progress(f"compiling {model.name} for {described.name}", quiet=json) as say:
         say("importing")
         source = compiler.load(model)

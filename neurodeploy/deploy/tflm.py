@@ -7,19 +7,16 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
 from neurodeploy.artifact import Artifact, Trace
-from neurodeploy.backends.tflite.stage import stage_model
+from neurodeploy.deploy.tflite_steps import StepExecutor, run_artifact
 from neurodeploy.errors import DeviceError, UsageError, require
-from neurodeploy.ir import text
-from neurodeploy.ir.drive import drive
-from neurodeploy.ir.graph import Graph, Program
+from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.op import Array
 
 #: An arena too small makes the interpreter crash rather than complain, so they are generous.
@@ -74,92 +71,37 @@ def _standard_error() -> Iterator[list[str]]:
             printed[0] = sink.read().decode(errors="replace")
 
 
-class TFLMExecutor:
-    """The steps of one stage, each an invocation of the interpreter at batch 1.
+class TFLMEngine:
+    """An interpreter of the wheel. Its own reset zeroes variables, so one with other first values is made anew."""
 
-    ``start``: states whose first value is fed to the model; ``expose``: states that it gives back behind its outputs.
-    Between samples the interpreter is reset, which zeroes variables; a model with other initial values is made anew.
-    """
+    def __init__(self, model: bytes, zero: bool, arena: int | None = None) -> None:
+        self._model, self._zero = model, zero
+        self._arena = 4 * arena_bytes(model) + 65536 if arena is None else arena
+        self._engine = interpreter(model, self._arena)
+
+    def set_input(self, array: Array, index: int) -> None:
+        self._engine.set_input(np.ascontiguousarray(array), index)
+
+    def invoke(self) -> None:
+        """Raises :class:`DeviceError`."""
+        _invoke(self._engine)
+
+    def get_output(self, index: int) -> Array:
+        return self._engine.get_output(index)
+
+    def reset(self) -> None:
+        """Variables back to their first values."""
+        if self._zero:
+            self._engine.reset()
+        else:
+            self._engine = interpreter(self._model, self._arena)
+
+
+class TFLMExecutor(StepExecutor):
+    """The steps of one stage in interpreters of the wheel."""
 
     def __init__(self, model: bytes, graph: Graph, start: Sequence[str] = (), expose: Sequence[str] = ()) -> None:
-        self.model, self.graph = model, graph
-        self.start, self.expose = tuple(start), tuple(expose)
-        self.arena = 4 * arena_bytes(model) + 65536
-        self._types = graph.types()
-        self._fixed = any(state.init is not None and np.any(graph.params[state.init].data) for state in graph.states)
-        self._init: dict[str, Array] = {}
-        self._states: dict[str, Array] = {}
-        self._single: Any = None
-        self._streams: list[Any] = []
-        self._fresh: list[bool] = []
-        self.batch = 0
-
-    def reset(self, batch: int, init: Mapping[str, Array]) -> None:
-        """Every sample to its beginning; ``init`` holds the values of the states in ``start``."""
-        self.batch = batch
-        self._init = {name: np.ascontiguousarray(init[name]) for name in self.start}
-        self._streams = []
-        self._fresh = [True] * batch
-        self._states = {}
-        for state in self.graph.states:
-            if state.name in self.expose:
-                value = np.zeros((batch, *state.type.shape), state.type.numpy)
-                if state.name in init:
-                    value[:] = init[state.name]
-                elif state.init is not None:
-                    value[:] = self.graph.params[state.init].data
-                self._states[state.name] = value
-
-    def step(self, inputs: Mapping[str, Array], active: Array) -> dict[str, Array]:
-        """One step of the active samples, each in an interpreter of its own; the outputs of others are zero."""
-        if not self._streams:
-            self._streams = [interpreter(self.model, self.arena) for _ in range(self.batch)]
-        made = self._outputs((self.batch,))
-        for sample in map(int, np.nonzero(active)[0]):
-            found = self._invoke(self._streams[sample], sample, {name: a[sample] for name, a in inputs.items()})
-            for name, array in found.items():
-                made[name][sample] = array
-        return made
-
-    def run_block(self, inputs: Mapping[str, Array], active: Array) -> dict[str, Array]:
-        """Many steps: sample by sample in one interpreter. ``inputs`` ``[B, K, ...]``, ``active`` ``[B, K]``."""
-        made = self._outputs(active.shape)
-        for sample in range(self.batch):
-            engine = self._begin()
-            for k in np.nonzero(active[sample])[0]:
-                found = self._invoke(engine, sample, {name: a[sample, k] for name, a in inputs.items()})
-                for name, array in found.items():
-                    made[name][sample, k] = array
-        return made
-
-    def states(self) -> dict[str, Array]:
-        """The exposed states as they stand, ``[B, ...]``."""
-        return {name: array.copy() for name, array in self._states.items()}
-
-    def _outputs(self, lead: tuple[int, ...]) -> dict[str, Array]:
-        return {n: np.zeros((*lead, *t.shape), t.numpy) for n, t in self.graph.output_types().items()}
-
-    def _begin(self) -> Any:
-        if self._single is None or self._fixed:
-            self._single = interpreter(self.model, self.arena)
-        else:
-            self._single.reset()
-        return self._single
-
-    def _invoke(self, engine: Any, sample: int, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        names = list(self.graph.inputs)
-        for index, name in enumerate(names):
-            engine.set_input(np.ascontiguousarray(inputs[name][None]), index)
-        for index, name in enumerate(self.start, len(names)):
-            engine.set_input(self._init[name][sample : sample + 1], index)
-        if self.start:
-            engine.set_input(np.array([self._fresh[sample]]), len(names) + len(self.start))
-        _invoke(engine)
-        self._fresh[sample] = False
-        count = len(self.graph.outputs)
-        for index, name in enumerate(self.expose, count):
-            self._states[name][sample] = engine.get_output(index)[0]
-        return {name: engine.get_output(index)[0] for index, name in enumerate(self.graph.outputs)}
+        super().__init__(model, graph, TFLMEngine, start, expose)
 
 
 class TFLMRunner:
@@ -176,28 +118,16 @@ class TFLMRunner:
         states: bool = False,
         **options: Any,
     ) -> Trace:
-        """Run the artifact's ``.tflite`` files on a batch.
+        """Run the artifact's ``.tflite`` files on a batch (:func:`~neurodeploy.deploy.tflite_steps.run_artifact`).
 
-        With ``states`` the same graphs run with every state as an output, since an interpreter's variables can't be
-        read. Raises :class:`MissingExtraError` without the wheel, :class:`DataError` for data that don't fit,
+        Raises :class:`MissingExtraError` without the wheel, :class:`DataError` for data that don't fit,
         :class:`UsageError` for an artifact of another backend or an option that isn't known.
         """
         if options:
             raise UsageError(f"the runner 'tflm' has no option '{min(options)}'.")
-        if artifact.backend != "tflite":
-            raise UsageError(f"is a build for '{artifact.backend}'; needed one for 'tflite'.", place=artifact.name)
-        require("tflite_micro", "tflite", "running .tflite")
-        program = text.from_files(artifact.files, "program")
-        trace = drive(program, inputs, lengths, partial(_executor, artifact, program, states), states=states)
+        if artifact.backend == "tflite":
+            require("tflite_micro", "tflite", "running .tflite")
+        trace = run_artifact(artifact, inputs, lengths, TFLMEngine, states=states)
         trace.record["where"] = "TFLite Micro interpreter, reference kernels, on this machine"
         trace.record["versions"] = {"tflite-micro": version("tflite-micro"), "numpy": np.__version__}
         return trace
-
-
-def _executor(artifact: Artifact, program: Program, states: bool, name: str, graph: Graph) -> TFLMExecutor:
-    layout = artifact.manifest["layout"]["stages"][name]
-    if not states:
-        return TFLMExecutor(artifact.files[layout["file"]], graph, layout["start"], layout["expose"])
-    every = [state.name for state in graph.states]
-    model = stage_model(graph, f"{program.name}/{name}", expose=every, start=layout["start"])
-    return TFLMExecutor(model, graph, layout["start"], every)

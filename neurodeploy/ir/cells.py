@@ -15,6 +15,7 @@ import numpy as np
 from neurodeploy.errors import IRError, nearest
 from neurodeploy.ir.build import Builder, Sym
 from neurodeploy.ir.graph import Graph
+from neurodeploy.ir.tflite.lstm import tflite_lstm
 from neurodeploy.ir.types import TensorType
 
 Results = dict[str, Sym]
@@ -266,6 +267,7 @@ CELLS: Mapping[str, Cell] = {
     "dnc_allocation": dnc_allocation,
     "ctdv": ctdv,
     "lif": lif,
+    "tflite_lstm": tflite_lstm,
 }
 
 

@@ -30,7 +30,7 @@ class StageCost:
 
 
 def macs_of(graph: Graph) -> dict[str, int]:
-    """Multiply-accumulates of every value that is a product (``matmul``, ``einsum``), bodies included."""
+    """Multiply-accumulates of every value that is a product, bodies included."""
     return {value.name: found for value in graph.values if (found := _macs(value, graph.types()))}
 
 
@@ -40,6 +40,8 @@ def _macs(value: Value, types: dict[str, Type]) -> int:
     shapes = [t.shape for a in value.args if isinstance(t := types[a], TensorType)]
     if value.op == "matmul":
         return value.tensor.size * shapes[0][-1]
+    if value.op == "tfl_fully_connected":
+        return value.tensor.size * shapes[1][-1]
     if value.op == "einsum":
         _, terms, _ = einsum_terms(value.attrs, len(shapes))
         sizes = {

@@ -29,9 +29,10 @@ _OCTAVES, _PER_OCTAVE = (-48, 16), 4
 _UPDATE_BINS = (_OCTAVES[1] - _OCTAVES[0]) * _PER_OCTAVE
 
 
-def expanded(program: Program) -> Program:
-    """The program in primitives: what is calibrated and quantized. Doing it twice changes nothing."""
-    return Simplify()(Expand()(Simplify()(program)))
+def expanded(program: Program, keep: tuple[str, ...] = ()) -> Program:
+    """The program in primitives (and the composites in ``keep``): what is calibrated and quantized. Doing it twice
+    changes nothing."""
+    return Simplify()(Expand(keep)(Simplify()(program)))
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Calibrate:
     ``method``: ``minmax``; ``percentile`` (the central ``percentile`` % of what was seen); ``mse`` (the symmetric
     range with the least squared error at ``bits`` bits, rounding and clipping together).
     ``meta["updates"][stage][state]`` gets quantiles of ``|next - state|`` over the updates that differ from 0,
-    ``meta["calibration"]`` method, samples and hash of the data. Deterministic; gives the expanded program.
+    ``meta["calibration"]`` method, samples and hash of the data. Deterministic; gives the expanded program, the
+    composites in ``keep`` whole (their insides are calibrated too, under the names that Expand gives them).
     Raises :class:`DataError` where a value becomes NaN or infinite, naming it.
     """
 
@@ -49,6 +51,7 @@ class Calibrate:
     percentile: float = 99.99
     bits: int = 16
     batch: int = 256
+    keep: tuple[str, ...] = ()
     data: Data | None = field(default=None, compare=False, repr=False, metadata={"text": False})
     progress: Callable[[str], None] | None = field(default=None, compare=False, repr=False, metadata={"text": False})
 
@@ -61,15 +64,16 @@ class Calibrate:
             raise UsageError(
                 "calibration needs sample inputs.", place=program.name, hint="Give some with --data FILE.npz."
             )
-        program = expanded(program)
-        watch = _Watch(program)
-        self._pass(program, watch.extremes, "range of every value")
+        program = expanded(program, self.keep)
+        opened = Expand()(program)
+        watch = _Watch(opened)
+        self._pass(opened, watch.extremes, "range of every value")
         if self.method != "minmax":
             watch.open_histograms()
-            self._pass(program, watch.count, "distribution of every value")
+            self._pass(opened, watch.count, "distribution of every value")
         ranges = {
             stage.name: {name: watch.range_of((stage.name, name), self) for name in watch.names[stage.name]}
-            for stage in program.stages
+            for stage in opened.stages
         }
         ranges = {stage: {n: r for n, r in table.items() if r is not None} for stage, table in ranges.items()}
         meta = {

@@ -31,22 +31,32 @@ PASSES: Mapping[str, str] = {
     "expand": "neurodeploy.passes.expand:Expand",
     "calibrate": "neurodeploy.passes.calibrate:Calibrate",
     "quantize": "neurodeploy.passes.quantize:Quantize",
+    "decompose_tflite": "neurodeploy.passes.tflite.decompose:DecomposeTFLite",
+    "fuse_lstm": "neurodeploy.passes.tflite.fused:FuseLSTM",
     "quantize_tflite": "neurodeploy.passes.tflite.quantize:QuantizeTFLite",
     "tiling": "neurodeploy.passes.tiling:Tiling",
     "spiking": "neurodeploy.passes.spiking:SigmaDelta",
 }
 
+_TFLITE = ("simplify", "expand", "simplify", "decompose_tflite", "simplify", "calibrate", "quantize_tflite")
+
 #: (backend, numerics) -> the names of its passes, in order.
 PIPELINES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("c", "native"): ("simplify", "expand", "simplify", "calibrate", "quantize", "simplify"),
     ("c", "float"): ("simplify", "expand", "simplify"),
-    ("tflite", "tflite"): ("simplify", "expand", "simplify", "calibrate", "quantize_tflite"),
+    ("c", "tflite"): _TFLITE,
+    ("tflite", "tflite"): _TFLITE,
+    ("tflite", "float"): ("simplify", "expand", "simplify", "decompose_tflite", "simplify"),
     ("brian2", "float"): ("simplify",),
     ("nir", "float"): ("simplify",),
     ("snntorch", "float"): ("simplify",),
     ("crossbar", "float"): ("simplify", "expand", "simplify"),
     ("crossbar", "native"): ("simplify", "expand", "simplify", "calibrate", "quantize", "simplify"),
 }
+
+
+#: backend -> the composites that it runs as they are: its passes don't expand them.
+NATIVE: Mapping[str, tuple[str, ...]] = {"tflite": ("tflite_lstm",)}
 
 
 def pass_class(name: str) -> type:
@@ -145,7 +155,8 @@ def pipeline(
         raise UsageError(
             f"there is no pipeline for '{backend}' with '{numerics}' numerics.", hint=nearest(backend, known)
         )
-    all_given: dict[str, Mapping[str, Any]] = {"calibrate": {"method": method}, **given}
+    keep = {"keep": NATIVE[backend]} if backend in NATIVE else {}
+    all_given: dict[str, Mapping[str, Any]] = {"expand": keep, "calibrate": {"method": method, **keep}, **given}
     return tuple(make(name, all_given.get(name, {}), data) for name in PIPELINES[backend, numerics])
 
 

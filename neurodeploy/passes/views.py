@@ -12,8 +12,12 @@ from neurodeploy.ir.ops_shape import slice_bounds
 from neurodeploy.ir.types import TensorType
 
 #: Values computed element by element besides the primitives that say so themselves: ``copy`` is the identity,
-#: ``shift_down`` a rescale by a power of two.
-ELEMENTWISE_TOO = frozenset({"lut", "copy", "shift_down"})
+#: ``shift_down`` a rescale by a power of two, the others parts of TFLite's ops (``backends/c_tflite_ops``).
+ELEMENTWISE_TOO = frozenset(
+    {"lut", "copy", "shift_down", "high_mul", "round_shift", "table", "rescale_32", "rescale_64"}
+)
+#: Elementwise ops whose second argument is a table that they read anywhere.
+TABLE_OPS = frozenset({"lut", "table"})
 #: Work for whose sake a region is branched around even if no state asks for it.
 HEAVY = frozenset({"matvec", "matmul", "einsum", "solve", "softmax"})
 
@@ -147,7 +151,7 @@ def _sliced_args(value: Value, part: Value, types: Mapping[str, object]) -> tupl
     for position, arg in enumerate(value.args):
         type_ = types[arg]
         shape = type_.shape if isinstance(type_, TensorType) else ()
-        if (value.op == "lut" and position == 1) or len(shape) < -from_right or shape[from_right] == 1:
+        if (value.op in TABLE_OPS and position == 1) or len(shape) < -from_right or shape[from_right] == 1:
             args.append(arg)
             continue
         own = len(shape) + from_right

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from neurodeploy.artifact import Artifact
 from neurodeploy.backends import backend, c_build
 from neurodeploy.backends.c import CBackend, model_sources
 from neurodeploy.compiler import compile
-from neurodeploy.errors import TargetError, UnsupportedError
+from neurodeploy.errors import TargetError
 from neurodeploy.ir import text
 from neurodeploy.ir.build import Builder
 from neurodeploy.ir.fixed import lut_table
@@ -144,8 +143,6 @@ def test_a_table_is_there_once_and_tanhs_is_the_cores():
 
 def test_refusals():
     board = hardware.find("mps2-an386")
-    with pytest.raises(UnsupportedError, match="has tflite numerics; the C backend runs float and native ones"):
-        backend("c").compile(replace(gru(), numerics="tflite"), board)
     with pytest.raises(TargetError, match="is no board"):
         backend("c").compile(gru(), hardware.find("pcm-128"))
     with pytest.raises(TargetError, match=r"mps2-an386: the model needs \d+ B of flash .*; there are 2097152"):

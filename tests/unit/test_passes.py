@@ -57,8 +57,8 @@ def test_a_backends_pipeline_gets_data_and_options():
     assert next(p for p in found if isinstance(p, Calibrate)).data is data
     assert next(p for p in found if isinstance(p, Calibrate)).method == "mse"
     assert Quantize(weight_bits=4) in found
-    with pytest.raises(UsageError, match="no pipeline for 'c' with 'tflite'"):
-        pipeline("c", "tflite")
+    with pytest.raises(UsageError, match="no pipeline for 'brian2' with 'tflite'"):
+        pipeline("brian2", "tflite")
 
 
 def test_a_pass_that_breaks_the_rules_is_named():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from neurodeploy.backends.tflite import convolutions, floats, functions
+from neurodeploy.backends.tflite.fused import RULES as FUSED
 from neurodeploy.backends.tflite.stage import Rule, StageWriter
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Value
@@ -62,8 +64,8 @@ def _moves(code: str, table: str | None = None, *, logical: str | None = None) -
 
 
 def _compare(writer: StageWriter, value: Value) -> None:
-    """Integers of one scale, widened to int32: TFLM's only int16 comparison, GREATER, computes with multipliers that
-    its Prepare sets for int8 alone."""
+    """Floats as they are; integers of one scale, widened to int32: TFLM's only int16 comparison, GREATER, computes with
+    multipliers that its Prepare sets for int8 alone."""
     code = {"lt": "LESS", "eq": "EQUAL", "ne": "NOT_EQUAL"}[value.op]
     first, second = (writer.types[a] for a in value.args)
     if first.quant != second.quant:
@@ -71,6 +73,9 @@ def _compare(writer: StageWriter, value: Value) -> None:
             f"{value.op} compares {first} with {second}; needed one scale.", place=f"{writer.name}: %{value.name}"
         )
     main, rank, wide = writer.main, len(value.tensor.shape), []
+    if first.dtype == "f32":
+        main.op(code, [writer.at(a, rank) for a in value.args], [writer.out(value)])
+        return
     for side, name in enumerate(value.args):
         source = writer.at(name, rank)
         wide.append(main.tensor(f"{value.name}_wide{side}", tuple(main.tensors[source].shape), "i32"))
@@ -83,7 +88,10 @@ def _fully_connected(writer: StageWriter, value: Value) -> None:
     weights, *bias = constants
     kind = "i4" if value.attrs.get("weight_bits") == 4 else None
     inputs = [writer.at(x), writer.weights(weights, kind), *(writer.weights(b) for b in bias)]
-    options = {"keepNumDims": len(value.tensor.shape) > 1, **fused(writer, value)}
+    options: dict[str, Any] = {"keepNumDims": len(value.tensor.shape) > 1, **fused(writer, value)}
+    if value.tensor.dtype == "i16":  # LiteRT takes no int16 product without it, biased or not
+        wide = not bias or writer.types[bias[0]].dtype == "i64"
+        options["quantizedBiasType"] = getattr(writer.model.fb.TensorType, "INT64" if wide else "INT32")
     writer.main.op("FULLY_CONNECTED", inputs, [writer.out(value)], "FullyConnectedOptions", **options)
 
 
@@ -111,9 +119,7 @@ def _concat(writer: StageWriter, value: Value) -> None:
 
 def _reshape(writer: StageWriter, value: Value) -> None:
     writer.same_scale(value)
-    shape = [1, *value.tensor.shape]
-    inputs = [writer.at(value.args[0]), writer.main.ints(f"{value.name}_shape", shape)]
-    writer.main.op("RESHAPE", inputs, [writer.out(value)], "ReshapeOptions", newShape=shape)
+    writer.reshape(writer.at(value.args[0]), writer.out(value))
 
 
 def _transpose(writer: StageWriter, value: Value) -> None:
@@ -130,8 +136,7 @@ def _broadcast(writer: StageWriter, value: Value) -> None:
     if len(shape) != rank:
         wide = [1] * (1 + rank - len(shape)) + list(shape)
         seen = writer.main.tensor(f"{value.name}_wide", tuple(wide), value.tensor.dtype, value.tensor.quant)
-        sizes = writer.main.ints(f"{value.name}_wide_shape", wide)
-        writer.main.op("RESHAPE", [source, sizes], [seen], "ReshapeOptions", newShape=wide)
+        writer.reshape(source, seen)
         source = seen
     sizes = writer.main.ints(f"{value.name}_shape", [1, *value.tensor.shape])
     writer.main.op("BROADCAST_TO", [source, sizes], [writer.out(value)], "BroadcastToOptions")
@@ -143,9 +148,8 @@ def _shift(writer: StageWriter, value: Value) -> None:
     main, type_ = writer.main, value.tensor
     length, *rest = type_.shape
     entry, kept = (1, 1, *rest), (1, length - 1, *rest)
-    sizes = main.ints(f"{value.name}_entry", entry)
     newest = main.tensor(f"{value.name}_new", entry, type_.dtype, type_.quant) if length > 1 else writer.out(value)
-    main.op("RESHAPE", [writer.at(value.args[1]), sizes], [newest], "ReshapeOptions", newShape=list(entry))
+    writer.reshape(writer.at(value.args[1]), newest)
     if length == 1:
         return
     bounds = {"begin": [0, 1] + [0] * len(rest), "end": [1, *type_.shape], "by": [1] * (2 + len(rest))}
@@ -156,6 +160,9 @@ def _shift(writer: StageWriter, value: Value) -> None:
 
 
 RULES: Mapping[str, Rule] = {
+    **floats.RULES,
+    **functions.RULES,
+    **convolutions.RULES,
     "tfl_fully_connected": _fully_connected,
     "tfl_add": _sums("ADD", "AddOptions"),
     "tfl_sub": _sums("SUB", "SubOptions"),
@@ -177,4 +184,5 @@ RULES: Mapping[str, Rule] = {
     "transpose": _transpose,
     "broadcast": _broadcast,
     "shift": _shift,
+    **FUSED,
 }

@@ -6,10 +6,12 @@ Schema: tensorflow/tflite-micro, ``tensorflow/lite/schema/schema.fbs``.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from neurodeploy.backends.tflite.pack import Packer
 from neurodeploy.errors import MissingExtraError, require
 from neurodeploy.ir.types import Quant
 
@@ -44,14 +46,55 @@ def packed(data: np.ndarray) -> np.ndarray:
     return flat[::2] | flat[1::2] << 4
 
 
-class Model:
-    """A flatbuffer under construction: its operator codes and buffers, shared by its subgraphs."""
+@dataclass
+class Tensor:
+    """A tensor of a subgraph; ``kind`` is the schema's type, ``buffer`` 0 for no data. ``given``: it may be asked for by
+    its name."""
 
-    def __init__(self) -> None:
+    name: str
+    shape: list[int]
+    kind: str
+    buffer: int = 0
+    quant: Quant | None = None
+    isVariable: bool = False
+
+
+@dataclass
+class Operator:
+    """An operator of a subgraph; ``options`` are fields of the schema's table of that name."""
+
+    code: int
+    inputs: list[int]
+    outputs: list[int]
+    table: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    intermediates: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Signature:
+    """A named way to call subgraph 0: names of its inputs and outputs, each with its tensor."""
+
+    key: str
+    inputs: list[tuple[str, int]]
+    outputs: list[tuple[str, int]]
+
+
+class Model:
+    """A flatbuffer under construction: its operator codes and buffers, shared by its subgraphs.
+
+    ``small``: without the names of tensors and with one zero point for all channels.
+    """
+
+    def __init__(self, small: bool = False) -> None:
         self.fb = schema()
+        self.small = small
         self.codes: list[str] = []
-        self.buffers: list[bytes] = [b""]
+        self._buffers: dict[bytes, int] = {b"": 0}
         self.subgraphs: list[Subgraph] = []
+        self.signatures: list[Signature] = []
+        self.metadata: dict[str, bytes] = {}
+        self.description: str | None = None
 
     def subgraph(self, name: str) -> Subgraph:
         """A new, empty subgraph."""
@@ -66,30 +109,43 @@ class Model:
 
     def buffer(self, data: bytes) -> int:
         """The index of a constant's buffer; equal constants share one."""
-        if data not in self.buffers:
-            self.buffers.append(data)
-        return self.buffers.index(data)
+        return self._buffers.setdefault(data, len(self._buffers))
 
-    def finish(self, description: str) -> bytes:
+    def finish(self) -> bytes:
         """The file's bytes."""
-        fb, flatbuffers = self.fb, require("flatbuffers", "tflite", "writing .tflite")
-        model = fb.ModelT()
-        model.version, model.description = 3, description
-        model.operatorCodes = []
-        for name in self.codes:
-            number = getattr(fb.BuiltinOperator, name)
-            code = fb.OperatorCodeT()
-            code.builtinCode, code.deprecatedBuiltinCode, code.version = number, min(number, 127), 1
-            model.operatorCodes.append(code)
-        model.buffers = []
-        for data in self.buffers:
-            buffer = fb.BufferT()
-            buffer.data = np.frombuffer(data, np.uint8) if data else None
-            model.buffers.append(buffer)
-        model.subgraphs = [s.finish() for s in self.subgraphs]
-        builder = flatbuffers.Builder(1024)
-        builder.Finish(model.Pack(builder), b"TFL3")
-        return bytes(builder.Output())
+        metadata = [(name, self.buffer(data)) for name, data in self.metadata.items()]
+        pack = Packer(self.fb, 4096 + 2 * sum(map(len, self._buffers)))
+        buffers = [pack.table("Buffer", Data=pack.bytes(data) if data else None) for data in self._buffers]
+        notes = [pack.table("Metadata", Name=pack.string(name), Buffer=buffer) for name, buffer in metadata]
+        subgraphs = [s.finish(pack) for s in self.subgraphs]
+        signatures = [self._signature(pack, signature) for signature in self.signatures]
+        root = pack.table(
+            "Model",
+            Version=3,
+            OperatorCodes=pack.offsets([self._code(pack, name) for name in self.codes]),
+            Subgraphs=pack.offsets(subgraphs),
+            Buffers=pack.offsets(buffers),
+            Description=pack.string(self.description) if self.description else None,
+            Metadata=pack.offsets(notes) if notes else None,
+            SignatureDefs=pack.offsets(signatures) if signatures else None,
+        )
+        return pack.finish(root, b"TFL3")
+
+    def _code(self, pack: Packer, name: str) -> int:
+        """The code's number stands in both fields, as the schema asks for the sake of old readers. Readers take the
+        larger one, so the small file leaves out the wide one where the other holds it."""
+        number = getattr(self.fb.BuiltinOperator, name)
+        wide = None if self.small and number < 127 else number
+        return pack.table("OperatorCode", BuiltinCode=wide, DeprecatedBuiltinCode=min(number, 127))
+
+    def _signature(self, pack: Packer, signature: Signature) -> int:
+        maps = [
+            pack.offsets([pack.table("TensorMap", Name=pack.string(name), TensorIndex=tensor) for name, tensor in side])
+            for side in (signature.inputs, signature.outputs)
+        ]
+        return pack.table(
+            "SignatureDef", Inputs=maps[0], Outputs=maps[1], SignatureKey=pack.string(signature.key), SubgraphIndex=0
+        )
 
 
 class Subgraph:
@@ -97,8 +153,8 @@ class Subgraph:
 
     def __init__(self, model: Model, name: str) -> None:
         self.model, self.name = model, name
-        self.tensors: list[Any] = []
-        self.operators: list[Any] = []
+        self.tensors: list[Tensor] = []
+        self.operators: list[Operator] = []
         self.inputs: list[int] = []
         self.outputs: list[int] = []
 
@@ -106,20 +162,10 @@ class Subgraph:
         self, name: str, shape: tuple[int, ...], kind: str, quant: Quant | None = None, data: np.ndarray | None = None
     ) -> int:
         """A tensor; ``kind`` is an IR dtype or ``"resource"``. With ``data`` it is a constant."""
-        fb = self.model.fb
-        tensor = fb.TensorT()
-        tensor.name, tensor.shape, tensor.hasRank = name, list(shape), True
-        tensor.type = getattr(fb.TensorType, TENSOR_TYPES.get(kind, kind.upper()))
         if data is not None and kind == "i4":
             data = packed(data)
-        tensor.buffer = 0 if data is None else self.model.buffer(np.ascontiguousarray(data).tobytes())
-        if quant is not None:
-            tensor.quantization = fb.QuantizationParametersT()
-            scales = quant.array.reshape(-1).astype(np.float32)
-            tensor.quantization.scale = scales
-            tensor.quantization.zeroPoint = np.full(scales.shape, quant.zero_point, np.int64)
-            tensor.quantization.quantizedDimension = quant.axis or 0
-        self.tensors.append(tensor)
+        buffer = 0 if data is None else self.model.buffer(np.ascontiguousarray(data).tobytes())
+        self.tensors.append(Tensor(name, list(shape), TENSOR_TYPES.get(kind, kind.upper()), buffer, quant))
         return len(self.tensors) - 1
 
     def ints(self, name: str, values: Collection[int]) -> int:
@@ -130,20 +176,61 @@ class Subgraph:
         self, code: str, inputs: Collection[int], outputs: Collection[int], table: str | None = None, **options: Any
     ) -> None:
         """An operator; ``table`` names the schema's options table, ``options`` are its fields."""
-        fb = self.model.fb
-        operator = fb.OperatorT()
-        operator.opcodeIndex = self.model.code(code)
-        operator.inputs, operator.outputs = list(inputs), list(outputs)
-        if table is not None:
-            operator.builtinOptionsType = getattr(fb.BuiltinOptions, table)
-            operator.builtinOptions = getattr(fb, f"{table}T")()
-            for key, value in options.items():
-                setattr(operator.builtinOptions, key, value)
-        self.operators.append(operator)
+        self.operators.append(Operator(self.model.code(code), list(inputs), list(outputs), table, options))
 
-    def finish(self) -> Any:
-        """The schema's object."""
-        made = self.model.fb.SubGraphT()
-        made.name, made.tensors, made.operators = self.name, self.tensors, self.operators
-        made.inputs, made.outputs = self.inputs, self.outputs
-        return made
+    def finish(self, pack: Packer) -> int:
+        """Its table's offset."""
+        tensors = [self._tensor(pack, tensor) for tensor in self.tensors]
+        operators = [self._operator(pack, operator) for operator in self.operators]
+        return pack.table(
+            "SubGraph",
+            Tensors=pack.offsets(tensors),
+            Inputs=pack.vector(self.inputs, np.int32),
+            Outputs=pack.vector(self.outputs, np.int32),
+            Operators=pack.offsets(operators),
+            Name=None if self.model.small else pack.string(self.name),
+        )
+
+    def _tensor(self, pack: Packer, tensor: Tensor) -> int:
+        return pack.table(
+            "Tensor",
+            Shape=pack.vector(tensor.shape, np.int32),
+            Buffer=tensor.buffer,
+            Name=None if self.model.small else pack.string(tensor.name),
+            Quantization=self._quantization(pack, tensor),
+            Type=getattr(self.model.fb.TensorType, tensor.kind),
+            IsVariable=tensor.isVariable,
+        )
+
+    def _quantization(self, pack: Packer, tensor: Tensor) -> int | None:
+        """Scales with as many zero points, as LiteRT wants them; TFLM takes one for all
+        (``InitializeTfLiteTensorFromFlatbuffer`` of micro_allocator.cc).
+
+        A bias of one scale per channel goes without: both take it from the weights and the input.
+        """
+        quant = tensor.quant
+        if quant is None or (quant.array.size > 1 and tensor.kind in ("INT32", "INT64")):
+            return None
+        scales = np.asarray(quant.array, np.float32).reshape(-1)
+        zeros = [quant.zero_point] * (1 if self.model.small else len(scales))
+        return pack.table(
+            "QuantizationParameters",
+            ZeroPoint=pack.vector(zeros, np.int64),
+            Scale=pack.vector(scales, np.float32),
+            QuantizedDimension=quant.axis or 0,
+        )
+
+    def _operator(self, pack: Packer, operator: Operator) -> int:
+        options, kind = None, None
+        if operator.table is not None:
+            options = pack.options(operator.table, operator.options)
+            kind = None if options is None else getattr(self.model.fb.BuiltinOptions, operator.table)
+        return pack.table(
+            "Operator",
+            OpcodeIndex=operator.code,
+            Inputs=pack.vector(operator.inputs, np.int32),
+            Outputs=pack.vector(operator.outputs, np.int32),
+            BuiltinOptions=options,
+            Intermediates=pack.vector(operator.intermediates, np.int32) if operator.intermediates else None,
+            BuiltinOptionsType=kind,
+        )

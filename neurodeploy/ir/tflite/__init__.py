@@ -12,6 +12,15 @@ Where the C++ would overflow a signed integer its result is undefined; here :cla
 from __future__ import annotations
 
 from neurodeploy.ir.op import Op
-from neurodeploy.ir.tflite import convolutions, pointwise, products, tables
+from neurodeploy.ir.tflite import convolutions, functions, lstm, pointwise, products, tables
 
-TFLITE_OPS: dict[str, Op] = {op.name: op for room in (products, pointwise, tables, convolutions) for op in room.OPS}
+#: One room a line.
+ROOMS = (
+    products,
+    pointwise,
+    tables,
+    functions,
+    lstm,
+    convolutions,
+)
+TFLITE_OPS: dict[str, Op] = {op.name: op for room in ROOMS for op in room.OPS}

@@ -46,17 +46,25 @@ def sigmoid_table() -> Array:
     return table
 
 
-def _table_input(x: Array, scale: np.ndarray, most: int) -> Array:
-    """The input in units of 1/(3 * 4096), by a power of two (scale 2^-12 .. 2^(most-12)) or a 15-bit multiplier."""
+def table_input(scale: np.ndarray, most: int) -> tuple[int, int]:
+    """``(factor, shift)`` that bring an input to units of 1/(3 * 4096): ``x * factor / 2^shift``, rounded.
+
+    A scale of a power of two (2^-12 .. 2^(most-12)) has no shift, others have a factor of 15 bits.
+    """
     log2 = np.float32(np.log(np.float32(scale))) * (np.float32(1) / np.float32(np.log(np.float32(2))))
     power = np.floor(np.abs(log2) + np.float32(0.5)) * np.sign(log2)
     shift = 12 + int(power)
     if abs(log2 - power) < np.float32(1e-3) and 0 <= shift <= most:
-        return x.astype(np.int64) * (3 << shift)
+        return 3 << shift, 0
     factor, shift = float(scale) * 4096.0 * 3.0, 0
     while factor <= 32767.0 / 2 and shift <= 30:
         factor, shift = factor * 2, shift + 1
-    return fit(x.astype(np.int64) * int(factor) + ((1 << shift) >> 1), "i32").astype(np.int64) >> shift
+    return int(factor), shift
+
+
+def _table_input(x: Array, scale: np.ndarray, most: int) -> Array:
+    factor, shift = table_input(scale, most)
+    return fit(x.astype(np.int64) * factor + ((1 << shift) >> 1), "i32").astype(np.int64) >> shift
 
 
 def _interpolate(size: Array, bits: int) -> Array:

@@ -25,6 +25,8 @@ from neurodeploy.ir.types import Quant, TensorType
 TABLES = {"sigmoid": "tfl_logistic", "tanh": "tfl_tanh"}
 TABLE_SCALE = 2.0**-15
 FINEST, COARSEST = -14, -11
+#: The cell state of a fused LSTM is on a power of two; LiteRT's kernel knows none below.
+FINEST_CELL = -15
 MOVES = ("slice", "reshape", "transpose", "broadcast", "shift")
 Key = tuple[str, str]
 
@@ -83,6 +85,7 @@ class Scales:
         self._from_table: set[Key] = set()
         self._to_table: set[Key] = set()
         self._elsewhere: set[Key] = set()
+        self._cells: set[Key] = set()
         self.constant = {stage.name: constants(stage.graph) for stage in program.stages}
         for stage in program.stages:
             self._link(stage)
@@ -142,7 +145,10 @@ class Scales:
             if value.op in TABLES:
                 self._from_table.add(self.find((stage.name, value.name)))
                 self._to_table.add(self.find((stage.name, value.args[0])))
-            elif value.op not in MOVES:
+                continue
+            if value.op == "tflite_lstm":
+                self._cells.add(self.find((stage.name, value.args[2])))
+            if value.op not in MOVES:
                 self._elsewhere.update(self.find((stage.name, a)) for a in value.args)
 
     def form(self, key: Key) -> Form:
@@ -155,6 +161,8 @@ class Scales:
         if root in self._from_table and top <= 1:
             return TABLE_SCALE
         top = top * self.headroom or 1.0
+        if root in self._cells:
+            return 2.0 ** max(math.ceil(math.log2(top / 32767)), FINEST_CELL)
         if root not in self._to_table:
             return f32(top / 32767)
         exponent = math.ceil(math.log2(top / 32767))

@@ -55,9 +55,9 @@ class StageQuantizer:
         for value in old.values:
             if value.name in self.known or value.name in absorbed:
                 continue
-            if value.body is not None:
-                raise IRError(f"{value.op} is a composite; expand the program first.", place=self.place(value.name))
             rule = RULES.get(value.op)
+            if rule is None and value.body is not None:
+                raise IRError(f"{value.op} is a composite; expand the program first.", place=self.place(value.name))
             if rule is None:
                 raise UnsupportedError(
                     f"{value.op} has no int16 kernel in TFLite Micro.",

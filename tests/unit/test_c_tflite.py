@@ -1,0 +1,212 @@
+"""C of each op of the TFLite dialect on this machine: unary ones on every integer, others on wide random vectors."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from neurodeploy.backends.c_layouts import PAIRS, PLAIN
+from neurodeploy.errors import NumericsError
+from neurodeploy.ir.build import Builder
+from neurodeploy.ir.graph import Drive, Param, Program, ProgramInput, Ref, Stage
+from neurodeploy.ir.ops import OPS
+from neurodeploy.ir.types import Quant, TensorType
+from tests.host_c import build
+
+EVERY = {"i8": np.arange(-128, 128, dtype=np.int8), "i16": np.arange(-32768, 32768, dtype=np.int16)}
+ACTS = [None, "relu", "relu6", "relu_n1_to_1"]
+
+
+def tensor(dtype: str, scale: float, zero: int, *shape: int) -> TensorType:
+    return TensorType(shape, dtype, Quant(float(np.float32(scale)), zero))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One op: its arguments' types, arrays for those that are inputs, constants for the others."""
+
+    op: str
+    types: Mapping[str, TensorType]
+    quant: Quant
+    arrays: Mapping[str, np.ndarray]
+    constants: Mapping[str, np.ndarray] = field(default_factory=dict)
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+    def wanted(self) -> np.ndarray:
+        given = [{**self.arrays, **self.constants}[n][None] for n in self.types]
+        types = list(self.types.values())
+        found = OPS[self.op].check(types, self.attrs).with_(quant=self.quant)
+        return np.broadcast_to(OPS[self.op].eval(given, self.attrs, found, types), (1, *found.shape))
+
+    def program(self, name: str) -> Program:
+        b = Builder()
+        constants = {n: Param(t, self.constants[n]) for n, t in self.types.items() if n in self.constants}
+        args = [b.param(n, constants[n]) if n in constants else b.input(n, t) for n, t in self.types.items()]
+        b.output("y", b(self.op, *args, quant=self.quant, **self.attrs))
+        inputs = {n: ProgramInput(self.types[n]) for n in self.arrays}
+        stage = Stage("step", b.graph(), Drive(), {n: Ref(n) for n in inputs})
+        return Program(name, inputs, (stage,), {"y": Ref("y", "step")}, numerics="tflite")
+
+
+def exact(cases: list[Case], layout=PLAIN) -> None:
+    """C gives what the ops' own rules give."""
+    known = []
+    for case in cases:
+        try:
+            known.append((case, case.wanted()))
+        except NumericsError:  # beyond what the kernels take
+            continue
+    assert len(known) > 0.8 * len(cases)
+    programs = [case.program(f"p{i}") for i, (case, _) in enumerate(known)]
+    built = build(programs, layout).compile()
+    for program, (case, wanted) in zip(programs, known, strict=True):
+        found = built.run(program.name, {n: a[None, None] for n, a in case.arrays.items()}, states=False).outputs["y"]
+        np.testing.assert_array_equal(found[:, 0], wanted, err_msg=str(case))
+        assert found.dtype == wanted.dtype
+
+
+# -- one argument ------------------------------------------------------------------------------------------------------
+
+SCALES = [2.0**-k for k in (1, 8, 9, 10, 11, 12, 13, 14, 20)] + [2.0**-k * 1.0004 for k in (10, 11, 12, 13)]
+SCALES += [2.442e-4, 3.3e-4, 1e-3, 1e-5, 0.4]
+
+
+@pytest.mark.parametrize("layout", [PLAIN, PAIRS], ids=lambda v: v.name)
+def test_functions_on_every_integer(layout):
+    cases = []
+    for op in ("tfl_logistic", "tfl_tanh"):
+        cases += [Case(op, {"x": tensor("i16", s, 0, 65536)}, Quant(2.0**-15), {"x": EVERY["i16"]}) for s in SCALES]
+        into = Quant(2.0**-8, -128) if op == "tfl_logistic" else Quant(2.0**-7)
+        for scale in (1e-7, 1e-4, 0.031, 1 / 16, 0.7):
+            cases += [Case(op, {"x": tensor("i8", scale, z, 256)}, into, {"x": EVERY["i8"]}) for z in (-128, 5)]
+    exact(cases, layout)
+
+
+def rescalings() -> Iterator[Case]:
+    zeros = {"i8": (-128, 0, 71), "i16": (0,), "i32": (0,)}
+    rng = np.random.default_rng(0)
+    for ratio in (1e-5, 0.004, 0.07, 0.25, 0.5, 0.99, 1.0, 1.7, 4.0, 256.0, 3000.0):
+        top = min(2.0**31 - 1, 2.0**30 / max(ratio, 1))
+        wide = np.rint(rng.uniform(-1, 1, 5000) * top * 2.0 ** rng.uniform(-24, 0, 5000)).astype(np.int32)
+        for source, x in {**EVERY, "i32": wide}.items():
+            for op in ("tfl_relu", "tfl_relu6", "tfl_quantize"):
+                targets = zeros if op == "tfl_quantize" else () if source == "i32" else (source,)
+                for target in targets:
+                    if source == target == "i32":
+                        continue
+                    for zero, into in zip(zeros[source] * 3, zeros[target] * 3, strict=False):
+                        type_ = tensor(source, 0.0123, zero, x.size)
+                        quant = type_.quant if op == "tfl_relu6" else Quant(float(np.float32(0.0123 / ratio)), into)
+                        attrs = {"to": target} if op == "tfl_quantize" else {}
+                        yield Case(op, {"x": type_}, quant, {"x": x}, {}, attrs)
+
+
+def test_rescaling_on_every_integer():
+    exact(list(rescalings()))
+
+
+# -- two arguments -----------------------------------------------------------------------------------------------------
+
+#: Scales of both arguments and of the result, as far apart as the kernels take them, and zero points at both ends.
+EXTREMES = [
+    (0.1, 0.1, 0.1, 0, 0, 0),
+    (1e-4, 3.0, 2.0, -128, 127, 0),
+    (3.0, 1e-4, 0.7, 127, -128, -128),
+    (1e-6, 1.0, 1e-4, 10, -20, 127),
+    (0.5, 0.5, 1.5e-6, 0, 0, 0),
+    (0.5, 0.5, 1.0, 0, 0, 0),
+    (0.25, 0.5, 1000.0, -128, -128, -128),
+    (2.0**-7, 2.0**-8, 2.0**-7, 0, -128, 0),
+]
+
+
+def arithmetic(seed: int, dtype: str) -> Iterator[Case]:
+    rng = np.random.default_rng(seed)
+    low, high, most = (-128, 128, 127) if dtype == "i8" else (-32768, 32768, 32767)
+    size = 65536 if dtype == "i8" else 20000
+    drawn = [
+        (*np.exp(rng.uniform(-9, 2, 2)), np.exp(rng.uniform(-4, 2)), *rng.integers(-128, 128, 3)) for _ in range(6)
+    ]
+    for i, (left, right, ratio, *zeros) in enumerate([*EXTREMES, *drawn]):
+        out = ratio if i < len(EXTREMES) else ratio * max(left, right)
+        for op in ("tfl_add", "tfl_sub", "tfl_mul"):
+            into = max(out, left * right / 30000) if op == "tfl_mul" else out
+            za, zb, zo = map(int, zeros) if dtype == "i8" else (0, 0, 0)
+            x, y = (rng.integers(low, high, size).astype(EVERY[dtype].dtype) for _ in range(2))
+            if dtype == "i8":
+                x, y = np.repeat(EVERY["i8"], 256), np.tile(EVERY["i8"], 256)
+            else:
+                x[:4], y[:4] = [low, low, most, most], [low, most, low, most]
+            types = {"x": tensor(dtype, left, za, size), "y": tensor(dtype, right, zb, size)}
+            attrs = {} if ACTS[i % 4] is None else {"act": ACTS[i % 4]}
+            quant = Quant(float(np.float32(into)), zo)
+            yield Case(op, types, quant, {"x": x, "y": y}, {}, attrs)
+            one = {"y": np.array(rng.integers(low, high), x.dtype)}
+            single = {"x": types["x"], "y": tensor(dtype, right, zb)}
+            yield Case(op, single, quant, {"x": x}, one, attrs)
+            yield Case(op, dict(reversed(single.items())), quant, {"x": x}, one, attrs)
+
+
+@pytest.mark.parametrize("dtype", ["i8", "i16"])
+@pytest.mark.parametrize("layout", [PLAIN, PAIRS], ids=lambda v: v.name)
+def test_arithmetic(layout, dtype):
+    exact(list(arithmetic(len(layout.name), dtype)), layout)
+
+
+def test_broadcast_arguments():
+    rng = np.random.default_rng(1)
+    cases = []
+    for dtype in ("i8", "i16"):
+        for op in ("tfl_add", "tfl_sub", "tfl_mul"):
+            types = {"x": tensor(dtype, 0.03, 0, 7, 40), "y": tensor(dtype, 0.01, 0, 40)}
+            arrays = {n: rng.integers(-128, 128, t.shape).astype(t.numpy) for n, t in types.items()}
+            cases.append(Case(op, types, Quant(0.02), arrays))
+    exact(cases)
+
+
+# -- products ----------------------------------------------------------------------------------------------------------
+
+
+def product(rng, dtype, bias, rows, columns, *, per_channel, act, gain=1.0, lead=(), top=127) -> Case:
+    into = float(np.float32(np.exp(rng.uniform(-6, -2) if dtype == "i8" else rng.uniform(-11, -6))))
+    scales = tuple(float(np.float32(s)) for s in rng.uniform(1e-3, 1e-1, rows if per_channel else 1))
+    zero, zero_out = map(int, rng.integers(-128, 128, 2)) if dtype == "i8" else (0, 0)
+    scale = Quant(scales, 0, 0) if per_channel else Quant(scales[0])
+    types = {"x": tensor(dtype, into, zero, *lead, columns), "w": TensorType((rows, columns), "i8", scale)}
+    constants = {"w": rng.integers(-top, top + 1, (rows, columns)).astype(np.int8)}
+    if bias:
+        types["b"] = TensorType((rows,), bias)
+        wide = 1 << (31 if bias == "i64" else 15)
+        constants["b"] = rng.integers(-wide, wide, rows).astype(types["b"].numpy)
+    x = rng.integers(EVERY[dtype][0], int(EVERY[dtype][-1]) + 1, (*lead, columns)).astype(types["x"].numpy)
+    out = Quant(float(np.float32(into * np.mean(scales) * top / 2 * np.sqrt(columns) / gain)), zero_out)
+    return Case("tfl_fully_connected", types, out, {"x": x}, constants, {"act": act} if act else {})
+
+
+def products() -> Iterator[Case]:
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        for rows, columns in ((1, 1), (1, 9), (7, 5), (32, 64), (3, 700)):
+            for dtype, bias in (("i8", None), ("i8", "i32"), ("i16", None), ("i16", "i32"), ("i16", "i64")):
+                act, gain = ACTS[seed // 2], 1.0 + 1000 * (seed == 7)
+                yield product(rng, dtype, bias, rows, columns, per_channel=seed % 2 == 0, act=act, gain=gain)
+
+
+@functools.cache
+def all_products() -> list[Case]:
+    rng = np.random.default_rng(9)
+    shaped = [
+        product(rng, d, None, 5, 6, per_channel=True, act=None, lead=s) for d in EVERY for s in ((1,), (3,), (1, 2))
+    ]
+    least = [product(rng, d, None, 5, 6, per_channel=False, act=None, top=128) for d in EVERY]
+    return [*products(), *shaped, *least]
+
+
+@pytest.mark.parametrize("layout", [PLAIN, PAIRS], ids=lambda v: v.name)
+def test_products(layout):
+    exact(all_products(), layout)
