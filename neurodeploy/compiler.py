@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from neurodeploy.ir.graph import Program
     from neurodeploy.mixed import Front
 
+#: Passes that quantize; the first one has widths that a loss can choose.
+QUANTIZERS = ("quantize", "quantize_tflite")
+
 #: backend -> the numerics that it takes, its default first.
 NUMERICS: Mapping[str, tuple[str, ...]] = {
     "c": ("native", "float", "tflite"),
@@ -155,7 +158,8 @@ def compile(
     every weight so that this much is lost at most, see :func:`neurodeploy.mixed.search`; the build then holds the front
     of all that was tried. ``minimise``: ``flash``, or ``ram`` by the widths of the states. Further options go to the
     backend. Of tflite, ``fused_lstm``: LSTMs become TFLite's own operator, which TFLM's CMSIS-NN kernel runs without
-    keeping its state (:class:`neurodeploy.passes.tflite.fused.FuseLSTM`). Of spiking ones they are the conversion's
+    keeping its state (:class:`neurodeploy.passes.tflite.fused.FuseLSTM`); ``state``, ``steps`` and ``optimize`` of
+    :meth:`neurodeploy.backends.tflite.TFLiteBackend.compile`. Of spiking ones they are the conversion's
     (``levels``, ``ticks``, ``neurons`` ..., and ``max_loss`` chooses these); of C: ``optimize``, how weights are stored
     (``balanced``, ``speed`` or ``size``), and ``ram`` (``fast``, or ``small`` for less RAM and some more instructions).
     Of crossbars also ``fine_tune``: train with the devices' noise for so many epochs first, by the ``labels``
@@ -207,7 +211,7 @@ def compile(
     manifest = {**_manifest(source, program, described, data, method if data else None, files), **artifact.manifest}
     manifest["name"] = name or artifact.name
     if quantize:
-        manifest["quantize"] = passes.print_pass(passes.make("quantize", quantize))
+        manifest["quantize"] = passes.print_pass(passes.make(quantizer_of(described.backend, kind), quantize))
     if front is not None:
         summary = mixed_front.as_dict(front)
         manifest["mixed"] = {key: value for key, value in summary.items() if key != "front"}
@@ -266,9 +270,7 @@ def prepare(
 
     if numerics != "float":
         _require_data(source, numerics, data)
-    if quantize:
-        _require_quantizer(backend, numerics, "options of quantize")
-    options = {"quantize": quantize} if quantize else {}
+    options = {quantizer_of(backend, numerics): quantize} if quantize else {}
     pipeline = passes.pipeline(backend, numerics, data=data, method=method, **options)
     if fused_lstm:
         pipeline = (passes.make("simplify", {}), passes.make("fuse_lstm", {}), *pipeline)
@@ -299,7 +301,7 @@ def _mixed(
     """The widths that lose no more than they may."""
     from neurodeploy import mixed
 
-    _require_quantizer(backend, numerics, "widths")
+    quantizer_of(backend, numerics, "widths", QUANTIZERS[:1])
     found = _require_data(source, numerics, data)
     return mixed.search(source, found, max_loss, minimise=minimise, method=method, options=quantize, progress=progress)
 
@@ -314,13 +316,18 @@ def _require_data(source: Program, numerics: str, data: Data | None) -> Data:
     return data
 
 
-def _require_quantizer(backend: str, numerics: str, what: str) -> None:
+def quantizer_of(
+    backend: str, numerics: str, what: str = "options of quantize", known: tuple[str, ...] = QUANTIZERS
+) -> str:
+    """The name of the pass that quantizes. Raises :class:`UsageError` where there is none."""
     from neurodeploy.passes import PIPELINES
 
-    if "quantize" not in PIPELINES.get((backend, numerics), ()):
+    found = [name for name in PIPELINES.get((backend, numerics), ()) if name in known]
+    if not found:
         raise UsageError(
             f"'{numerics}' numerics on the backend '{backend}' takes no {what}.", hint="Compile with native numerics."
         )
+    return found[0]
 
 
 def _manifest(

@@ -18,7 +18,8 @@ from neurodeploy.ir.types import TensorType
 
 class Executor(Protocol):
     """Runs the steps of one stage on a batch. It may also offer ``run_block(inputs, active)``: the same for many
-    steps at once, ``inputs`` ``[B, K, ...]`` and ``active`` ``[B, K]``, returning outputs ``[B, K, ...]``."""
+    steps at once, ``inputs`` ``[B, K, ...]`` and ``active`` ``[B, K]``, returning outputs ``[B, K, ...]``; with
+    ``block_states()``, the states after each of these steps ``[B, K, ...]``."""
 
     def reset(self, batch: int, init: Mapping[str, Array]) -> None: ...
     def step(self, inputs: Mapping[str, Array], active: Array) -> dict[str, Array]: ...
@@ -184,9 +185,9 @@ def _run_along(stage: Stage, feed: Feed, data: Feed, batch: int, engine: Executo
             fed[name] = found.data if stage.drive.kind == "forward" else found.data[rows, index]
         else:
             fed[name] = np.broadcast_to(found[:, None], (batch, count, *found.shape[1:]))
-    block = getattr(engine, "run_block", None)
+    block, block_states = getattr(engine, "run_block", None), getattr(engine, "block_states", None)
     trail: dict[str, list[Array]] = {}
-    if block is not None and not states:
+    if block is not None and (block_states is not None or not states):
         stepped = block(fed, active)
     else:
         columns: dict[str, list[Array]] = {name: [] for name in stage.graph.outputs}
@@ -207,11 +208,13 @@ def _run_along(stage: Stage, feed: Feed, data: Feed, batch: int, engine: Executo
         if in_place:
             outputs[name] = Series(array, lengths)
             continue
-        placed = np.zeros((batch, span, *array.shape[2:]), array.dtype)
+        placed = np.full((batch, span, *array.shape[2:]), blank(stage.graph.output_types()[name]), array.dtype)
         where = np.nonzero(active)
         placed[where[0], index[where]] = array[where]
         outputs[name] = Series(placed, lengths)
     stacked = {name: np.stack(arrays, 1) for name, arrays in trail.items()}
+    if states and block_states is not None:
+        stacked = block_states()
     return StageResult(outputs, engine.states(), stacked, active.sum(axis=1))
 
 
@@ -221,14 +224,14 @@ def _run_iterated(stage: Stage, feed: Feed, data: Feed, batch: int, engine: Exec
     now = {name: array for name, array in feed.items() if not isinstance(array, Series)}
     active = np.ones(batch, bool)
     steps = np.zeros(batch, np.int64)
+    types = stage.graph.output_types()
     columns: dict[str, list[Array]] = {name: [] for name in stage.graph.outputs}
     trail: dict[str, list[Array]] = {}
     for _ in range(drive_.max_steps or 0):
         found = engine.step(now, active)
         for name, array in found.items():
-            columns[name].append(
-                np.where(active.reshape(-1, *(1,) * (array.ndim - 1)), array, np.zeros((), array.dtype))
-            )
+            runs = active.reshape(-1, *(1,) * (array.ndim - 1))
+            columns[name].append(np.where(runs, array, np.asarray(blank(types[name]), array.dtype)))
         if states:
             for name, array in engine.states().items():
                 trail.setdefault(name, []).append(array)
@@ -243,6 +246,11 @@ def _run_iterated(stage: Stage, feed: Feed, data: Feed, batch: int, engine: Exec
     stacked = {name: np.stack(arrays, axis=1) for name, arrays in trail.items()}
     converged = ~active if stop is not None else None
     return StageResult(outputs, engine.states(), stacked, steps, converged)
+
+
+def blank(type_: TensorType) -> int:
+    """What stands for 0 behind the end of a series."""
+    return 0 if type_.quant is None else type_.quant.zero_point
 
 
 def real_outputs(program: Program, trace: Trace) -> dict[str, Array]:
