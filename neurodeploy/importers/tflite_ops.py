@@ -308,14 +308,7 @@ def _batch_matmul(call: Call) -> None:
     x, y = call.whole(0), call.whole(1)
     if call.quantized:
         scaled(call, 0, 1)
-        x, y = (
-            call.emit(
-                "transpose", v, quant=v.type.quant, perm=[*range(len(v.shape) - 2), len(v.shape) - 1, len(v.shape) - 2]
-            )
-            if call.options[key]
-            else v
-            for v, key in ((x, "adj_x"), (y, "adj_y"))
-        )
+        x, y = (_turned(call, v) if call.options[key] else v for v, key in ((x, "adj_x"), (y, "adj_y")))
         call.put("tfl_batch_matmul", x, y)
         return
     lead = "abcdefgh"[: len(call.result().shape) - 2]
@@ -324,6 +317,12 @@ def _batch_matmul(call: Call) -> None:
         raise UnsupportedError(f"multiplies {list(x.shape)} by {list(y.shape)}; needed equal leading axes.")
     first, second = "zx" if call.options["adj_x"] else "xz", "yz" if call.options["adj_y"] else "zy"
     call.give(call.emit("einsum", x, y, eq=f"{left}{first},{right}{second}->{lead}xy"))
+
+
+def _turned(call: Call, x: Sym) -> Sym:
+    """The last two axes swapped."""
+    rank = len(x.shape)
+    return call.emit("transpose", x, quant=x.type.quant, perm=[*range(rank - 2), rank - 1, rank - 2])
 
 
 FLOAT_RULES: Mapping[str, Rule] = {
@@ -362,8 +361,10 @@ FLOAT_RULES: Mapping[str, Rule] = {
 }
 #: Those that also compute on quantized integers.
 QUANTIZED_RULES: Mapping[str, Rule] = {
-    **{code: FLOAT_RULES[code] for code in ("ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", "FULLY_CONNECTED", "RELU",
-                                            "RELU6", "LOGISTIC", "TANH", "SOFTMAX", "SUM", "BATCH_MATMUL", "REDUCE_MAX", "ARG_MAX", "CAST")},
+    **{code: FLOAT_RULES[code] for code in (
+        "ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", "FULLY_CONNECTED", "BATCH_MATMUL", "RELU", "RELU6", "LOGISTIC",
+        "TANH", "SOFTMAX", "SUM", "REDUCE_MAX", "ARG_MAX", "CAST",
+    )},
     "QUANTIZE": _quantize,
     "DEQUANTIZE": _dequantize,
 }  # fmt: skip

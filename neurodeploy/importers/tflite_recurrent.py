@@ -7,6 +7,7 @@ tensorflow/tflite-micro, ``micro/kernels/lstm_shared.h``, the five of SVDF those
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -85,7 +86,7 @@ def _svdf(call: Call) -> None:
         bias = call.step.builder.param(
             "bias", np.zeros(filters // max(rank, 1), np.int32 if call.quantized else np.float32)
         )
-    attrs: dict[str, object] = {"rank": rank}
+    attrs: dict[str, Any] = {"rank": rank}
     if result.quant is None:
         attrs["activation"] = ACTIVATIONS[options["fused_activation_function"]].lower()
     else:
