@@ -164,6 +164,18 @@ def _function(q: StageQuantizer, value: Value) -> None:
     applied(q, source, lambda x: outer(inner(x)), value.name, q.form(value.name))
 
 
+def _whole(q: StageQuantizer, value: Value) -> None:
+    """Floor and round jump: a table has that, ramps don't."""
+    x, function = value.args[0], {"floor": np.floor, "round": np.rint}[value.op]
+    if (q.held(x).dtype, q.form(value.name).dtype) != ("i8", "i8"):
+        raise UnsupportedError(
+            f"{value.op} has no int16 kernel in TFLite Micro.",
+            place=q.place(value.name),
+            hint="Choose activation_dtype=i8 (a table), --numerics float, or a C target.",
+        )
+    applied(q, x, function, value.name, q.form(value.name))
+
+
 def applied(q: StageQuantizer, source: str, function: Function, name: str, form: Form) -> None:
     """A function of a value in that form: a table where both have 8 bits, else ramps on the value with 16."""
     if form.dtype == "i8" and q.held(source).dtype == "i8":
@@ -305,4 +317,5 @@ RULES: Mapping[str, Rule] = {
     "div": _div,
     "solve": _solve,
     **dict.fromkeys(FUNCTIONS, _function),
+    **dict.fromkeys(("floor", "round"), _whole),
 }
