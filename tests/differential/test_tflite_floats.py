@@ -22,7 +22,6 @@ TARGET = hardware.find("tflm")
 #: Families that no float kernel of TFLM can run, and the op that stands in the way.
 REFUSED = {
     "ising": "random",
-    "memristive_network": "solve",
 }
 
 
@@ -119,6 +118,22 @@ def test_einsum(equation, constant):
     program = one_stage_of(b)
     inputs = {n: rng.normal(size=(3, 2, *i.type.shape)).astype(np.float32) for n, i in program.inputs.items()}
     assert_close(program, inputs)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 8])
+def test_solve_with_pivoting(n):
+    rng, b = np.random.default_rng(3), Builder()
+    b.output("x", b("solve", b.input("A", [n, n]), b.input("c", [n])))
+    well = np.linalg.qr(rng.normal(size=(6, 4, n, n)))[0] * rng.uniform(0.5, 2, (6, 4, n, 1))
+    well[0, 0] = np.roll(np.eye(n), 1, axis=0)  # every pivot on the diagonal is 0
+    assert_close(one_stage_of(b), {"A": well.astype(np.float32), "c": rng.normal(size=(6, 4, n)).astype(np.float32)})
+
+
+def test_many_unknowns_are_refused():
+    b = Builder()
+    b.output("x", b("solve", b.input("A", [9, 9]), b.input("c", [9])))
+    with pytest.raises(UnsupportedError, match="%solve: solve has 9 unknowns; for TFLite Micro 8 at most.* C target"):
+        built(one_stage_of(b))
 
 
 def test_a_diagonal_is_refused():

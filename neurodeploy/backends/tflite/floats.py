@@ -66,7 +66,7 @@ def _add(writer: StageWriter, value: Value) -> None:
 
 
 def _weighted(writer: StageWriter, value: Value) -> tuple[str, str, np.ndarray] | None:
-    """A product's computed factor, a name for the other, which becomes weights ``[n, k]``; None if both are computed."""
+    """A product's computed factor, and of the other a name and its weights ``[n, k]``; None where both are computed."""
     first, second = value.args
     params = writer.graph.params
     if second in params and first not in params:
