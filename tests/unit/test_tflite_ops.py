@@ -235,6 +235,23 @@ def test_eight_bits_use_the_whole_range():
     assert graph.tensor("relu").quant == Quant(float(np.float32(0.01)), -128)
 
 
+@pytest.mark.parametrize("dtype", ["i8", "i16"])
+def test_a_rectifier_is_part_of_the_op_before_it(dtype):
+    b = Builder()
+    x = b.input("x", [2])
+    total = b.param("W", np.eye(2)) @ x + b.param("b", np.ones(2))
+    b.output("y", b("relu", total))
+    b.output("z", b("relu", b.param("V", np.eye(2)) @ x))
+    product = x * x
+    b.output("both", b("relu", product) + product)
+    names = {v.name: [-2, 2] for v in b.graph().values}
+    made = QuantizeTFLite(activation_dtype=dtype)(program(b, {**names, "x": [-1, 1], "relu": [0, 2], "relu_1": [0, 2]}))
+    found = [(v.op, v.attrs.get("act")) for v in made.stages[0].graph.values]
+    assert found.count(("tfl_fully_connected", "relu")) == 2
+    assert ("tfl_relu", None) in found  # of the product, which is read elsewhere
+    assert ("tfl_mul", None) in found
+
+
 def leaky():
     """h' = 0.9 h + 0.1 tanh(W x + U h + b)."""
     b = Builder()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -91,8 +91,19 @@ def _constants(
     return found
 
 
-def _made_in(q: StageQuantizer, args: list[str], form: Form, result: TensorType) -> Form:
+def _made_in(q: StageQuantizer, args: Sequence[str], form: Form, result: TensorType) -> Form:
     """The form, or one so much coarser that no accumulator overflows. Raises :class:`UnsupportedError`."""
+    worst = _overflow(q, args, result)
+    return form if worst < 1 else form.at(form.scale * worst * 2)
+
+
+def sums(q: StageQuantizer, args: Sequence[str], result: TensorType) -> bool:
+    """Whether a FULLY_CONNECTED can be as fine as that."""
+    return _overflow(q, args, result) < 1
+
+
+def _overflow(q: StageQuantizer, args: Sequence[str], result: TensorType) -> float:
+    """By how much a multiplied accumulator may be too large, below 1 if it never is."""
     x, w, *bias = args
     dtype = q.types[x].dtype
     reach = float(np.iinfo(q.types[x].numpy).max + 1 + abs(zero_of(q.types[x])))
@@ -106,8 +117,7 @@ def _made_in(q: StageQuantizer, args: list[str], form: Form, result: TensorType)
             hint="Choose activation_dtype=i16, or a C target.",
         )
     factor = fully_connected_factor(q.types[x], q.types[w], result)
-    worst = np.max(np.maximum(factor / FACTOR[dtype], factor * size / (1 << 30)))
-    return form if worst < 1 else form.at(form.scale * float(worst) * 2)
+    return float(np.max(np.maximum(factor / FACTOR[dtype], factor * size / (1 << 30)), initial=0))
 
 
 def _matmul(q: StageQuantizer, value: Value) -> None:
@@ -163,12 +173,17 @@ def _sum_of(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, floa
     return a[0] + b[0], a[1] + b[1]
 
 
+def adds(q: StageQuantizer, args: Sequence[str], result: TensorType) -> bool:
+    """Whether an ADD or SUB can be as fine as that (TFLM aborts the whole process otherwise)."""
+    return add_factors(q.types[args[0]], q.types[args[1]], result)[2] < 0.999
+
+
 def added(q: StageQuantizer, op: str, left: str, right: str, name: str, form: Form) -> str:
     """An ADD or SUB; its kernel can't make a result finer than 1/16384 (at i8 2^-19) of its coarser argument."""
     left, right = (q.operand(a, form.dtype) for a in (left, right))
-    worst = add_factors(q.types[left], q.types[right], form.of(()))[2]
-    if worst < 0.999:
+    if adds(q, [left, right], form.of(())):
         return q.emit(op, [left, right], form, name)
+    worst = add_factors(q.types[left], q.types[right], form.of(()))[2]
     raw = q.emit(op, [left, right], form.at(form.scale * worst * 1.01), q.fresh(f"{name}_raw"))
     return q.rescale(raw, form, name)
 

@@ -51,6 +51,7 @@ class StageQuantizer:
 
     def graph(self) -> Graph:
         """The quantized graph."""
+        from neurodeploy.passes.tflite.activations import fuse
         from neurodeploy.passes.tflite.rules import RULES
 
         old = self.stage.graph
@@ -75,7 +76,7 @@ class StageQuantizer:
                 self.params[name] = Param.of(np.asarray(self.known[name], bool))
             elif name in self.known:
                 self.param(name, self.known[name], self.form(name), name)
-        return prune(Graph(inputs, self.params, states, tuple(self.values), old.outputs))
+        return prune(fuse(self, Graph(inputs, self.params, states, tuple(self.values), old.outputs)))
 
     def place(self, name: str) -> str:
         """Where a value stands, for messages."""
