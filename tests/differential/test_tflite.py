@@ -182,6 +182,22 @@ def test_delay_lines_moves_and_initial_values():
     assert_exact(quantized(program, sampled(program, x, lengths)), x, lengths)
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_sums_of_products_with_matrices(width):
+    rng = np.random.default_rng(4)
+    b = Builder()
+    x = b.input("x", [4, 3])
+    b.output("left", b.param("W", rng.normal(size=(5, 4))) @ x + b.param("b", rng.normal(size=3)))
+    b.output("right", b("relu", x @ b.param("V", rng.normal(size=(3, 6))) + b.param("c", rng.normal(size=6))))
+    program = one_stage(b)
+    inputs = {"x": rng.normal(size=(3, 8, 4, 3)).astype(np.float32)}
+    made = quantized(program, sampled(program, inputs, None), **WIDTHS[width][0])
+    _, golden = assert_exact(made, inputs)
+    plain, found = interpret.run(program, inputs).outputs, real_outputs(made, golden)
+    for name, wanted in plain.items():
+        assert np.abs(found[name] - wanted).max() < 0.03 * np.abs(wanted).max()
+
+
 def test_final_states_that_start_at_a_value():
     rng = np.random.default_rng(1)
     b = Builder()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -120,10 +119,6 @@ def _overflow(q: StageQuantizer, args: Sequence[str], result: TensorType) -> flo
     return float(np.max(np.maximum(factor / FACTOR[dtype], factor * size / (1 << 30)), initial=0))
 
 
-def _matmul(q: StageQuantizer, value: Value) -> None:
-    fully_connected(q, value, None, value.name, q.form(value.name))
-
-
 def _add(q: StageQuantizer, value: Value) -> None:
     """A sum: its constants become the bias of its last product, or one operand."""
     leaves = q.terms(value.name)
@@ -188,17 +183,4 @@ def added(q: StageQuantizer, op: str, left: str, right: str, name: str, form: Fo
     return q.rescale(raw, form, name)
 
 
-def _sum_axis(q: StageQuantizer, value: Value) -> None:
-    """A sum over the last axis: a product with ones."""
-    source = q.stage.graph.tensor(value.args[0])
-    axis = value.attrs.get("axis", 0) % len(source.shape)
-    if axis != len(source.shape) - 1:
-        raise UnsupportedError(
-            f"sums over axis {axis} of {source.shape}; only the last one is supported.", place=q.place(value.name)
-        )
-    ones = q.fresh(f"{value.name}_ones")
-    q.known[ones] = np.ones((source.shape[-1], 1))
-    fully_connected(q, replace(value, args=(value.args[0], ones)), None, value.name, q.form(value.name))
-
-
-RULES: Mapping[str, Rule] = {"matmul": _matmul, "add": _add, "sum": _sum_axis}
+RULES: Mapping[str, Rule] = {"add": _add}

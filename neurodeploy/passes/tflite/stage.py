@@ -66,7 +66,7 @@ class StageQuantizer:
                 raise IRError(f"{value.op} is a composite; expand the program first.", place=self.place(value.name))
             if rule is None:
                 raise UnsupportedError(
-                    f"{value.op} has no int16 kernel in TFLite Micro.",
+                    f"{value.op} has no integer kernel in TFLite Micro.",
                     place=self.place(value.name),
                     hint="Choose a C target, or keep that part off the device.",
                 )
@@ -213,11 +213,12 @@ class StageQuantizer:
         return types[a].same_data(types[b])  # type: ignore[union-attr]
 
     def product(self, name: str) -> bool:
-        """Whether a value is a product with a constant that only one value uses."""
+        """Whether a value is a FULLY_CONNECTED that only one value uses: a product with constant weights."""
         value = self.made.get(name)
-        if value is None or name in self.known or value.op != "matmul":
+        if value is None or name in self.known or value.op != "matmul" or self.uses[name] != 1:
             return False
-        return self.uses[name] == 1 and any(a in self.known for a in value.args)
+        first, second = value.args
+        return second in self.known or (first in self.known and len(self.stage.graph.tensor(second).shape) == 1)
 
     def _absorbed(self) -> set[str]:
         """Values that a sum takes into itself: its inner sums, and products that only it uses."""
