@@ -14,6 +14,7 @@ from neurodeploy.ir.fixed import saturate
 from neurodeploy.ir.graph import Graph, Param, Stage, State, Value, prune
 from neurodeploy.ir.ops import infer, op
 from neurodeploy.ir.types import Quant, TensorType
+from neurodeploy.passes.tflite.joint import shared_tops
 from neurodeploy.passes.tflite.scales import Form, Scales, narrow, step
 
 #: log2 of how much finer one QUANTIZE or RELU makes a value of a dtype: its int32 overflows beyond.
@@ -46,6 +47,7 @@ class StageQuantizer:
         self.uses.update(name for state in graph.states for name in (state.next, state.when) if name)
         self.ranges = self.scales.program.meta.get("ranges", {}).get(self.stage.name, {})
         self._copies: dict[tuple[str, Form], str] = {}
+        self.shared_tops = shared_tops(self)
 
     def graph(self) -> Graph:
         """The quantized graph."""
