@@ -36,7 +36,7 @@ def fully_connected(q: StageQuantizer, value: Value, bias: np.ndarray | None, na
         given = np.zeros(len(weights)) if bias is None else np.broadcast_to(bias, (len(weights),))
         whole, size, moved = narrow_weights(weights, given, moment)
         weights, bias = whole * size, moved if np.any(moved) else bias
-    args = [x, *_constants(q, x, weights, bias, stem, name, bits)]
+    args = [x, *_constants(q, x, weights, bias, stem, name, bits, q.shared_tops.get(value.name))]
     wide = form if form.dtype == dtype else form.narrowed()
     result = wide.of((*q.types[x].shape[:-1], len(weights)))
     made_in = _made_in(q, args, wide, result)
@@ -66,12 +66,15 @@ def _factors(q: StageQuantizer, value: Value) -> tuple[str, np.ndarray, str]:
 
 
 def _constants(
-    q: StageQuantizer, x: str, weights: np.ndarray, bias: np.ndarray | None, stem: str, name: str, bits: int
-) -> list[str]:
-    """The params of the weights and of the bias: a scale per row, or one in all."""
+    q: StageQuantizer, x: str, weights: np.ndarray, bias: np.ndarray | None, stem: str, name: str, bits: int,
+    shared: np.ndarray | None,
+) -> list[str]:  # fmt: skip
+    """The params of the weights and of the bias: a scale per row, by its greatest weight or the ``shared`` one's, or
+    one in all."""
     held, top = q.held(x), 7 if bits == 4 else 127
     into = f32(held.scale)
     tops = np.abs(weights).max(axis=1, initial=0)
+    tops = tops if shared is None else shared
     tops = np.where(tops > 0, tops, tops.max(initial=0) or 1.0) / top
     full = None if bias is None else np.broadcast_to(bias, (len(weights),))
     if full is not None and held.dtype == "i8":  # half of int32 for the bias

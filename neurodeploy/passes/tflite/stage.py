@@ -14,6 +14,7 @@ from neurodeploy.ir.fixed import saturate
 from neurodeploy.ir.graph import Graph, Param, Stage, State, Value, prune
 from neurodeploy.ir.ops import infer, op
 from neurodeploy.ir.types import Quant, TensorType
+from neurodeploy.passes.tflite.joint import shared_tops
 from neurodeploy.passes.tflite.rounding import Moments
 from neurodeploy.passes.tflite.scales import Form, Scales, narrow, step
 
@@ -47,6 +48,7 @@ class StageQuantizer:
         self.ranges = self.scales.program.meta.get("ranges", {}).get(self.stage.name, {})
         self.sums = self._absorbed()
         self._copies: dict[tuple[str, Form], str] = {}
+        self.shared_tops = shared_tops(self)
 
     def graph(self) -> Graph:
         """The quantized graph."""
