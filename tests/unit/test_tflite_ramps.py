@@ -24,7 +24,11 @@ def fitted(name):
     step = max(-low, high) * 1.1 / 32767
     unit = np.abs(function(np.linspace(low, high, 999))).max() * 1.1 / 32767
     whole = np.arange(np.ceil(low / step), np.floor(high / step) + 1)
-    return ramps.fit(lambda x: function(x * step) / unit, int(whole[0]), int(whole[-1])), whole, function(whole * step) / unit
+    return (
+        ramps.fit(lambda x: function(x * step) / unit, int(whole[0]), int(whole[-1])),
+        whole,
+        function(whole * step) / unit,
+    )
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -102,6 +102,14 @@ def _matmul(writer: StageWriter, value: Value) -> None:
     calc.reshape(total, (1, *value.tensor.shape), out=writer.out(value))
 
 
+def _refuse(writer: StageWriter, value: Value) -> None:
+    raise UnsupportedError(
+        f"{value.op} of {writer.types[value.args[0]]} has no operator in TFLite Micro (it takes float32 alone).",
+        place=f"{writer.name}: %{value.name}",
+        hint="Cast it to f32 first, or choose a C target.",
+    )
+
+
 # -- decisions ---------------------------------------------------------------------------------------------------------
 
 
@@ -301,6 +309,7 @@ _WHOLE: Mapping[str, Rule] = {
     "neg": _neg,
     "abs": _abs,
     "relu": _relu,
+    "sqrt": _refuse,
     "matmul": _matmul,
     "lt": _compare,
     "eq": _compare,

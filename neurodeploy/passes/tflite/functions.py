@@ -8,6 +8,7 @@ quotient is a product with a reciprocal, computed with 16 bits.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,6 +39,8 @@ WITH_NUMBER: Mapping[str, Callable[[Array, Array], Array]] = {
     "max": np.maximum,
     "min": np.minimum,
 }
+#: The size of a product of two, less their zero points.
+LARGEST_PRODUCT = {"i8": 255 * 255, "i16": 1 << 30}
 SOFTMAX = {"i8": Quant(2.0**-8, -128), "i16": Quant(2.0**-15)}
 #: A reciprocal's greatest value over its least: beyond, nothing would be left of 16 bits for the least.
 RECIPROCALS = 256.0
@@ -59,7 +62,7 @@ def _matmul(q: StageQuantizer, value: Value) -> None:
     left = _reshaped(q, left, shapes[0] if len(shapes[0]) == 2 else (1, *shapes[0]))
     right = _reshaped(q, right, shapes[1] if len(shapes[1]) == 2 else (*shapes[1], 1))
     factor = batch_matmul_factor(q.types[left], q.types[right], target.of(()))
-    worst = factor * shapes[0][-1] if target.dtype == "i16" else factor / (1 << UPSCALE["i8"])
+    worst = factor * shapes[0][-1] * LARGEST_PRODUCT[target.dtype] / (1 << 30)
     made_in = target if worst < 1 else target.at(target.scale * worst * 1.01)
     shape = (*shapes[0][:-1], *shapes[1][1:])
     if len(shape) == 2:
@@ -104,9 +107,17 @@ def _softmax(q: StageQuantizer, value: Value) -> None:
 # -- functions ---------------------------------------------------------------------------------------------------------
 
 
-def chain(q: StageQuantizer, name: str) -> tuple[str, Function]:
-    """The value that a chain of functions begins with, and the chain. Its links are used by nothing else."""
-    value, stop = q.made.get(name), (name, lambda x: x)
+class Chain(NamedTuple):
+    """A chain of functions: the value that it begins with, what it makes of it, and the values that it takes in."""
+
+    source: str
+    function: Function
+    links: tuple[str, ...] = ()
+
+
+def chain(q: StageQuantizer, name: str) -> Chain:
+    """The chain that ends in a value; what a sum takes in, or another value uses, ends it."""
+    value, stop = q.made.get(name), Chain(name, lambda x: x)
     if value is None or name in q.known or q.uses[name] != 1:
         return stop
     if value.op in FUNCTIONS:
@@ -115,41 +126,42 @@ def chain(q: StageQuantizer, name: str) -> tuple[str, Function]:
         moving, outer = found
     else:
         return stop
-    source, inner = chain(q, moving)
-    if source not in q.types:  # a product or a sum that this value's own rule takes in
+    if moving in q.sums:
         return stop
-    return source, lambda x: outer(inner(x))
+    source, inner, links = chain(q, moving)
+    return Chain(source, lambda x: outer(inner(x)), (name, *links))
+
+
+def links(q: StageQuantizer) -> set[str]:
+    """Every value that a longer chain takes in."""
+    found: set[str] = set()
+    for value in q.made.values():
+        if q.source[value.name].dtype != "f32":
+            continue
+        if value.op in FUNCTIONS:
+            found.update(chain(q, value.args[0]).links)
+        elif value.op == "div" and value.args[1] not in q.known:
+            found.update(chain(q, value.args[1]).links)
+    return found
 
 
 def _with_number(q: StageQuantizer, value: Value) -> tuple[str, Function] | None:
     """The computed side of an op whose other side is one number, and what the op makes of it."""
     first, second = value.args
     join = WITH_NUMBER[value.op]
-    if second in q.known and np.size(q.known[second]) == 1 and first not in q.known and q.same_shape(first, value.name):
-        number = float(q.known[second].item())
-        return first, lambda x: join(x, number)
-    if first in q.known and np.size(q.known[first]) == 1 and second not in q.known and q.same_shape(second, value.name):
-        number = float(q.known[first].item())
-        return second, lambda x: join(number, x)
+    if _is_number(q, second) and first not in q.known and q.same_shape(first, value.name):
+        return first, lambda x: join(x, np.asarray(q.known[second], np.float64).reshape(()))
+    if _is_number(q, first) and second not in q.known and q.same_shape(second, value.name):
+        return second, lambda x: join(np.asarray(q.known[first], np.float64).reshape(()), x)
     return None
 
 
-def _linked(q: StageQuantizer, name: str) -> bool:
-    """Whether a longer chain takes in a value that has its place in one."""
-    if q.uses[name] != 1:
-        return False
-    user = next((v for v in q.made.values() if name in v.args), None)
-    if user is None:
-        return False
-    if user.op in FUNCTIONS or (user.op == "div" and user.args[1] == name):
-        return True
-    return user.op in WITH_NUMBER and chain(q, user.name)[0] != user.name and _linked(q, user.name)
+def _is_number(q: StageQuantizer, name: str) -> bool:
+    return name in q.known and np.size(q.known[name]) == 1
 
 
 def _function(q: StageQuantizer, value: Value) -> None:
-    if _linked(q, value.name):
-        return
-    source, inner = chain(q, value.args[0])
+    source, inner, _ = chain(q, value.args[0])
     outer = FUNCTIONS[value.op]
     applied(q, source, lambda x: outer(inner(x)), value.name, q.form(value.name))
 
@@ -173,12 +185,11 @@ def _tabled(q: StageQuantizer, source: str, function: Function, name: str, form:
 
 
 def _finite(q: StageQuantizer, results: Array, name: str) -> Array:
-    """The results, the nearest finite one for those that aren't."""
+    """The results, with those that aren't finite between or beside their neighbours."""
     good = np.nonzero(np.isfinite(results))[0]
     if not len(good):
         raise UnsupportedError("is finite nowhere on its calibrated range.", place=q.place(name))
-    nearest = good[np.abs(np.arange(len(results))[:, None] - good).argmin(axis=1)]
-    return results[nearest]
+    return np.interp(np.arange(len(results)), good, results[good])
 
 
 def _ramps(q: StageQuantizer, x: str, source: str, function: Function, name: str, form: Form) -> None:
@@ -194,7 +205,9 @@ def _ramps(q: StageQuantizer, x: str, source: str, function: Function, name: str
     whole = np.arange(low, high + 1, dtype=np.float64)
     error = np.abs(np.clip(made(whole), -32768, 32767) - np.clip(steps(whole), -32768, 32767)).max()
     if error > GOOD * np.ptp(steps(whole).clip(-32768, 32767)):
-        q.scales.warnings.append(f"'{name}' is off by up to {error * form.scale:.3g}: {len(made.weights)} segments are all that it gets.")
+        q.scales.warnings.append(
+            f"'{name}' is off by up to {error * form.scale:.3g}: {len(made.weights)} segments are all that it gets."
+        )
     column = _reshaped(q, x, (int(np.prod(shape)), 1))
     scales = tuple(f32(2.0 / (127 * w * step)) for w in made.widths)
     q.emit("tfl_fully_connected", [column, *_ramp_params(q, made, scales, step, name)],
@@ -210,16 +223,16 @@ def _ramps(q: StageQuantizer, x: str, source: str, function: Function, name: str
 
 
 def _ramp_params(q: StageQuantizer, made: ramps.Ramps, scales: tuple[float, ...], step: float, name: str) -> list[str]:
-    axis = 0 if len(scales) > 1 else None
-    own = scales if axis == 0 else scales[0]
-    steep = np.full((len(scales), 1), 127) * np.array(scales)[:, None]
+    """Weights of 127, each on the scale of its segment, and the biases that centre the ramps."""
+    found = []
     centres = -127 * (made.starts + made.widths / 2)
-    biases = tuple(f32(step * s) for s in scales)
-    bias_scale = biases if axis == 0 else biases[0]
-    return [
-        q.param(f"{name}_slopes", steep, Form("i8", Quant(own, 0, axis))),
-        q.param(f"{name}_centres", centres * np.array(biases), Form("i64", Quant(bias_scale, 0, axis))),
-    ]
+    for stem, dtype, whole, steps in (
+        ("slopes", "i8", np.full((len(scales), 1), 127), scales),
+        ("centres", "i64", centres, tuple(f32(step * s) for s in scales)),
+    ):
+        quant = Quant(steps, 0, 0) if len(steps) > 1 else Quant(steps[0])
+        found.append(q.param(f"{name}_{stem}", (whole.T * np.array(steps)).T, Form(dtype, quant)))
+    return found
 
 
 def _reach(q: StageQuantizer, source: str, step: float) -> tuple[int, int]:
@@ -236,8 +249,8 @@ def _div(q: StageQuantizer, value: Value) -> None:
     if divisor in q.known:
         pointwise.RULES["div"](q, value)
         return
-    source, inner = chain(q, divisor)
-    if x in q.known and np.size(q.known[x]) == 1 and q.same_shape(divisor, value.name):
+    source, inner, _ = chain(q, divisor)
+    if _is_number(q, x) and q.same_shape(divisor, value.name):
         number = float(q.known[x].item())
         applied(q, source, lambda d: number / inner(d), value.name, q.form(value.name))
         return

@@ -66,7 +66,8 @@ def fit(function: Callable[[Array], Array], low: int, high: int) -> Ramps:
             break
         found = [_ramps(x, y, _apart(np.interp(np.linspace(0, total[-1], pieces + 1), total, x)))
                  for total in (bends + part * rises + x * 1e-12 for part in RISES)]  # fmt: skip
-        tried.append(min(((float(np.max(np.abs(made(x) - y) / step)), made) for made in found), key=lambda pair: pair[0]))
+        errors = [float(np.max(np.abs(made(x) - y) / step)) for made in found]
+        tried.append(min(zip(errors, found, strict=True), key=lambda pair: pair[0]))
         if tried[-1][0] <= GOOD:
             break
     best = min(error for error, _ in tried)

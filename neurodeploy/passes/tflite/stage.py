@@ -43,16 +43,18 @@ class StageQuantizer:
         self.uses.update(graph.outputs.values())
         self.uses.update(name for state in graph.states for name in (state.next, state.when) if name)
         self.ranges = self.scales.program.meta.get("ranges", {}).get(self.stage.name, {})
+        self.sums = self._absorbed()
         self._copies: dict[tuple[str, Form], str] = {}
 
     def graph(self) -> Graph:
         """The quantized graph."""
+        from neurodeploy.passes.tflite.functions import links
         from neurodeploy.passes.tflite.rules import RULES
 
         old = self.stage.graph
         inputs = {name: self._leaf(name, type_) for name, type_ in old.inputs.items()}
         states = tuple(self._state(state) for state in old.states)
-        absorbed = self._absorbed()
+        absorbed = self.sums | links(self)
         for value in old.values:
             if value.name in self.known or value.name in absorbed:
                 continue
