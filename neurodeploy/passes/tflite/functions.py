@@ -224,15 +224,17 @@ def _ramps(q: StageQuantizer, x: str, source: str, function: Function, name: str
 
 def _ramp_params(q: StageQuantizer, made: ramps.Ramps, scales: tuple[float, ...], step: float, name: str) -> list[str]:
     """Weights of 127, each on the scale of its segment, and the biases that centre the ramps."""
-    found = []
-    centres = -127 * (made.starts + made.widths / 2)
-    for stem, dtype, whole, steps in (
-        ("slopes", "i8", np.full((len(scales), 1), 127), scales),
-        ("centres", "i64", centres, tuple(f32(step * s) for s in scales)),
-    ):
-        quant = Quant(steps, 0, 0) if len(steps) > 1 else Quant(steps[0])
-        found.append(q.param(f"{name}_{stem}", (whole.T * np.array(steps)).T, Form(dtype, quant)))
-    return found
+    weights = np.full((len(scales), 1), 127) * np.array(scales)[:, None]
+    steps = tuple(f32(step * s) for s in scales)
+    centres = -127 * (made.starts + made.widths / 2) * np.array(steps)
+    return [
+        q.param(f"{name}_slopes", weights, Form("i8", _by_row(scales))),
+        q.param(f"{name}_centres", centres, Form("i64", _by_row(steps))),
+    ]
+
+
+def _by_row(scales: tuple[float, ...]) -> Quant:
+    return Quant(scales, 0, 0) if len(scales) > 1 else Quant(scales[0])
 
 
 def _reach(q: StageQuantizer, source: str, step: float) -> tuple[int, int]:

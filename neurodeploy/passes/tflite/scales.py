@@ -29,8 +29,6 @@ from neurodeploy.passes.tflite.widths import Widths
 TABLES = {"sigmoid": "tfl_logistic", "tanh": "tfl_tanh"}
 TABLE_SCALE = 2.0**-15
 FINEST, COARSEST = -14, -11
-#: The cell state of a fused LSTM is on a power of two; LiteRT's kernel knows none below.
-FINEST_CELL = -15
 NARROW_TABLES = {"sigmoid": Quant(2.0**-8, -128), "tanh": Quant(2.0**-7)}
 #: Where both are within half a step of 8 bits of their last value.
 FLAT = {"sigmoid": math.log(511.0), "tanh": math.atanh(1 - 2.0**-8)}
@@ -40,6 +38,8 @@ LOPSIDED = 0.95
 CARRIES = frozenset({"add", "sub", "mul", "div", "neg", "abs", "min", "max", "select", "slice", "reshape", "transpose",
                      "broadcast", "shift", "concat", "gather", "row", "put"})  # fmt: skip
 SMALLEST = 2.0**-60
+#: The cell state of a fused LSTM is on a power of two; LiteRT's kernel knows none below.
+FINEST_CELL = -15
 MOVES = ("slice", "reshape", "transpose", "broadcast", "shift", "gather", "row", "put", "reduce_max")
 Key = tuple[str, str]
 
@@ -100,10 +100,8 @@ def constants(graph: Graph) -> dict[str, np.ndarray]:
 class Scales:
     """The classes of one program's values, and each class's form. Keys are ``(stage, value)``, ``("", input)``."""
 
-    def __init__(
-        self, program: Program, headroom: float, widths: Widths | None = None, *, per_channel: bool = True
-    ) -> None:
-        self.program, self.headroom, self.widths, self.per_channel = program, headroom, widths or Widths(), per_channel
+    def __init__(self, program: Program, headroom: float, widths: Widths | None = None) -> None:
+        self.program, self.headroom, self.widths = program, headroom, widths or Widths()
         self.warnings: list[str] = []
         self._parent: dict[Key, Key] = {}
         self._range: dict[Key, tuple[float, float]] = {}

@@ -14,6 +14,7 @@ from neurodeploy.ir.fixed import saturate
 from neurodeploy.ir.graph import Graph, Param, Stage, State, Value, prune
 from neurodeploy.ir.ops import infer, op
 from neurodeploy.ir.types import Quant, TensorType
+from neurodeploy.passes.tflite.rounding import Moments
 from neurodeploy.passes.tflite.scales import Form, Scales, narrow, step
 
 #: log2 of how much finer one QUANTIZE or RELU makes a value of a dtype: its int32 overflows beyond.
@@ -29,6 +30,7 @@ class StageQuantizer:
     stage: Stage
     program: str
     scales: Scales
+    moments: Moments = field(default_factory=dict)
     values: list[Value] = field(default_factory=list)
     params: dict[str, Param] = field(default_factory=dict)
     types: dict[str, TensorType] = field(default_factory=dict)
