@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from neurodeploy.backends.tflite import floats, functions
+from neurodeploy.backends.tflite import convolutions, floats, functions
 from neurodeploy.backends.tflite.fused import RULES as FUSED
 from neurodeploy.backends.tflite.stage import Rule, StageWriter
 from neurodeploy.backends.tflite.whole import with_whole
@@ -168,6 +168,7 @@ RULES: Mapping[str, Rule] = with_whole(
     {
         **floats.RULES,
         **functions.RULES,
+        **convolutions.RULES,
         "tfl_fully_connected": _fully_connected,
         "tfl_add": _sums("ADD", "AddOptions"),
         "tfl_sub": _sums("SUB", "SubOptions"),
