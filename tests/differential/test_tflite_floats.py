@@ -20,14 +20,7 @@ pytest.importorskip("tflite_micro", reason="the extra 'tflite' is not installed"
 
 TARGET = hardware.find("tflm")
 #: Families that no float kernel of TFLM can run, and the op that stands in the way.
-REFUSED = {
-    "ising": "random",
-    "recursive": "row",
-    "rntn": "row",
-    "memristive_network": "solve",
-}
-#: Families with whole numbers.
-WAITING = {"clockwork"}
+REFUSED = {"memristive_network": "solve"}
 
 
 def built(program):
@@ -50,7 +43,7 @@ def assert_close(program, inputs, lengths=None):
     return artifact
 
 
-@pytest.mark.parametrize("case", [c for c in CASES.values() if c.name not in WAITING], ids=lambda c: c.name)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_families(case):
     if case.name in REFUSED:
         with pytest.raises(UnsupportedError, match=f"%[a-z_.]*: {REFUSED[case.name]} has no operator"):
