@@ -31,6 +31,7 @@ PASSES: Mapping[str, str] = {
     "expand": "neurodeploy.passes.expand:Expand",
     "calibrate": "neurodeploy.passes.calibrate:Calibrate",
     "quantize": "neurodeploy.passes.quantize:Quantize",
+    "blend_tflite": "neurodeploy.passes.tflite.blend:BlendTFLite",
     "decompose_tflite": "neurodeploy.passes.tflite.decompose:DecomposeTFLite",
     "fuse_lstm": "neurodeploy.passes.tflite.fused:FuseLSTM",
     "quantize_tflite": "neurodeploy.passes.tflite.quantize:QuantizeTFLite",
@@ -38,7 +39,16 @@ PASSES: Mapping[str, str] = {
     "spiking": "neurodeploy.passes.spiking:SigmaDelta",
 }
 
-_TFLITE = ("simplify", "expand", "simplify", "decompose_tflite", "simplify", "calibrate", "quantize_tflite")
+_TFLITE = (
+    "simplify",
+    "expand",
+    "simplify",
+    "decompose_tflite",
+    "blend_tflite",
+    "simplify",
+    "calibrate",
+    "quantize_tflite",
+)
 
 #: (backend, numerics) -> the names of its passes, in order.
 PIPELINES: Mapping[tuple[str, str], tuple[str, ...]] = {
@@ -46,7 +56,7 @@ PIPELINES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("c", "float"): ("simplify", "expand", "simplify"),
     ("c", "tflite"): _TFLITE,
     ("tflite", "tflite"): _TFLITE,
-    ("tflite", "float"): ("simplify", "expand", "simplify", "decompose_tflite", "simplify"),
+    ("tflite", "float"): ("simplify", "expand", "simplify", "decompose_tflite", "blend_tflite", "simplify"),
     ("brian2", "float"): ("simplify",),
     ("nir", "float"): ("simplify",),
     ("snntorch", "float"): ("simplify",),
