@@ -226,6 +226,7 @@ def test_networks_of_integers(kind, activations, states):
     types = {v.op: v.type for stage in built.program.stages for v in stage.graph.values}
     assert [t.dtype for t in types["tflite_lstm"].items] == [states, "i16"]
     assert any("CMSIS-NN kernel forgets its state" in text for text in built.artifact.manifest["warnings"])
+    assert not any("holds each product" in text for text in built.artifact.manifest["warnings"])
 
 
 @pytest.mark.parametrize("kind", ["alone", "stacked", "bidirectional"])
@@ -284,6 +285,17 @@ def test_four_bit_weights_are_refused():
     widths = {"activation_dtype": "i8", "weight_bits": 4}
     with pytest.raises(UnsupportedError, match="weights of 4 bits; TFLite Micro's fused LSTM has 8 alone"):
         compile(program, "tflm", samples(program), fused_lstm=True, quantize=widths)
+
+
+@pytest.mark.parametrize("dtype", ["i8", "i16"])
+def test_products_beyond_the_kernels_integers_are_refused(dtype):
+    """Inputs so large that a gate's product overflows before it is brought to Q3.12."""
+    program = network("alone")
+    x, widths = samples(program), {"activation_dtype": dtype}
+    built = compile(program, "tflm", 1e3 * x, fused_lstm=True, quantize=widths)
+    assert any("LSTM holds each product to 8" in text for text in built.artifact.manifest["warnings"])
+    with pytest.raises(UnsupportedError, match=r"%lstm: multiplies W_i x up to .*, beyond the integers of TFLite's kernel"):
+        compile(program, "tflm", 1e7 * x, fused_lstm=True, quantize=widths)
 
 
 def operators(model: bytes) -> list[str]:

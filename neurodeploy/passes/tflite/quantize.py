@@ -17,6 +17,7 @@ from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import Program, ProgramInput
 from neurodeploy.ir.verify import verify
 from neurodeploy.passes.quantize import STALL_SHARE, lost_updates
+from neurodeploy.passes.tflite.fused import held_to_eight
 from neurodeploy.passes.tflite.scales import Scales
 from neurodeploy.passes.tflite.stage import StageQuantizer
 from neurodeploy.passes.tflite.widths import widths_of
@@ -56,7 +57,7 @@ class QuantizeTFLite:
         }
         stages = tuple(replace(s, graph=StageQuantizer(s, program.name, scales).graph()) for s in program.stages)
         meta = {key: value for key, value in program.meta.items() if key not in ("ranges", "updates")}
-        if found := [*_stalls(program, scales), *_begun(program)]:
+        if found := [*_stalls(program, scales), *_begun(program), *held_to_eight(program)]:
             meta["warnings"] = [*meta.get("warnings", []), *found]
         return verify(replace(program, inputs=inputs, stages=stages, numerics="tflite", meta=meta))
 
