@@ -294,7 +294,9 @@ def test_products_beyond_the_kernels_integers_are_refused(dtype):
     x, widths = samples(program), {"activation_dtype": dtype}
     built = compile(program, "tflm", 1e3 * x, fused_lstm=True, quantize=widths)
     assert any("LSTM holds each product to 8" in text for text in built.artifact.manifest["warnings"])
-    with pytest.raises(UnsupportedError, match=r"%lstm: multiplies W_i x up to .*, beyond the integers of TFLite's kernel"):
+    with pytest.raises(
+        UnsupportedError, match=r"%lstm: multiplies W_i x up to .*, beyond the integers of TFLite's kernel"
+    ):
         compile(program, "tflm", 1e7 * x, fused_lstm=True, quantize=widths)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability
 from neurodeploy.backends.tflite.describe import describe
+from neurodeploy.backends.tflite.project import project
 from neurodeploy.backends.tflite.rules import RULES
 from neurodeploy.backends.tflite.stage import Call, begins_reset, stage_model
 from neurodeploy.backends.tflite.write import schema
@@ -59,7 +60,7 @@ class TFLiteBackend:
         steps: int = 1,
         optimize: str = "balanced",
     ) -> Artifact:
-        """Write ``{stage}.tflite`` for every stage.
+        """Write ``{stage}.tflite`` for every stage, and the project of :mod:`.project` that runs them.
 
         ``state``: ``variables``, which the interpreter keeps from call to call, or ``io``, further inputs and outputs
         that the caller feeds back. ``steps``: how many a call takes. ``optimize``: ``balanced``, or ``size`` for the
@@ -93,6 +94,7 @@ class TFLiteBackend:
                 "expose": list(call.expose),
                 **_counts(model),
             }
+        files |= project(name or program.name, files, stages)
         files |= {**text.to_files(program, "program"), **text.to_files(source or program, "source")}
         manifest: dict[str, Any] = {
             "schema": SCHEMA_VERSION,

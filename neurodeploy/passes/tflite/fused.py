@@ -113,20 +113,15 @@ def _fused(call: Value, known: Mapping[str, np.ndarray], names: Names, params: d
     return replace(call, op="tflite_lstm", args=tuple(args), attrs={}, body=body)
 
 
-def held_to_eight(program: Program) -> list[str]:
-    """A warning for every product of a fused LSTM that the kernel will cut off, by the ranges of calibration."""
-    found = []
-    for stage in program.stages:
-        ranges = program.meta.get("ranges", {}).get(stage.name, {})
-        for value in stage.graph.values:
-            names = [f"{value.name}.{gate}_{of}" for gate in GATES for of in "xh"] if value.op == "tflite_lstm" else []
-            top = max((abs(float(v)) for name in names for v in ranges.get(name, ())), default=0.0)
-            if top > GATE_LIMIT:
-                found.append(
-                    f"'{stage.name}.{value.name}' multiplies its inputs up to {top:.3g} in calibration; TFLite's fused "
-                    f"LSTM holds each product to {GATE_LIMIT:g}. Compare accuracies, or compile without fused_lstm."
-                )
-    return found
+def _held(q: StageQuantizer, call: Value) -> None:
+    """A warning if the kernel will cut off what the LSTM multiplies, by the ranges of calibration."""
+    names = [f"{call.name}.{gate}_{of}" for gate in GATES for of in "xh"]
+    top = max((abs(float(v)) for name in names for v in q.ranges.get(name, ())), default=0.0)
+    if top > GATE_LIMIT:
+        q.scales.warnings.append(
+            f"'{q.stage.name}.{call.name}' multiplies its inputs up to {top:.3g} in calibration; TFLite's fused LSTM "
+            f"holds each product to {GATE_LIMIT:g}. Compare accuracies, or compile without fused_lstm."
+        )
 
 
 def _lstm(q: StageQuantizer, call: Value) -> None:
@@ -137,6 +132,7 @@ def _lstm(q: StageQuantizer, call: Value) -> None:
             place=q.place(call.name),
             hint="Leave out weight_bits, or compile without fused_lstm.",
         )
+    _held(q, call)
     _, h, c, *weights = call.args
     dtype = q.held(h).dtype
     x = q.cast(call.args[0], dtype)
