@@ -271,6 +271,8 @@ def test_the_smallest_file_has_no_intermediates():
         compile(program, "tflm", x, fused_lstm=True, quantize=narrow, optimize=o) for o in ("balanced", "size")
     )
     np.testing.assert_array_equal(small.run(x), built.run(x))
+    figures = [{f["name"]: f["value"] for f in b.artifact.manifest["figures"]} for b in (built, small)]
+    assert figures[0]["macs"] == figures[1]["macs"] == 4 * 9 * 14 + 27
     assert [tensors(b.artifact.files["main.tflite"]) for b in (built, small)] == [26, 21]
 
 
