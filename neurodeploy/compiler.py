@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from neurodeploy.ir.graph import Program
     from neurodeploy.mixed import Front
 
+#: Passes that quantize; the first one has widths that a loss can choose.
+QUANTIZERS = ("quantize", "quantize_tflite")
+
 #: backend -> the numerics that it takes, its default first.
 NUMERICS: Mapping[str, tuple[str, ...]] = {
     "c": ("native", "float", "tflite"),
@@ -182,7 +185,7 @@ def compile(
             )
     if max_loss is not None and isinstance(described, hardware.Neuromorphic):
         options["max_loss"], max_loss = max_loss, None  # the conversion to spikes chooses by it
-    kind = numerics_of(described.backend, numerics)
+    kind = numerics_of(described.backend, numerics, source)
     data = calibration_of(calibration, lengths, labels, source)
     say = progress or (lambda _: None)
     tuned = None
@@ -207,7 +210,7 @@ def compile(
     manifest = {**_manifest(source, program, described, data, method if data else None, files), **artifact.manifest}
     manifest["name"] = name or artifact.name
     if quantize:
-        manifest["quantize"] = passes.print_pass(passes.make("quantize", quantize))
+        manifest["quantize"] = passes.print_pass(passes.make(quantizer_of(described.backend, kind), quantize))
     if front is not None:
         summary = mixed_front.as_dict(front)
         manifest["mixed"] = {key: value for key, value in summary.items() if key != "front"}
@@ -225,9 +228,18 @@ def compile(
     return Built(Artifact(manifest["name"], artifact.backend, artifact.target, files, manifest))
 
 
-def numerics_of(backend: str, wanted: str | None) -> str:
-    """The numerics asked for, or the backend's own. Raises :class:`UsageError` for what it hasn't."""
+def numerics_of(backend: str, wanted: str | None, source: Program | None = None) -> str:
+    """The numerics asked for, or the backend's own; those of an integer ``source`` stay. Raises :class:`UsageError`."""
     known = NUMERICS.get(backend, ("float",))
+    if source is not None and source.numerics != "float":
+        if source.numerics not in known or wanted not in (None, source.numerics):
+            raise UsageError(
+                f"its numbers are those of '{source.numerics}' numerics already; "
+                f"the backend '{backend}' was asked for '{wanted or known[0]}'.",
+                place=source.name,
+                hint="Import the float model for that.",
+            )
+        return source.numerics
     if wanted is not None and wanted not in known:
         raise UsageError(
             f"the backend '{backend}' has no numerics '{wanted}'; needed: {' or '.join(known)}.",
@@ -261,14 +273,19 @@ def prepare(
     fused_lstm: bool = False,
     progress: Progress,
 ) -> Program:
-    """The program as the backend takes it: its pipeline of passes run on the float program."""
+    """The program as the backend takes it: its pipeline of passes run on the float program.
+
+    An integer program stays as it is.
+    """
     from neurodeploy import passes
 
+    if source.numerics != "float":
+        if quantize:
+            raise UsageError("is quantized already; quantize takes no options.", place=source.name)
+        return passes.run(source, (passes.make("simplify", {}),), progress=progress)
     if numerics != "float":
         _require_data(source, numerics, data)
-    if quantize:
-        _require_quantizer(backend, numerics, "options of quantize")
-    options = {"quantize": quantize} if quantize else {}
+    options = {quantizer_of(backend, numerics): quantize} if quantize else {}
     pipeline = passes.pipeline(backend, numerics, data=data, method=method, **options)
     if fused_lstm:
         pipeline = (passes.make("simplify", {}), passes.make("fuse_lstm", {}), *pipeline)
@@ -299,7 +316,7 @@ def _mixed(
     """The widths that lose no more than they may."""
     from neurodeploy import mixed
 
-    _require_quantizer(backend, numerics, "widths")
+    quantizer_of(backend, numerics, "widths", QUANTIZERS[:1])
     found = _require_data(source, numerics, data)
     return mixed.search(source, found, max_loss, minimise=minimise, method=method, options=quantize, progress=progress)
 
@@ -314,13 +331,18 @@ def _require_data(source: Program, numerics: str, data: Data | None) -> Data:
     return data
 
 
-def _require_quantizer(backend: str, numerics: str, what: str) -> None:
+def quantizer_of(
+    backend: str, numerics: str, what: str = "options of quantize", known: tuple[str, ...] = QUANTIZERS
+) -> str:
+    """The name of the pass that quantizes. Raises :class:`UsageError` where there is none."""
     from neurodeploy.passes import PIPELINES
 
-    if "quantize" not in PIPELINES.get((backend, numerics), ()):
+    found = [name for name in PIPELINES.get((backend, numerics), ()) if name in known]
+    if not found:
         raise UsageError(
             f"'{numerics}' numerics on the backend '{backend}' takes no {what}.", hint="Compile with native numerics."
         )
+    return found[0]
 
 
 def _manifest(

@@ -207,7 +207,7 @@ def _run_along(stage: Stage, feed: Feed, data: Feed, batch: int, engine: Executo
         if in_place:
             outputs[name] = Series(array, lengths)
             continue
-        placed = np.zeros((batch, span, *array.shape[2:]), array.dtype)
+        placed = np.full((batch, span, *array.shape[2:]), blank(stage.graph.output_types()[name]), array.dtype)
         where = np.nonzero(active)
         placed[where[0], index[where]] = array[where]
         outputs[name] = Series(placed, lengths)
@@ -221,14 +221,14 @@ def _run_iterated(stage: Stage, feed: Feed, data: Feed, batch: int, engine: Exec
     now = {name: array for name, array in feed.items() if not isinstance(array, Series)}
     active = np.ones(batch, bool)
     steps = np.zeros(batch, np.int64)
+    types = stage.graph.output_types()
     columns: dict[str, list[Array]] = {name: [] for name in stage.graph.outputs}
     trail: dict[str, list[Array]] = {}
     for _ in range(drive_.max_steps or 0):
         found = engine.step(now, active)
         for name, array in found.items():
-            columns[name].append(
-                np.where(active.reshape(-1, *(1,) * (array.ndim - 1)), array, np.zeros((), array.dtype))
-            )
+            runs = active.reshape(-1, *(1,) * (array.ndim - 1))
+            columns[name].append(np.where(runs, array, np.asarray(blank(types[name]), array.dtype)))
         if states:
             for name, array in engine.states().items():
                 trail.setdefault(name, []).append(array)
@@ -243,6 +243,11 @@ def _run_iterated(stage: Stage, feed: Feed, data: Feed, batch: int, engine: Exec
     stacked = {name: np.stack(arrays, axis=1) for name, arrays in trail.items()}
     converged = ~active if stop is not None else None
     return StageResult(outputs, engine.states(), stacked, steps, converged)
+
+
+def blank(type_: TensorType) -> int:
+    """What stands for 0 behind the end of a series."""
+    return 0 if type_.quant is None else type_.quant.zero_point
 
 
 def real_outputs(program: Program, trace: Trace) -> dict[str, Array]:

@@ -51,9 +51,9 @@ def widths_of(legal: Program, options: Quantize) -> Widths:
     for name in ("state_dtype", "activation_dtype"):
         if getattr(options, name) not in KEPT_DTYPES:
             raise UsageError(f"{name} is '{getattr(options, name)}'; needed i8 or i16.")
-    weights = _placed("weights", options.weights, weight_keys(legal), WEIGHT_BITS, "2 to 8 bits, or 16")
-    states = _placed("states", options.states, state_keys(legal), KEPT_DTYPES, "i8 or i16")
-    others = _placed("activations", options.activations, activation_keys(legal), KEPT_DTYPES, "i8 or i16")
+    weights = placed("weights", options.weights, weight_keys(legal), WEIGHT_BITS, "2 to 8 bits, or 16")
+    states = placed("states", options.states, state_keys(legal), KEPT_DTYPES, "i8 or i16")
+    others = placed("activations", options.activations, activation_keys(legal), KEPT_DTYPES, "i8 or i16")
     return Widths(options.weight_bits, weights, {**others, **states})
 
 
@@ -114,7 +114,7 @@ def label(key: Key) -> str:
     return f"{stage}.{name}" if stage else name
 
 
-def _placed(option: str, given: Mapping, known: Iterable[Key], allowed: tuple, words: str) -> dict:
+def placed(option: str, given: Mapping, known: Iterable[Key], allowed: tuple, words: str) -> dict:
     """Each named tensor's key -> its width."""
     keys = list(known)
     found = {}

@@ -6,8 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from neurodeploy import compiler, passes
+from neurodeploy.data import arrange
 from neurodeploy.errors import IRError, MissingExtraError, NumericsError, UnsupportedError, UsageError
+from neurodeploy.ir import interpret
 from neurodeploy.ir.build import Builder
+from neurodeploy.ir.drive import real_outputs
 from neurodeploy.ir.graph import Drive, Program, ProgramInput, Ref, Stage
 from neurodeploy.ir.ops import OPS
 from neurodeploy.ir.tflite.fixed_point import multiply_32, multiply_64, quantize_multiplier, rounding_shift
@@ -189,17 +193,146 @@ def test_a_composite_and_a_quantized_program_are_refused():
         QuantizeTFLite()(program(b, {n: [-1, 1] for n in ("x", "h", "cell")}))
 
 
-def test_a_state_that_stalls_is_named():
-    step = 2.0**-15
+@pytest.mark.parametrize("dtype", ["i16", "i8"])
+def test_a_state_that_stalls_is_named(dtype):
+    step, words = (2.0**-15, "3.05e-05") if dtype == "i16" else (2.0**-7, "0.00781")
+    remedy = "Choose a C target" if dtype == "i16" else "Give it 16 bits: --quantize state_dtype=i16"
     for share, warned in ((0.2 * step, True), (20 * step, False)):
         source = elman()
         meta = {**source.meta, "updates": {"main": {"h": [share] * 41}}, "warnings": ["older"]}
-        made = QuantizeTFLite()(replace(source, meta=meta))
+        made = QuantizeTFLite(activation_dtype=dtype)(replace(source, meta=meta))
         assert "updates" not in made.meta
         assert made.meta["warnings"][0] == "older"
-        assert [
-            w.startswith("state 'main.h' (i16, one step is 3.05e-05) stalls") for w in made.meta["warnings"][1:]
-        ] == ([True] if warned else [])
+        found = [w for w in made.meta["warnings"][1:] if remedy in w]
+        assert [w.startswith(f"state 'main.h' ({dtype}, one step is {words}) stalls") for w in found] == (
+            [True] if warned else []
+        )
+
+
+def test_a_state_that_starts_elsewhere_is_named():
+    b = Builder()
+    x, h = b.input("x", [2]), b.state("h", [2], np.array([0.5, 0.0]))
+    b.next(h, b("tanh", x, name="new"))
+    b.output("y", h)
+    (warning,) = QuantizeTFLite()(program(b, {"x": [-1, 1], "h": [-1, 1], "new": [-1, 1]})).meta["warnings"]
+    assert "'main.h' starts at a value other than 0" in warning
+    assert "make the interpreter anew" in warning
+
+
+def test_eight_bits_use_the_whole_range():
+    made = QuantizeTFLite(activation_dtype="i8")(elman())
+    graph = made.stages[0].graph
+    assert made.inputs["x"].type == TensorType((2,), "i8", Quant(float(np.float32(5 / 127))))
+    assert graph.tensor("h") == graph.tensor("new") == TensorType((3,), "i8", Quant(2.0**-7))
+    assert {p.type.dtype for p in graph.params.values()} == {"i8", "i32"}
+    # beyond 3.1 tanh is flat in steps of 2^-7: the sum needn't go further
+    assert scale(graph.tensor("add_1")) * 127 == pytest.approx(np.arctanh(1 - 2.0**-8), rel=1e-6)
+    b = Builder()
+    b.output("y", b("relu", b.input("x", [4])))
+    made = QuantizeTFLite(activation_dtype="i8")(program(b, {"x": [-1, 3], "relu": [0, 2.55]}))
+    graph = made.stages[0].graph
+    assert graph.tensor("x").quant == Quant(float(np.float32(4 / 255)), -64)
+    assert graph.tensor("relu").quant == Quant(float(np.float32(0.01)), -128)
+
+
+def leaky():
+    """h' = 0.9 h + 0.1 tanh(W x + U h + b)."""
+    b = Builder()
+    x, h = b.input("x", [2]), b.state("h", [3])
+    inner = b.param("W", np.ones((3, 2))) @ x + b.param("U", np.eye(3)) @ h + b.param("b", np.ones(3))
+    new = b("add", 0.9 * h, 0.1 * b("tanh", inner), name="new")
+    b.next(h, new)
+    b.output("y", b.param("V", np.ones((2, 3))) @ new)
+    names = [v.name for v in b.graph().values]
+    return program(b, {**dict.fromkeys(names, [-9, 9]), "x": [-5, 5], "h": [-1, 1], "new": [-1, 1]})
+
+
+def test_wide_states_with_narrow_activations_widen_only_what_leads_to_them():
+    graph = QuantizeTFLite(activation_dtype="i8", state_dtype="i16")(leaky()).stages[0].graph
+    dtypes = {v.op: {w.tensor.dtype for w in graph.values if w.op == v.op} for v in graph.values}
+    assert graph.tensor("h").dtype == graph.tensor("new").dtype == "i16"
+    assert dtypes["tfl_fully_connected"] == dtypes["tfl_tanh"] == {"i8"}
+    assert dtypes["tfl_mul"] == {"i16"}
+    narrow = [v for v in graph.values if v.op == "tfl_quantize" and v.args == ("h",)]
+    assert [v.attrs for v in narrow] == [{"to": "i8"}]
+    alone = QuantizeTFLite(activation_dtype="i8", states={"h": "i16"})(leaky()).stages[0].graph
+    assert [(v.op, v.tensor) for v in alone.values] == [(v.op, v.tensor) for v in graph.values]
+    wide = QuantizeTFLite(activations={"x": "i8"})(leaky()).stages[0].graph
+    assert wide.tensor("x").dtype == "i8"
+    assert wide.tensor("h").dtype == "i16"
+
+
+def test_four_bit_weights_have_one_scale():
+    made = QuantizeTFLite(activation_dtype="i8", weights={"U": 4}, rounding="nearest")(leaky()).stages[0].graph
+    marked = [v for v in made.values if v.attrs.get("weight_bits") == 4]
+    (weights,) = {v.args[1] for v in marked}
+    assert made.params[weights].type.quant.axis is None
+    assert np.abs(made.params[weights].data).max() == 7
+    everywhere = QuantizeTFLite(activation_dtype="i8", weight_bits=4, rounding="nearest")(leaky()).stages[0].graph
+    assert all(v.attrs == {"weight_bits": 4} for v in everywhere.values if v.op == "tfl_fully_connected")
+    even = QuantizeTFLite(per_channel=False)(leaky()).stages[0].graph
+    assert all(p.type.quant.axis is None for p in even.params.values())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"weight_bits": 4}, "4-bit weights go with 8-bit activations alone"),
+        ({"weight_bits": 3, "activation_dtype": "i8"}, "weight_bits is 3; needed 8 or 4"),
+        ({"activation_dtype": "f32"}, "activation_dtype is 'f32'; needed i8 or i16"),
+        ({"weight_bits": 4, "activation_dtype": "i8"}, "weights of 4 bits are rounded against samples"),
+        ({"rounding": "up"}, "rounding is 'up'; needed compensated or nearest"),
+        ({"state_dtype": "i4"}, "state_dtype is 'i4'"),
+        ({"weights": {"W": 16}}, "gives 'W' 16; needed 8 or 4 bits"),
+        ({"states": {"hh": "i8"}}, "names 'hh'"),
+        ({"activations": {"h": "i8"}}, "names 'h'"),
+        ({"states": {"h": "i16"}, "activations": {"new": "i8"}}, "share one scale and width"),
+    ],
+)
+def test_widths_that_do_not_exist_are_refused(options, words):
+    with pytest.raises(UsageError, match=words):
+        QuantizeTFLite(**options)(leaky())
+
+
+def test_four_bit_weights_are_compensated_on_the_samples():
+    """Inputs that move together make up for each other's rounding: the products lose less than to the nearest."""
+    rng = np.random.default_rng(0)
+    weights, bias = rng.normal(size=(6, 8)), rng.normal(size=6)
+    x = (rng.normal(size=(50, 20, 3)) @ rng.normal(size=(3, 8)) + 0.5).astype(np.float32)
+    b = Builder()
+    b.output("y", b.param("W", weights) @ b.input("x", [8]) + b.param("b", bias))
+    source = replace(program(b, {}), meta={})
+    data, error = arrange({"x": x}, source), {}
+    for rounding in ("nearest", "compensated"):
+        options = {"activation_dtype": "i8", "weight_bits": 4, "rounding": rounding}
+        made = passes.run(source, passes.pipeline("tflite", "tflite", data=data, quantize_tflite=options))
+        found = real_outputs(made, interpret.run(made, {"x": x}))["y"]
+        error[rounding] = float(np.sqrt(np.square(found - (x @ weights.T + bias)).mean()))
+    assert error["compensated"] < 0.5 * error["nearest"]
+
+
+def test_a_row_of_tiny_weights_makes_room_for_its_bias():
+    b = Builder()
+    x = b.input("x", [2])
+    b.output("y", b.param("W", np.array([[1e-9, 0], [1, 1]])) @ x + b.param("b", np.array([3.0, 0.5])))
+    made = QuantizeTFLite(activation_dtype="i8")(program(b, {"x": [-1, 1], "matmul": [-2, 2], "add": [-2, 4]}))
+    graph = made.stages[0].graph
+    (value,) = graph.values
+    given = np.array([[127, 127]], np.int8)
+    arrays = [given, *(graph.params[a].data[None] for a in value.args[1:])]
+    found = OPS[value.op].eval(arrays, value.attrs, value.tensor, [graph.tensor(a) for a in value.args])
+    assert np.abs((found - value.tensor.quant.zero_point) * scale(value.tensor) - [[3, 2.5]]).max() < 0.03
+
+
+def test_the_compiler_hands_its_options_to_this_quantizer():
+    pytest.importorskip("tflite_micro", reason="the extra 'tflite' is not installed")
+    data = {"x": np.random.default_rng(0).normal(size=(3, 5, 2)).astype(np.float32)}
+    source = replace(leaky(), meta={})
+    built = compiler.compile(source, "tflm", data, quantize={"activation_dtype": "i8"}, costs=False)
+    assert built.artifact.manifest["quantize"] == 'quantize_tflite{activation_dtype="i8"}'
+    assert built.artifact.manifest["inputs"][0]["dtype"] == "i8"
+    with pytest.raises(UsageError, match="'quantize_tflite' has no option 'weight_bit'"):
+        compiler.compile(source, "tflm", data, quantize={"weight_bit": 4})
 
 
 def test_without_a_schema_module_the_extra_is_named(monkeypatch):

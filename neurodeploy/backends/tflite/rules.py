@@ -51,6 +51,10 @@ def _sums(code: str, table: str) -> Rule:
     return write
 
 
+def _leaky_relu(writer: StageWriter, value: Value) -> None:
+    _elementwise("LEAKY_RELU", "LeakyReluOptions", alpha=float(value.attrs.get("alpha", 0.0)))(writer, value)
+
+
 def _moves(code: str, table: str | None = None, *, logical: str | None = None) -> Rule:
     """An operator that moves integers as they are; ``logical`` is its twin for bools."""
     rule = _elementwise(code, table)
@@ -169,6 +173,10 @@ RULES: Mapping[str, Rule] = {
     "tfl_mul": _elementwise("MUL", "MulOptions"),
     "tfl_relu": _elementwise("RELU"),
     "tfl_relu6": _elementwise("RELU6"),
+    "tfl_leaky_relu": _leaky_relu,
+    "tfl_prelu": _elementwise("PRELU"),
+    "tfl_hard_swish": _elementwise("HARD_SWISH"),
+    "tfl_elu": _elementwise("ELU"),
     "tfl_quantize": _elementwise("QUANTIZE", "QuantizeOptions"),
     "tfl_logistic": _elementwise("LOGISTIC"),
     "tfl_tanh": _elementwise("TANH"),

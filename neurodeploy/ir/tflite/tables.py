@@ -77,6 +77,9 @@ def _interpolate(size: Array, bits: int) -> Array:
 
 def _series(x: Array, type_: TensorType, function: Callable[[Array, int], Array], bits: int, zero: int) -> Array:
     """The function by gemmlowp's series, in steps of ``2^-bits``; flat beyond 15."""
+    if x.size > 256:
+        table = _series(np.arange(-128, 128, dtype=np.int8), type_, function, bits, zero)
+        return table[x.astype(np.int64) + 128]
     mult, shift = quantize_multiplier(float(scale_of(type_)) * 2.0 ** (31 - SERIES_BITS))
     if shift < 0:
         raise NumericsError(f"the scale of {type_} is below 2^-27, too fine for the kernel.")

@@ -26,8 +26,19 @@ def _compare(q: StageQuantizer, value: Value) -> None:
     source = q.stage.graph.tensor(value.args[0])
     if source.dtype != "f32":
         raise UnsupportedError(f"compares {source}; needed f32.", place=q.place(value.name), hint=WHOLE)
-    form = max((q.held(a) for a in value.args if a not in q.known), key=lambda form: form.scale)
-    q.emit(value.op, [q.at(a, form) for a in value.args], BOOL, value.name)
+    q.emit(value.op, [q.at(a, _common(q, value)) for a in value.args], BOOL, value.name)
+
+
+def _common(q: StageQuantizer, value: Value) -> Form:
+    """A form that holds what is compared: the value's own, or of two values the coarser, or one for both ranges."""
+    forms = [q.held(a) for a in value.args if a not in q.known]
+    if len(forms) == 1 or {form.dtype for form in forms} == {"i16"}:
+        return max(forms, key=lambda form: form.scale)
+    if len(set(forms)) == 1:
+        return forms[0]
+    spans = [q.span(a) for a in value.args]
+    dtype = "i16" if "i16" in {form.dtype for form in forms} else "i8"
+    return q.span_form(min(s[0] for s in spans), max(s[1] for s in spans), dtype)
 
 
 def _select(q: StageQuantizer, value: Value) -> None:

@@ -12,32 +12,36 @@ from neurodeploy.ir.graph import Value
 from neurodeploy.ir.tflite.pointwise import mul_factor
 from neurodeploy.ir.types import Quant
 from neurodeploy.passes.tflite.products import added
-from neurodeploy.passes.tflite.scales import COARSEST, TABLE_SCALE, TABLES, Form
+from neurodeploy.passes.tflite.scales import COARSEST, NARROW_TABLES, TABLE_SCALE, TABLES, Form
 from neurodeploy.passes.tflite.stage import UPSCALE, Rule, StageQuantizer
+
+#: How much finer MUL's result may be than the product of its arguments' scales: its int32 overflows beyond.
+FINEST_PRODUCT = {"i8": 1 << 14, "i16": 0.999}
 
 
 def _sub(q: StageQuantizer, value: Value) -> None:
-    left, right = (q.operand(a) for a in value.args)
+    left, right = q.operands(value)
     added(q, "tfl_sub", left, right, value.name, q.form(value.name))
 
 
 def multiplied(q: StageQuantizer, left: str, right: str, name: str) -> None:
-    """A MUL; its result is no finer than the product of its arguments' scales."""
+    """A MUL of two in the dtype of its form; where it can't be as fine as that, it is made coarser first."""
     target = q.form(name)
-    worst = mul_factor(q.types[left], q.types[right], target.of(()))
-    made_in = target if worst < 0.999 else target.at(target.scale * worst * 1.01)
+    worst = mul_factor(q.types[left], q.types[right], target.of(())) / FINEST_PRODUCT[target.dtype]
+    made_in = target if worst < 1 else target.at(target.scale * worst * 1.01)
     q.finish("tfl_mul", [left, right], made_in, name)
 
 
 def _mul(q: StageQuantizer, value: Value) -> None:
-    left, right = (q.operand(a) for a in value.args)
+    left, right = q.operands(value)
     multiplied(q, left, right, value.name)
 
 
-def constant(q: StageQuantizer, stem: str, data: Any) -> str:
+def constant(q: StageQuantizer, stem: str, data: Any, dtype: str) -> str:
+    """A new constant as an operand in that dtype."""
     name = q.fresh(stem)
     q.known[name] = np.asarray(data, np.float64)
-    return q.operand(name)
+    return q.operand(name, dtype)
 
 
 def _div(q: StageQuantizer, value: Value) -> None:
@@ -48,31 +52,41 @@ def _div(q: StageQuantizer, value: Value) -> None:
             place=q.place(value.name),
             hint="Choose a C target.",
         )
-    multiplied(q, x, constant(q, f"{divisor}_inverse", 1 / q.known[divisor].astype(np.float64)), value.name)
+    dtype = q.form(value.name).dtype
+    inverse = constant(q, f"{divisor}_inverse", 1 / q.known[divisor].astype(np.float64), dtype)
+    multiplied(q, q.operand(x, dtype), inverse, value.name)
 
 
 def _neg(q: StageQuantizer, value: Value) -> None:
-    multiplied(q, value.args[0], constant(q, "minus_one", -1.0), value.name)
+    (x,) = q.operands(value)
+    multiplied(q, x, constant(q, "minus_one", -1.0, q.form(value.name).dtype), value.name)
 
 
 def _abs(q: StageQuantizer, value: Value) -> None:
     target = q.form(value.name)
+    if target.dtype == "i8":  # a zero point at one end would leave no room for the other sign
+        low, high = q.span(value.args[0])
+        target = q.span_form(-max(-low, high), max(-low, high), "i8")
     x = q.at(value.args[0], target)
-    minus = q.emit("tfl_mul", [x, constant(q, "minus_one", -1.0)], target, q.fresh(f"{value.name}_minus"))
-    q.emit("max", [x, minus], target, value.name)
+    minus = q.emit("tfl_mul", [x, constant(q, "minus_one", -1.0, target.dtype)], target, q.fresh(f"{value.name}_minus"))
+    q.finish("max", [x, minus], target, value.name)
 
 
 def _table(q: StageQuantizer, value: Value) -> None:
-    """The table; its kernel multiplies by 12288 times the scale in int32, so a coarse input is saturated first."""
-    x = value.args[0]
-    if q.form(x).scale > 1:
+    """The table; at i16 its kernel multiplies by 12288 times the scale in int32: a coarse input is saturated first."""
+    dtype = q.form(value.name).dtype
+    x = q.operand(value.args[0], dtype)
+    if dtype == "i16" and q.held(x).scale > 1:
         x = q.at(x, Form("i16", Quant(2.0**COARSEST)))
-    q.finish(TABLES[value.op], [x], Form("i16", Quant(TABLE_SCALE)), value.name)
+    made_in = NARROW_TABLES[value.op] if dtype == "i8" else Quant(TABLE_SCALE)
+    q.finish(TABLES[value.op], [x], Form(dtype, made_in), value.name)
 
 
 def _relu(q: StageQuantizer, value: Value) -> None:
-    target, finest = q.form(value.name), q.held(value.args[0]).scale / (1 << UPSCALE)
-    q.finish("tfl_relu", [value.args[0]], target if target.scale > finest else target.at(finest), value.name)
+    (x,) = q.operands(value)
+    target = q.form(value.name)
+    finest = q.held(x).scale / (1 << UPSCALE[target.dtype])
+    q.finish("tfl_relu", [x], target if target.scale > finest else target.at(finest), value.name)
 
 
 RULES: Mapping[str, Rule] = {

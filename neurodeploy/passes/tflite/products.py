@@ -9,47 +9,105 @@ import numpy as np
 
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Value
+from neurodeploy.ir.tflite.fixed_point import zero_of
 from neurodeploy.ir.tflite.pointwise import add_factors
 from neurodeploy.ir.tflite.products import fully_connected_factor
-from neurodeploy.ir.types import Quant
-from neurodeploy.passes.tflite.scales import Form, f32
+from neurodeploy.ir.types import Quant, TensorType
+from neurodeploy.passes.tflite.rounding import narrow_weights
+from neurodeploy.passes.tflite.scales import Form, f32, step
 from neurodeploy.passes.tflite.stage import Rule, StageQuantizer
+
+#: The greatest accumulator, and the greatest factor of one, that FULLY_CONNECTED multiplies (kernels' common.cc).
+ACCUMULATOR = {"i8": 1 << 31, "i16": 1 << 47}
+FACTOR = {"i8": 1 << 31, "i16": 64}
+BIAS = {"i8": "i32", "i16": "i64"}
 
 
 def fully_connected(q: StageQuantizer, value: Value, bias: np.ndarray | None, name: str, form: Form) -> str:
-    """``W @ x`` or ``x @ W`` plus a bias, made in ``form`` or (where the kernel can't) coarser and then rescaled."""
-    first, second = value.args
-    if second in q.known:
-        x, weights, stem = first, q.known[second].reshape(len(q.known[second]), -1).T, second
-    elif first in q.known and len(q.stage.graph.tensor(second).shape) == 1:
-        x, weights, stem = second, q.known[first].reshape(-1, q.known[first].shape[-1]), first
-    else:
-        raise UnsupportedError(
-            "multiplies two computed values; TFLite Micro has FULLY_CONNECTED with constant weights.",
-            place=q.place(value.name),
-            hint="Choose a C target.",
-        )
-    weights = weights.astype(np.float64)
-    tops = np.abs(weights).max(axis=1, initial=0)
-    tops = np.where(tops > 0, tops, tops.max(initial=0) or 1.0)
-    scales = tuple(f32(t / 127) for t in tops)
-    args = [x, q.param(stem, weights, Form("i8", Quant(scales, 0, 0)))]
-    into = f32(q.held(x).scale)
-    if bias is not None:
-        steps = tuple(f32(into * s) for s in scales)
-        full = np.broadcast_to(bias, (len(weights),))
-        args.append(q.param(f"{name}_bias", full, Form("i64", Quant(steps, 0, 0))))
-    result = form.of((*q.types[x].shape[:-1], len(weights)))
-    worst = float(np.max(fully_connected_factor(q.types[x], q.types[args[1]], result)))
-    made_in = form if worst < 64 else form.at(form.scale * worst / 32)
+    """``W @ x`` or ``x @ W`` plus a bias, made in ``form`` or (where the kernel can't) coarser and then rescaled.
+
+    It is computed in the narrower of the dtypes of its argument and of ``form``, and with 4-bit weights in i8.
+    """
+    x, weights, stem = _factors(q, value)
+    bits = q.scales.widths.bits(q.stage.name, stem)
+    moment = q.moments.get((q.stage.name, x))
+    dtype = "i8" if bits == 4 or "i8" in (q.held(x).dtype, form.dtype) else "i16"
+    x = q.cast(x, dtype)
+    if bits == 4:
+        given = np.zeros(len(weights)) if bias is None else np.broadcast_to(bias, (len(weights),))
+        whole, size, moved = narrow_weights(weights, given, moment)
+        weights, bias = whole * size, moved if np.any(moved) else bias
+    args = [x, *_constants(q, x, weights, bias, stem, name, bits)]
+    wide = form if form.dtype == dtype else form.narrowed()
+    result = wide.of((*q.types[x].shape[:-1], len(weights)))
+    made_in = _made_in(q, args, wide, result)
     shape = q.stage.graph.tensor(value.name).shape
+    attrs = {} if bits == 8 else {"weight_bits": bits}
     made = name if made_in == form else q.fresh(f"{name}_raw")
     if result.shape == shape:
-        q.emit("tfl_fully_connected", args, made_in, made)
+        q.emit("tfl_fully_connected", args, made_in, made, **attrs)
     else:
-        raw = q.emit("tfl_fully_connected", args, made_in, q.fresh(f"{name}_rows"))
+        raw = q.emit("tfl_fully_connected", args, made_in, q.fresh(f"{name}_rows"), **attrs)
         q.emit("reshape", [raw], made_in, made, shape=list(shape))
     return made if made_in == form else q.rescale(made, form, name)
+
+
+def _factors(q: StageQuantizer, value: Value) -> tuple[str, np.ndarray, str]:
+    """The computed factor, the weights ``[rows, columns]`` and their name."""
+    first, second = value.args
+    if second in q.known:
+        return first, q.known[second].reshape(len(q.known[second]), -1).T.astype(np.float64), second
+    if first in q.known and len(q.stage.graph.tensor(second).shape) == 1:
+        return second, q.known[first].reshape(-1, q.known[first].shape[-1]).astype(np.float64), first
+    raise UnsupportedError(
+        "multiplies two computed values; TFLite Micro has FULLY_CONNECTED with constant weights.",
+        place=q.place(value.name),
+        hint="Choose a C target.",
+    )
+
+
+def _constants(
+    q: StageQuantizer, x: str, weights: np.ndarray, bias: np.ndarray | None, stem: str, name: str, bits: int
+) -> list[str]:
+    """The params of the weights and of the bias: a scale per row, or one in all."""
+    held, top = q.held(x), 7 if bits == 4 else 127
+    into = f32(held.scale)
+    tops = np.abs(weights).max(axis=1, initial=0)
+    tops = np.where(tops > 0, tops, tops.max(initial=0) or 1.0) / top
+    full = None if bias is None else np.broadcast_to(bias, (len(weights),))
+    if full is not None and held.dtype == "i8":  # half of int32 for the bias
+        tops = np.maximum(tops, np.abs(full) / (into * float(1 << 30)))
+    if bits == 4 or not q.scales.widths.per_channel:
+        tops = np.array([tops.max()])
+    scales, axis = tuple(step(float(t)) for t in tops), 0 if len(tops) == len(weights) > 1 else None
+
+    def steps(factor: float) -> Quant:
+        made = tuple(f32(factor * s) for s in scales)
+        return Quant(made, 0, axis) if axis is not None else Quant(made[0])
+
+    found = [q.param(stem, weights, Form("i8", steps(1.0)), limit=top)]
+    if full is not None:
+        found.append(q.param(f"{name}_bias", full, Form(BIAS[held.dtype], steps(into))))
+    return found
+
+
+def _made_in(q: StageQuantizer, args: list[str], form: Form, result: TensorType) -> Form:
+    """The form, or one so much coarser that no accumulator overflows. Raises :class:`UnsupportedError`."""
+    x, w, *bias = args
+    dtype = q.types[x].dtype
+    reach = float(np.iinfo(q.types[x].numpy).max + 1 + abs(zero_of(q.types[x])))
+    size = np.abs(q.params[w].data.astype(np.float64)).sum(axis=1) * reach
+    if bias:
+        size = size + np.abs(q.params[bias[0]].data.astype(np.float64))
+    if size.max(initial=0) >= ACCUMULATOR[dtype]:
+        raise UnsupportedError(
+            f"sums up to {size.max():.3g}; TFLite Micro's accumulator holds {ACCUMULATOR[dtype]:.3g}.",
+            place=q.place(w),
+            hint="Choose activation_dtype=i16, or a C target.",
+        )
+    factor = fully_connected_factor(q.types[x], q.types[w], result)
+    worst = np.max(np.maximum(factor / FACTOR[dtype], factor * size / (1 << 30)))
+    return form if worst < 1 else form.at(form.scale * float(worst) * 2)
 
 
 def _matmul(q: StageQuantizer, value: Value) -> None:
@@ -73,7 +131,8 @@ def _add(q: StageQuantizer, value: Value) -> None:
         and len(shape) >= 1
         else None
     )
-    parts: list[tuple[str, float]] = []
+    target = q.form(value.name)
+    parts: list[tuple[str, tuple[float, float]]] = []
     alone = len(moving) == 1 and (not fixed or takes is not None)
     for leaf in moving:
         span = q.span(leaf)
@@ -81,27 +140,32 @@ def _add(q: StageQuantizer, value: Value) -> None:
             parts.append((leaf, span))
             continue
         bias = total if leaf == takes else None
-        span += float(np.abs(total).max()) if bias is not None else 0.0
+        if bias is not None:
+            span = _sum_of(span, (float(np.min(total, initial=0)), float(np.max(total, initial=0))))
         name = value.name if alone else q.fresh(f"{leaf}_biased") if bias is not None else leaf
-        form = q.form(value.name) if alone else q.span_form(span)
+        form = target if alone else q.span_form(*span, target.dtype)
         parts.append((fully_connected(q, q.made[leaf], bias, name, form), span))
     if alone:
         return
     if fixed and takes is None:
         name = q.fresh(f"{value.name}_const")
         q.known[name] = total
-        parts.append((q.operand(name), float(np.abs(total).max(initial=0))))
+        parts.append((name, q.span(name)))
     (left, reach), *rest = parts
     for i, (right, span) in enumerate(rest):
-        reach += span
-        if i == len(rest) - 1:
-            added(q, "tfl_add", left, right, value.name, q.form(value.name))
-        else:
-            left = added(q, "tfl_add", left, right, q.fresh(f"{value.name}_part"), q.span_form(reach))
+        reach = _sum_of(reach, span)
+        last = i == len(rest) - 1
+        name = value.name if last else q.fresh(f"{value.name}_part")
+        left = added(q, "tfl_add", left, right, name, target if last else q.span_form(*reach, target.dtype))
+
+
+def _sum_of(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+    return a[0] + b[0], a[1] + b[1]
 
 
 def added(q: StageQuantizer, op: str, left: str, right: str, name: str, form: Form) -> str:
-    """An ADD or SUB; its kernel can't make a result finer than 1/16384 of its coarser argument."""
+    """An ADD or SUB; its kernel can't make a result finer than 1/16384 (at i8 2^-19) of its coarser argument."""
+    left, right = (q.operand(a, form.dtype) for a in (left, right))
     worst = add_factors(q.types[left], q.types[right], form.of(()))[2]
     if worst < 0.999:
         return q.emit(op, [left, right], form, name)

@@ -1,47 +1,87 @@
-"""Quantization for TFLite Micro: a calibrated float program becomes one of TFLite's int16x8 ops.
+"""Quantization for TFLite Micro: a calibrated float program becomes one of TFLite's int8 or int16x8 ops.
 
-int8 weights with a scale per row, int16 values and states with zero point 0, int64 biases. Scales are chosen by
-:mod:`neurodeploy.passes.tflite.scales`; where a kernel can't make its result on the scale that its class has, it is
-made on a coarser one and rescaled. A sum of products and constants becomes FULLY_CONNECTED ops, one of them with the
-constants as its bias, and ADDs.
+int8 weights with a scale per row (or int4 with one in all), int16 or int8 values, states with zero point 0, biases of
+int64 or int32. Scales are chosen by :mod:`neurodeploy.passes.tflite.scales`; where a kernel can't make its result on
+the scale that its class has, it is made on a coarser one and rescaled. A sum of products and constants becomes
+FULLY_CONNECTED ops, one of them with the constants as its bias, and ADDs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
+import numpy as np
+
+from neurodeploy.data import Data
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import Program, ProgramInput
 from neurodeploy.ir.verify import verify
 from neurodeploy.passes.quantize import STALL_SHARE, lost_updates
+from neurodeploy.passes.tflite.rounding import Moments, operand_moments
 from neurodeploy.passes.tflite.scales import Scales
 from neurodeploy.passes.tflite.stage import StageQuantizer
+from neurodeploy.passes.tflite.widths import Widths, widths_of
 
 
 @dataclass(frozen=True)
 class QuantizeTFLite:
     """Quantize a calibrated, expanded float program for TFLite Micro.
 
-    ``headroom``: how far beyond its calibrated range a value may go before it saturates. Needs
-    ``meta["ranges"][stage][value] = [lo, hi]``. Raises :class:`UnsupportedError` naming an op and value without an
-    int16 kernel, :class:`UsageError` for a value that was not calibrated.
+    ``activation_dtype``: ``i16`` or ``i8``; ``state_dtype``: the same for states, by default as the activations.
+    ``weight_bits``: 8, or 4 with activations of 8 bits. ``weights``, ``states``, ``activations``: the same for tensors
+    by name. ``rounding``: 4-bit weights are ``compensated`` on ``data`` (the calibration samples), or taken to the
+    ``nearest``. ``per_channel``: a scale for each row of 8-bit weights rather than one for all. ``headroom``: how far
+    beyond its calibrated range an i16 value may go before it saturates.
+
+    Needs ``meta["ranges"][stage][value] = [lo, hi]``. Warnings (a state that stalls, or that starts at another value
+    than 0) are appended to ``meta["warnings"]``. Raises :class:`UnsupportedError` naming an op and value without a
+    kernel, :class:`UsageError` for a value that was not calibrated, a width that TFLite Micro doesn't have, or a name
+    that isn't the network's.
     """
 
+    activation_dtype: str = "i16"
+    state_dtype: str = ""
+    weight_bits: int = 8
+    per_channel: bool = True
     headroom: float = 1.1
+    weights: Mapping[str, int] = field(default_factory=dict)
+    states: Mapping[str, str] = field(default_factory=dict)
+    activations: Mapping[str, str] = field(default_factory=dict)
+    rounding: str = "compensated"
+    data: Data | None = field(default=None, compare=False, repr=False, metadata={"text": False})
+    progress: Callable[[str], None] | None = field(default=None, compare=False, repr=False, metadata={"text": False})
 
     def __call__(self, program: Program) -> Program:
         """The program with ``numerics="tflite"``."""
         if program.numerics != "float":
             raise UsageError(f"is {program.numerics} already; needed a float program.", place=program.name)
-        scales = Scales(program, self.headroom)
+        if self.rounding not in ("compensated", "nearest"):
+            raise UsageError(f"rounding is '{self.rounding}'; needed compensated or nearest.")
+        scales = Scales(program, self.headroom, widths_of(program, self))
+        moments = self._moments(program, scales.widths)
         inputs = {
             name: ProgramInput(scales.typed(("", name), spec.type), spec.kind) for name, spec in program.inputs.items()
         }
-        stages = tuple(replace(s, graph=StageQuantizer(s, program.name, scales).graph()) for s in program.stages)
+        stages = tuple(
+            replace(s, graph=StageQuantizer(s, program.name, scales, moments).graph()) for s in program.stages
+        )
         meta = {key: value for key, value in program.meta.items() if key not in ("ranges", "updates")}
-        if stalled := _stalls(program, scales):
-            meta["warnings"] = [*meta.get("warnings", []), *stalled]
+        if found := [*_stalls(program, scales), *_begun(program)]:
+            meta["warnings"] = [*meta.get("warnings", []), *found]
         return verify(replace(program, inputs=inputs, stages=stages, numerics="tflite", meta=meta))
+
+    def _moments(self, program: Program, widths: Widths) -> Moments:
+        """What the rounding of 4-bit weights needs to know of the data."""
+        if self.rounding == "nearest" or 4 not in widths.every_weight():
+            return {}
+        if self.data is None:
+            raise UsageError(
+                "weights of 4 bits are rounded against samples, and there are none.",
+                place=program.name,
+                hint="Give the pass data, or rounding=nearest.",
+            )
+        return operand_moments(program, self.data, widths, self.progress)
 
 
 def _stalls(program: Program, scales: Scales) -> list[str]:
@@ -50,11 +90,27 @@ def _stalls(program: Program, scales: Scales) -> list[str]:
     for stage in program.stages:
         for state in stage.graph.states:
             sizes = program.meta.get("updates", {}).get(stage.name, {}).get(state.name)
-            lsb = scales.form((stage.name, state.name)).scale
-            if sizes and (lost := lost_updates(sizes, lsb)) >= STALL_SHARE:
+            form = scales.form((stage.name, state.name))
+            if sizes and (lost := lost_updates(sizes, form.scale)) >= STALL_SHARE:
+                remedy = (
+                    "Give it 16 bits: --quantize state_dtype=i16."
+                    if form.dtype == "i8"
+                    else "Choose a C target with --numerics float."
+                )
                 found.append(
-                    f"state '{stage.name}.{state.name}' (i16, one step is {lsb:.3g}) stalls: {100 * lost:.0f} % of its "
-                    "updates in calibration are below half a step and are lost. "
-                    "Choose a C target with --numerics float."
+                    f"state '{stage.name}.{state.name}' ({form.dtype}, one step is {form.scale:.3g}) stalls: "
+                    f"{100 * lost:.0f} % of its updates in calibration are below half a step and are lost. {remedy}"
                 )
     return found
+
+
+def _begun(program: Program) -> list[str]:
+    """A warning for every state that doesn't start at 0."""
+    return [
+        f"state '{stage.name}.{state.name}' starts at a value other than 0. TFLite Micro's interpreter sets it on the "
+        "first call alone: its Reset() sets variables to 0 and does not set them up again (CALL_ONCE). To begin again, "
+        "make the interpreter anew."
+        for stage in program.stages
+        for state in stage.graph.states
+        if state.init is not None and np.any(stage.graph.params[state.init].data)
+    ]

@@ -7,6 +7,9 @@ form a class; each class gets one scale from its calibrated range:
 - a power of two where it feeds tanh or sigmoid (no rounding of the table's input), between 2^-14 (finer than the
   table) and 2^-11 (beyond which both are flat) if it feeds nothing else;
 - else ``headroom * max|x| / 32767``.
+
+With 8 bits it is the range over 255 steps with a zero point, or, of a state, ``max|x| / 127`` with the zero point 0;
+what feeds tanh or sigmoid alone ends where they are flat, and their results have the kernels' scales.
 """
 
 from __future__ import annotations
@@ -21,10 +24,20 @@ from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import Graph, Program, Ref, Stage
 from neurodeploy.ir.ops import OPS
 from neurodeploy.ir.types import Quant, TensorType
+from neurodeploy.passes.tflite.widths import Widths
 
 TABLES = {"sigmoid": "tfl_logistic", "tanh": "tfl_tanh"}
 TABLE_SCALE = 2.0**-15
 FINEST, COARSEST = -14, -11
+NARROW_TABLES = {"sigmoid": Quant(2.0**-8, -128), "tanh": Quant(2.0**-7)}
+#: Where both are within half a step of 8 bits of their last value.
+FLAT = {"sigmoid": math.log(511.0), "tanh": math.atanh(1 - 2.0**-8)}
+#: A zero point is worth its while if it makes the step smaller than this share of the even one.
+LOPSIDED = 0.95
+#: Ops through which a wide state asks for wide arguments.
+CARRIES = frozenset({"add", "sub", "mul", "div", "neg", "abs", "min", "max", "select", "slice", "reshape", "transpose",
+                     "broadcast", "shift", "concat"})  # fmt: skip
+SMALLEST = 2.0**-60
 #: The cell state of a fused LSTM is on a power of two; LiteRT's kernel knows none below.
 FINEST_CELL = -15
 MOVES = ("slice", "reshape", "transpose", "broadcast", "shift")
@@ -34,6 +47,11 @@ Key = tuple[str, str]
 def f32(x: float) -> float:
     """The float32 next to it, as a flatbuffer will hold it."""
     return float(np.float32(x))
+
+
+def step(size: float) -> float:
+    """A scale near ``size`` as a flatbuffer holds it; not so small that products of scales leave float32."""
+    return f32(max(size, SMALLEST))
 
 
 @dataclass(frozen=True)
@@ -50,7 +68,11 @@ class Form:
 
     def at(self, scale: float) -> Form:
         """The same at the float32 next to another scale."""
-        return replace(self, quant=Quant(f32(scale), 0 if self.quant is None else self.quant.zero_point))
+        return replace(self, quant=Quant(step(scale), 0 if self.quant is None else self.quant.zero_point))
+
+    def narrowed(self) -> Form:
+        """An i8 with the range of this i16."""
+        return Form("i8", Quant(f32(self.scale * 32767 / 127)))
 
     def of(self, shape: tuple[int, ...]) -> TensorType:
         """The type of a value of that shape."""
@@ -76,21 +98,24 @@ def constants(graph: Graph) -> dict[str, np.ndarray]:
 
 
 class Scales:
-    """The classes of one program's values, and each class's scale. Keys are ``(stage, value)``, ``("", input)``."""
+    """The classes of one program's values, and each class's form. Keys are ``(stage, value)``, ``("", input)``."""
 
-    def __init__(self, program: Program, headroom: float) -> None:
-        self.program, self.headroom = program, headroom
+    def __init__(self, program: Program, headroom: float, widths: Widths | None = None) -> None:
+        self.program, self.headroom, self.widths = program, headroom, widths or Widths()
         self._parent: dict[Key, Key] = {}
-        self._range: dict[Key, float] = {}
-        self._from_table: set[Key] = set()
-        self._to_table: set[Key] = set()
+        self._range: dict[Key, tuple[float, float]] = {}
+        self._tables: dict[Key, set[str]] = {}
+        self._to_tables: dict[Key, set[str]] = {}
         self._elsewhere: set[Key] = set()
+        self._states: set[Key] = set()
+        self._dtypes: dict[Key, tuple[str, Key]] = {}
         self._cells: set[Key] = set()
         self.constant = {stage.name: constants(stage.graph) for stage in program.stages}
         for stage in program.stages:
             self._link(stage)
         for stage in program.stages:
             self._collect(stage)
+        self._choose_dtypes()
 
     def find(self, key: Key) -> Key:
         """The class of a key."""
@@ -134,42 +159,116 @@ class Scales:
                     place=f"{stage.name}: %{name}",
                     hint="Calibrate the expanded program, on data that reach it.",
                 )
-            root = self.find((stage.name, name))
-            self._range[root] = max(self._range.get(root, 0.0), *(abs(float(v)) for v in ranges[name]))
+            self._reach((stage.name, name), *map(float, ranges[name]))
         for state in graph.states:
-            if state.init is not None:
-                root = self.find((stage.name, state.name))
-                self._range[root] = max(self._range.get(root, 0.0), float(np.abs(known[state.init]).max(initial=0)))
+            self._states.add(self.find((stage.name, state.name)))
+            if state.init is not None and state.type.dtype == "f32":
+                start = known[state.init]
+                self._reach((stage.name, state.name), float(start.min(initial=0)), float(start.max(initial=0)))
         self._elsewhere.update(self.find((stage.name, name)) for name in graph.outputs.values())
         for value in graph.values:
             if value.op in TABLES:
-                self._from_table.add(self.find((stage.name, value.name)))
-                self._to_table.add(self.find((stage.name, value.args[0])))
+                self._tables.setdefault(self.find((stage.name, value.name)), set()).add(value.op)
+                self._to_tables.setdefault(self.find((stage.name, value.args[0])), set()).add(value.op)
                 continue
             if value.op == "tflite_lstm":
                 self._cells.add(self.find((stage.name, value.args[2])))
             if value.op not in MOVES:
                 self._elsewhere.update(self.find((stage.name, a)) for a in value.args)
 
-    def form(self, key: Key) -> Form:
-        """The form of a key's class."""
-        return Form("i16", Quant(self._scale(key)))
-
-    def _scale(self, key: Key) -> float:
+    def _reach(self, key: Key, low: float, high: float) -> None:
         root = self.find(key)
-        top = self._range.get(root, 0.0)
-        if root in self._from_table and top <= 1:
-            return TABLE_SCALE
+        least, most = self._range.get(root, (0.0, 0.0))
+        self._range[root] = min(least, low), max(most, high)
+
+    # widths
+
+    def _choose_dtypes(self) -> None:
+        """States have their own width, named tensors theirs; sums and products on the way to a wide state are wide.
+
+        The cell state of a fused LSTM is i16 whatever is asked.
+        """
+        self._dtypes.update((root, ("i16", root)) for root in self._cells)
+        for (stage, name), dtype in self.widths.named.items():
+            key = stage or "", name
+            before, other = self._dtypes.setdefault(self.find(key), (dtype, key))
+            if before != dtype:
+                raise UsageError(
+                    f"'{name}' is to be {dtype} and '{other[1]}' {before}, but they share one scale and width.",
+                    hint="Name one of them.",
+                )
+        if self.widths.states == self.widths.activations:
+            chosen = {root for root, (dtype, _) in self._dtypes.items() if root in self._states and dtype == "i16"}
+        else:
+            chosen = self._states
+        for root in chosen:
+            self._dtypes.setdefault(root, (self.widths.states, root))
+        for stage in self.program.stages:
+            self._widen(stage)
+
+    def _widen(self, stage: Stage) -> None:
+        known = self.constant[stage.name]
+        made = {value.name: value for value in stage.graph.values}
+        open_ = [state.next for state in stage.graph.states if self.dtype((stage.name, state.next)) == "i16"]
+        while open_:
+            value = made.get(open_.pop())
+            if value is None or value.op not in CARRIES or value.name in known:
+                continue
+            for arg in value.args:
+                root = self.find((stage.name, arg))
+                if arg in made and made[arg].op in CARRIES and arg not in known and root not in self._dtypes:
+                    self._dtypes[root] = "i16", root
+                    open_.append(arg)
+
+    def dtype(self, key: Key) -> str:
+        """The dtype of a key's class."""
+        found = self._dtypes.get(self.find(key))
+        return found[0] if found else self.widths.activations
+
+    # forms
+
+    def form(self, key: Key, dtype: str | None = None) -> Form:
+        """The form of a key's class, in its own dtype or another."""
+        root, dtype = self.find(key), dtype or self.dtype(key)
+        return Form(dtype, self._wide(root) if dtype == "i16" else self._narrow(root))
+
+    def _wide(self, root: Key) -> Quant:
+        top = max(-self._range.get(root, (0.0, 0.0))[0], self._range.get(root, (0.0, 0.0))[1])
+        if root in self._tables and top <= 1:
+            return Quant(TABLE_SCALE)
         top = top * self.headroom or 1.0
         if root in self._cells:
-            return 2.0 ** max(math.ceil(math.log2(top / 32767)), FINEST_CELL)
-        if root not in self._to_table:
-            return f32(top / 32767)
-        exponent = math.ceil(math.log2(top / 32767))
+            return Quant(2.0 ** max(math.ceil(math.log2(top / 32767)), FINEST_CELL))
+        if root not in self._to_tables:
+            return Quant(step(top / 32767))
+        exponent = math.ceil(math.log2(max(top / 32767, SMALLEST)))
         if root not in self._elsewhere:
             exponent = min(max(exponent, FINEST), COARSEST)
-        return 2.0**exponent
+        return Quant(2.0**exponent)
+
+    def _narrow(self, root: Key) -> Quant:
+        """8 bits: the kernel's own scale for results of tanh and sigmoid, else the range without headroom."""
+        low, high = self._range.get(root, (0.0, 0.0))
+        tables, held = self._tables.get(root, set()), root in self._states
+        if tables and -1 <= low and high <= 1:
+            if tables == {"sigmoid"} and low >= 0 and not held:
+                return NARROW_TABLES["sigmoid"]
+            if "tanh" in tables:
+                return NARROW_TABLES["tanh"]
+        if root in self._to_tables and root not in self._elsewhere:
+            flat = max(FLAT[op] for op in self._to_tables[root])
+            low, high = max(low, -flat), min(high, flat)
+        return narrow(low, high, centred=held)
 
     def typed(self, key: Key, type_: TensorType) -> TensorType:
         """A float type in the form of its class; others stay."""
         return self.form(key).of(type_.shape) if type_.dtype == "f32" else type_
+
+
+def narrow(low: float, high: float, *, centred: bool = False) -> Quant:
+    """Scale and zero point of an i8 that holds 0 and a range; the zero point is 0 where another wouldn't pay."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    even, sloped = max(-low, high) / 127 or 1.0, (high - low) / 255
+    if centred or sloped < SMALLEST or sloped > LOPSIDED * even:
+        return Quant(step(even))
+    return Quant(step(sloped), int(np.clip(round(-128 - low / sloped), -128, 127)))

@@ -14,10 +14,13 @@ from neurodeploy.ir.fixed import saturate
 from neurodeploy.ir.graph import Graph, Param, Stage, State, Value, prune
 from neurodeploy.ir.ops import infer, op
 from neurodeploy.ir.types import Quant, TensorType
-from neurodeploy.passes.tflite.scales import Form, Scales, f32
+from neurodeploy.passes.tflite.rounding import Moments
+from neurodeploy.passes.tflite.scales import Form, Scales, narrow, step
 
-#: log2 of how much finer one QUANTIZE makes a value.
-UPSCALE = 14
+#: log2 of how much finer one QUANTIZE or RELU makes a value of a dtype: its int32 overflows beyond.
+UPSCALE = {"i8": 22, "i16": 14}
+#: One step of i8 in steps of an i16 that holds the same value exactly, whatever the zero point.
+WIDENING = 128
 
 #: What to do about values that count or index.
 WHOLE = "Whole numbers stay off TFLite Micro here; choose a C target."
@@ -30,6 +33,7 @@ class StageQuantizer:
     stage: Stage
     program: str
     scales: Scales
+    moments: Moments = field(default_factory=dict)
     values: list[Value] = field(default_factory=list)
     params: dict[str, Param] = field(default_factory=dict)
     types: dict[str, TensorType] = field(default_factory=dict)
@@ -43,6 +47,7 @@ class StageQuantizer:
         self.uses.update(graph.outputs.values())
         self.uses.update(name for state in graph.states for name in (state.next, state.when) if name)
         self.ranges = self.scales.program.meta.get("ranges", {}).get(self.stage.name, {})
+        self._copies: dict[tuple[str, Form], str] = {}
 
     def graph(self) -> Graph:
         """The quantized graph."""
@@ -126,9 +131,9 @@ class StageQuantizer:
         return self.rescale(raw, target, name)
 
     def rescale(self, name: str, form: Form, made: str) -> str:
-        """A value in another form; QUANTIZE makes it finer by up to 2^14 at once (its int32 overflows beyond)."""
-        while (step := self.held(name).scale / (1 << UPSCALE)) > form.scale:
-            name = self.emit("tfl_quantize", [name], form.at(step), self.fresh(f"{made}_step"))
+        """A value in another form, of any dtype; very much finer in several QUANTIZE."""
+        while (held := self.held(name)).scale / (finer := 1 << UPSCALE[held.dtype]) > form.scale:
+            name = self.emit("tfl_quantize", [name], held.at(held.scale / finer), self.fresh(f"{made}_step"))
         return self.emit("tfl_quantize", [name], form, made)
 
     def at(self, name: str, form: Form) -> str:
@@ -137,15 +142,38 @@ class StageQuantizer:
             return self.param(self.fresh(name), self.known[name], form)
         if self.held(name) == form:
             return name
-        return self.rescale(name, form, self.fresh(f"{name}_q"))
+        key = name, form
+        if key not in self._copies:
+            self._copies[key] = self.rescale(name, form, self.fresh(f"{name}_q"))
+        return self._copies[key]
 
-    def operand(self, name: str) -> str:
-        """An elementwise operand: a value as it is, a constant on a scale of its own."""
+    def operand(self, name: str, dtype: str | None = None) -> str:
+        """An elementwise operand: a value as it is or in another dtype, a constant on a scale of its own."""
         if name not in self.known:
-            return name
+            return name if dtype is None else self.cast(name, dtype)
+        dtype = dtype or self.scales.widths.activations
         data = np.asarray(self.known[name], np.float64)
+        if dtype == "i8" and data.size > 1:
+            return self.param(name, data, Form("i8", narrow(float(data.min()), float(data.max()))))
         top = float(np.abs(data).max(initial=0)) or 1.0
-        return self.param(name, data, Form("i16", Quant(f32(top / (32767 if data.size > 1 else 16384)))))
+        steps = {"i8": 64, "i16": 32767 if data.size > 1 else 16384}[dtype]
+        return self.param(name, data, Form(dtype, Quant(step(top / steps))))
+
+    def operands(self, value: Value) -> list[str]:
+        """The arguments of an elementwise value in the dtype of its form."""
+        dtype = self.form(value.name).dtype
+        return [self.operand(a, dtype) for a in value.args]
+
+    def cast(self, name: str, dtype: str) -> str:
+        """A value in a dtype: exactly where it becomes wider, on the scale of its range where it becomes narrower."""
+        held = self.held(name)
+        if held.dtype == dtype:
+            return name
+        if dtype == "i16":
+            return self.at(name, Form("i16", Quant(step(held.scale / WIDENING))))
+        if name in self.stage.graph.types():
+            return self.at(name, self.scales.form((self.stage.name, name), dtype))
+        return self.at(name, held.narrowed())
 
     def boolean(self, name: str) -> str:
         """A bool as it is, or as a param if it is constant."""
@@ -156,12 +184,15 @@ class StageQuantizer:
         self.types[made] = self.params[made].type
         return made
 
-    def param(self, stem: str, data: np.ndarray, form: Form, name: str | None = None) -> str:
-        """A constant in that form, its name made of ``stem`` unless ``name`` gives it."""
+    def param(
+        self, stem: str, data: np.ndarray, form: Form, name: str | None = None, *, limit: int | None = None
+    ) -> str:
+        """A constant in that form, its name made of ``stem`` unless ``name`` gives it; no integer beyond ``limit``."""
         if form.quant is None:
             raise IRError("has no scale.", place=self.place(stem))
         name = name or self.fresh(stem)
         whole = np.rint(np.asarray(data, np.float64) / form.quant.shaped(np.ndim(data))).astype(np.int64)
+        whole = whole if limit is None else np.clip(whole, -limit, limit)
         type_ = form.of(tuple(np.shape(data)))
         self.params[name] = Param(type_, np.array(saturate(whole + form.quant.zero_point, form.dtype)))
         self.types[name] = type_
@@ -206,15 +237,16 @@ class StageQuantizer:
                 stack += [arg for arg in self.made[inner].args if arg not in leaves]
         return taken
 
-    def span(self, name: str) -> float:
-        """The calibrated size of a value, or of a constant."""
-        if name in self.known:
-            return float(np.abs(self.known[name]).max(initial=0))
-        return max(abs(float(v)) for v in self.ranges[name])
+    def span(self, name: str) -> tuple[float, float]:
+        """The calibrated range of a value, or that of a constant, with 0 in it."""
+        seen = self.known[name] if name in self.known else self.ranges[name]
+        return min(0.0, float(np.min(seen, initial=0))), max(0.0, float(np.max(seen, initial=0)))
 
-    def span_form(self, span: float) -> Form:
-        """A form for values up to ``span``."""
-        return Form("i16", Quant(f32((span * self.scales.headroom or 1.0) / 32767)))
+    def span_form(self, low: float, high: float, dtype: str) -> Form:
+        """A form for values from ``low`` to ``high``."""
+        if dtype == "i8":
+            return Form("i8", narrow(low, high))
+        return Form("i16", Quant(step((max(-low, high) * self.scales.headroom or 1.0) / 32767)))
 
 
 #: Appends to the quantizer what a value of the float program becomes.

@@ -1,0 +1,84 @@
+"""What width every tensor gets on TFLite Micro: 8- and 16-bit values, 8- and 4-bit weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from neurodeploy.errors import UsageError
+from neurodeploy.ir.graph import Program
+from neurodeploy.ir.types import TensorType
+from neurodeploy.passes.quantize_widths import KEPT_DTYPES, Key, placed, state_keys, weight_keys
+
+if TYPE_CHECKING:
+    from neurodeploy.passes.tflite.quantize import QuantizeTFLite
+
+WEIGHT_BITS = (4, 8)
+
+
+@dataclass(frozen=True)
+class Widths:
+    """``activations`` and ``states`` are dtypes; ``named`` tensors have one of their own. ``weights``: all there are;
+    of 8 bits they have a scale per row with ``per_channel``."""
+
+    activations: str = "i16"
+    states: str = "i16"
+    weight_bits: int = 8
+    named: Mapping[Key, str] = field(default_factory=dict)
+    named_weights: Mapping[Key, int] = field(default_factory=dict)
+    weights: frozenset[Key] = frozenset()
+    per_channel: bool = True
+
+    def bits(self, stage: str, name: str) -> int:
+        """Bits of a product's constant: 8 for one that isn't a weight of the network."""
+        key = stage, name
+        return self.named_weights.get(key, self.weight_bits if key in self.weights else 8)
+
+    def every_weight(self) -> set[int]:
+        """The bits that weights of the network have."""
+        return {self.bits(stage or "", name) for stage, name in self.weights}
+
+
+def widths_of(program: Program, options: QuantizeTFLite) -> Widths:
+    """The widths that the pass's options give a program.
+
+    Raises :class:`UsageError` for a width that TFLite Micro doesn't have, naming the nearest known tensor for one that
+    the program doesn't have.
+    """
+    if options.weight_bits not in WEIGHT_BITS:
+        raise UsageError(f"weight_bits is {options.weight_bits}; needed 8 or 4 (TFLite Micro has no others).")
+    states = options.state_dtype or options.activation_dtype
+    for name, dtype in (("activation_dtype", options.activation_dtype), ("state_dtype", states)):
+        if dtype not in KEPT_DTYPES:
+            raise UsageError(f"{name} is '{dtype}'; needed i8 or i16.")
+    if options.activation_dtype != "i8" and (options.weight_bits == 4 or 4 in options.weights.values()):
+        raise UsageError(
+            "4-bit weights go with 8-bit activations alone in TFLite Micro.",
+            hint="Add activation_dtype=i8, or keep weights of 8 bits.",
+        )
+    weights = weight_keys(program)
+    named = {
+        **placed("activations", options.activations, _activations(program), KEPT_DTYPES, "i8 or i16"),
+        **placed("states", options.states, state_keys(program), KEPT_DTYPES, "i8 or i16"),
+    }
+    return Widths(
+        options.activation_dtype,
+        states,
+        options.weight_bits,
+        named,
+        placed("weights", options.weights, weights, WEIGHT_BITS, "8 or 4 bits"),
+        frozenset(weights),
+        options.per_channel,
+    )
+
+
+def _activations(program: Program) -> Iterable[Key]:
+    """Inputs and every value of real numbers that isn't a state or a constant."""
+    yield from ((None, n) for n, spec in program.inputs.items() if spec.type.dtype == "f32")
+    for stage in program.stages:
+        graph = stage.graph
+        others = {s.name for s in graph.states} | set(graph.params)
+        for name, type_ in graph.types().items():
+            if isinstance(type_, TensorType) and type_.dtype == "f32" and name not in others:
+                yield stage.name, name
