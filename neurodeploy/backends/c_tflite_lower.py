@@ -140,6 +140,8 @@ class Lowering:
     ) -> str:
         (mult, shift), (low, high) = factor, self.known[name]
         up = left + max(shift, 0)
+        if not mult:
+            return self.offset(self.constant(np.zeros(into.shape, np.int64)), into, act, result)
         if mult == HALF and up + min(shift, 0) >= 1:
             by = 1 << (up + min(shift, 0) - 1)
             made = name if by == 1 else self.emit("mul", [name, self.constant(by)], TensorType(into.shape, "i32"))
