@@ -55,10 +55,6 @@ PIPELINES: Mapping[tuple[str, str], tuple[str, ...]] = {
 }
 
 
-#: backend -> the composites that it runs as they are: its passes don't expand them.
-NATIVE: Mapping[str, tuple[str, ...]] = {"tflite": ("tflite_lstm",)}
-
-
 def pass_class(name: str) -> type:
     """The class of a pass. Raises :class:`UsageError` naming the nearest one."""
     if name not in PASSES:
@@ -155,8 +151,7 @@ def pipeline(
         raise UsageError(
             f"there is no pipeline for '{backend}' with '{numerics}' numerics.", hint=nearest(backend, known)
         )
-    keep = {"keep": NATIVE[backend]} if backend in NATIVE else {}
-    all_given: dict[str, Mapping[str, Any]] = {"expand": keep, "calibrate": {"method": method, **keep}, **given}
+    all_given: dict[str, Mapping[str, Any]] = {"calibrate": {"method": method}, **given}
     return tuple(make(name, all_given.get(name, {}), data) for name in PIPELINES[backend, numerics])
 
 

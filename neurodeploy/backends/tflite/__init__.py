@@ -12,6 +12,7 @@ import numpy as np
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability
 from neurodeploy.backends.tflite.describe import describe
+from neurodeploy.backends.tflite.fused import forgets
 from neurodeploy.backends.tflite.project import project
 from neurodeploy.backends.tflite.rules import RULES
 from neurodeploy.backends.tflite.stage import Call, begins_reset, stage_model
@@ -113,7 +114,7 @@ class TFLiteBackend:
                 "calibration": getattr(data, "sha256", None),
             },
             "compiler": {"name": "neurodeploy tflite", "schema": schema().__name__},
-            "warnings": [*program.meta.get("warnings", []), *_resets(program, state)],
+            "warnings": [*program.meta.get("warnings", []), *_resets(program, state), *forgets(program, steps)],
         }
         artifact = Artifact(name or program.name, self.name, target.name, files, manifest)
         manifest["figures"] = [vars(figure) for figure in self.resources(artifact)]

@@ -22,11 +22,6 @@ from neurodeploy.passes.tflite.scales import Form, constants, step
 if TYPE_CHECKING:
     from neurodeploy.passes.tflite.stage import Rule, StageQuantizer
 
-#: What stands in the artifact of a network with a fused LSTM.
-FORGETS = (
-    "the fused LSTM: TFLM's CMSIS-NN kernel forgets its state between calls. Use TFLM's reference kernel for "
-    "UNIDIRECTIONAL_SEQUENCE_LSTM, or compile without fused_lstm."
-)
 #: Where Q3.12 ends.
 GATE_LIMIT = 8.0
 #: What ``lstm`` can have and TFLM's operator hasn't, by its attribute.
@@ -38,8 +33,8 @@ class FuseLSTM:
     """Turn every plain ``lstm`` into TFLite's, ``tflite_lstm`` on floats, which has an operator of its own.
 
     Plain: no peepholes, projection, clip or coupled gates; sigmoid and tanh; constant weights; states of its own that
-    begin at 0 and are read by nothing else. Others stay, and a warning names them. Raises :class:`UsageError` if there
-    is no plain one.
+    begin at 0 and are read by nothing else. Others stay ``lstm`` or become it, and a warning names them. Raises
+    :class:`UsageError` if there is no plain one.
     """
 
     def __call__(self, program: Program) -> Program:
@@ -52,7 +47,9 @@ class FuseLSTM:
                 place=program.name,
                 hint="Compile without fused_lstm.",
             )
-        warnings = [*program.meta.get("warnings", []), FORGETS, *(f"{text}: stays apart, not fused." for text in odd)]
+        if not odd:
+            return replace(program, stages=stages)
+        warnings = [*program.meta.get("warnings", []), *(f"{text}: stays apart, not fused." for text in odd)]
         return replace(program, stages=stages, meta={**program.meta, "warnings": warnings})
 
 
@@ -61,11 +58,12 @@ def _fuse(stage: Stage, place: str, odd: list[str]) -> Graph:
     known = constants(graph)
     names, params, values = Names(graph.types()), dict(graph.params), []
     for value in graph.values:
-        if value.op == "lstm":
+        if value.op in ("lstm", "tflite_lstm"):
             reason = _odd(stage, value, known)
             if reason is None:
-                value = _fused(value, known, names, params)
+                value = value if value.op == "tflite_lstm" else _fused(value, known, names, params)
             else:
+                value = replace(value, op="lstm")
                 odd.append(f"{place}: %{value.name} {reason}")
         values.append(value)
     return prune(rebuild(graph, values, params, {}))
