@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from neurodeploy.backends.c_rounding import I32, Bounds, bounds_of
+from neurodeploy.backends.c_rounding import I32, Bounds, any_of, bounds_of
 from neurodeploy.backends.c_tflite_ops import high_bounds, shift_bounds
 from neurodeploy.errors import NumericsError, UnsupportedError
 from neurodeploy.ir.graph import Graph, Param, Value
@@ -20,7 +20,7 @@ from neurodeploy.ir.op import Op
 from neurodeploy.ir.ops import OPS
 from neurodeploy.ir.tflite import TFLITE_OPS
 from neurodeploy.ir.tflite.fixed_point import activation_range, quantize_multiplier, zero_of
-from neurodeploy.ir.types import TensorType, int_range
+from neurodeploy.ir.types import TensorType
 
 HALF = 1 << 30  # the multiplier of a power of two
 
@@ -78,7 +78,7 @@ class Lowering:
         if data is not None and data.size and type_.dtype != "f32":
             self.known[name] = int(data.min()), int(data.max())
         elif type_.dtype != "f32":
-            self.known[name] = (0, 1) if type_.dtype == "bool" else int_range(type_.dtype)
+            self.known[name] = any_of(type_.dtype)
 
     def _keep(self, value: Value) -> None:
         self.values.append(value)
