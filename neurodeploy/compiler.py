@@ -158,7 +158,8 @@ def compile(
     every weight so that this much is lost at most, see :func:`neurodeploy.mixed.search`; the build then holds the front
     of all that was tried. ``minimise``: ``flash``, or ``ram`` by the widths of the states. Further options go to the
     backend. Of tflite, ``fused_lstm``: LSTMs become TFLite's own operator, which TFLM's CMSIS-NN kernel runs without
-    keeping its state (:class:`neurodeploy.passes.tflite.fused.FuseLSTM`). Of spiking ones they are the conversion's
+    keeping its state (:class:`neurodeploy.passes.tflite.fused.FuseLSTM`); ``state``, ``steps`` and ``optimize`` of
+    :meth:`neurodeploy.backends.tflite.TFLiteBackend.compile`. Of spiking ones they are the conversion's
     (``levels``, ``ticks``, ``neurons`` ..., and ``max_loss`` chooses these); of C: ``optimize``, how weights are stored
     (``balanced``, ``speed`` or ``size``), and ``ram`` (``fast``, or ``small`` for less RAM and some more instructions).
     Of crossbars also ``fine_tune``: train with the devices' noise for so many epochs first, by the ``labels``

@@ -103,7 +103,11 @@ def compile(
         str | None, typer.Option(help="zig, gcc or clang; by default the first that is there.")
     ] = None,
     optimize: Annotated[
-        str | None, typer.Option(help="How C stores weights: balanced, speed or size; balanced if not given.")
+        str | None,
+        typer.Option(
+            help="How C stores weights: balanced, speed or size; balanced if not given. tflite: size leaves out what "
+            "TFLM doesn't read."
+        ),
     ] = None,
     ram: Annotated[
         str | None, typer.Option(help="fast, or small: C with less RAM for some more instructions; fast if not given.")
@@ -127,6 +131,13 @@ def compile(
             help="tflite: LSTMs as TFLite's own operator, whose state TFLM's CMSIS-NN kernel forgets between calls.",
         ),
     ] = False,
+    state: Annotated[
+        str | None,
+        typer.Option(help="tflite: variables, which the interpreter keeps (if not given), or io: inputs and outputs."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="tflite: how many steps of a series one call takes; 1 if not given.", min=1)
+    ] = None,
     max_loss: Annotated[
         float | None,
         typer.Option(

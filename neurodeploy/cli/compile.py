@@ -33,6 +33,8 @@ def main(
     spikes: str | None,
     mapping: str | None,
     fused_lstm: bool,
+    state: str | None,
+    steps: int | None,
     max_loss: float | None,
     minimise: str,
     costs: bool,
@@ -47,8 +49,9 @@ def main(
                 "--all-boards takes no --quantize and no --max-loss.",
                 hint="Choose widths for one: --target NAME.",
             )
-        if fused_lstm:
-            raise UsageError("--fused-lstm is for TFLite Micro.", hint="Give its target: --target tflm.")
+        for option, value in (("--fused-lstm", fused_lstm), ("--state", state), ("--steps", steps)):
+            if value:
+                raise UsageError(f"{option} is for TFLite Micro.", hint="Give its target: --target tflm.")
         fit.main(model, output, period_ms, data, numerics, method, toolchain, samples, json)
         return
     if period_ms is not None:
@@ -57,7 +60,8 @@ def main(
         missing = "--target" if target is None else "--output"
         raise UsageError(f"Missing option '{missing}'.", hint="Or ask which boards it fits: --all-boards.")
     described = hardware.find(target)
-    options: dict[str, Any] = {k: v for k, v in (("optimize", optimize), ("ram", ram)) if v}
+    given = {"optimize": optimize, "ram": ram, "state": state, "steps": steps}
+    options: dict[str, Any] = {k: v for k, v in given.items() if v}
     options |= _conversion_options(spikes, described) if spikes is not None else {}
     options |= mapping_options(mapping, described) if mapping is not None else {}
     options |= {"fused_lstm": True} if fused_lstm else {}

@@ -5,14 +5,15 @@ An interpreter takes part as an :class:`Engine` (four methods), and a runner as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
 import numpy as np
 
 from neurodeploy.artifact import Artifact, Trace
-from neurodeploy.backends.tflite.stage import stage_model
+from neurodeploy.backends.tflite.stage import Call, begins_reset, first, stage_model
 from neurodeploy.errors import UsageError
 from neurodeploy.ir import text
 from neurodeploy.ir.drive import drive
@@ -45,46 +46,35 @@ MakeEngine = Callable[[bytes, bool], Engine]
 
 
 class StepExecutor:
-    """The steps of one stage, each an invocation of an engine at batch 1.
+    """The steps of one stage, in invocations of an engine at batch 1, each of as many steps as the model's call takes.
 
-    ``start``: states whose first value is fed to the model; ``expose``: states that it gives back behind its outputs.
-    Samples run one after another in one engine that is reset between them, or (:meth:`step`) each in its own.
+    Samples run one after another in one engine that is reset between them, or (:meth:`step`) each in its own. A sample
+    whose steps don't fill the last call is fed its last step again; what comes of that is dropped.
     """
 
-    def __init__(
-        self,
-        model: bytes,
-        graph: Graph,
-        make: MakeEngine,
-        start: Sequence[str] = (),
-        expose: Sequence[str] = (),
-    ) -> None:
-        self.graph = graph
-        self.start, self.expose = tuple(start), tuple(expose)
-        zero = not any(state.init is not None and np.any(graph.params[state.init].data) for state in graph.states)
+    def __init__(self, model: bytes, graph: Graph, make: MakeEngine, call: Call) -> None:
+        self.graph, self.call = graph, call
+        zero = all(begins_reset(graph, state) for state in graph.states)
         self._make = partial(make, model, zero)
-        self._init: dict[str, Array] = {}
         self._states: dict[str, Array] = {}
+        self._begun: dict[str, Array] = {}
+        self._trail: dict[str, Array] = {}
         self._single: Engine | None = None
         self._streams: list[Engine] = []
         self._fresh: list[bool] = []
         self.batch = 0
 
     def reset(self, batch: int, init: Mapping[str, Array]) -> None:
-        """Every sample to its beginning; ``init`` holds the values of the states in ``start``."""
+        """Every sample to its beginning; ``init`` holds the values of states that begin elsewhere."""
         self.batch = batch
-        self._init = {name: np.ascontiguousarray(init[name]) for name in self.start}
         self._streams = []
         self._fresh = [True] * batch
         self._states = {}
         for state in self.graph.states:
-            if state.name in self.expose:
-                value = np.zeros((batch, *state.type.shape), state.type.numpy)
-                if state.name in init:
-                    value[:] = init[state.name]
-                elif state.init is not None:
-                    value[:] = self.graph.params[state.init].data
-                self._states[state.name] = value
+            value = np.empty((batch, *state.type.shape), state.type.numpy)
+            value[:] = init[state.name] if state.name in init else first(self.graph, state)
+            self._states[state.name] = value
+        self._begun = {name: array.copy() for name, array in self._states.items()}
 
     def step(self, inputs: Mapping[str, Array], active: Array) -> dict[str, Array]:
         """One step of the active samples, each in an interpreter of its own; the outputs of others are zero."""
@@ -92,24 +82,47 @@ class StepExecutor:
             self._streams = [self._make() for _ in range(self.batch)]
         made = self._outputs((self.batch,))
         for sample in map(int, np.nonzero(active)[0]):
-            found = self._invoke(self._streams[sample], sample, {name: a[sample] for name, a in inputs.items()})
-            for name, array in found.items():
-                made[name][sample] = array
+            rows = {name: a[sample : sample + 1] for name, a in inputs.items()}
+            for name, array in self._invoke(self._streams[sample], sample, rows)[0].items():
+                made[name][sample] = array[0]
         return made
 
     def run_block(self, inputs: Mapping[str, Array], active: Array) -> dict[str, Array]:
         """Many steps: sample by sample in one interpreter. ``inputs`` ``[B, K, ...]``, ``active`` ``[B, K]``."""
         made = self._outputs(active.shape)
+        self._trail = {}
+        for state in self.graph.states:
+            if state.name in self.call.expose:
+                self._trail[state.name] = np.empty((*active.shape, *state.type.shape), state.type.numpy)
         for sample in range(self.batch):
             engine = self._begin()
-            for k in np.nonzero(active[sample])[0]:
-                found = self._invoke(engine, sample, {name: a[sample, k] for name, a in inputs.items()})
+            running = np.nonzero(active[sample])[0]
+            trail = {name: self._states[name][sample : sample + 1].copy() for name in self._trail}
+            for start in range(0, len(running), self.call.steps):
+                steps = running[start : start + self.call.steps]
+                found, states = self._invoke(engine, sample, {name: a[sample, steps] for name, a in inputs.items()})
                 for name, array in found.items():
-                    made[name][sample, k] = array
+                    made[name][sample, steps] = array
+                for name, array in trail.items():
+                    trail[name] = np.concatenate([array, states[name]])
+            for name, array in trail.items():
+                self._trail[name][sample] = array[np.cumsum(active[sample])]
         return made
+
+    def block_states(self) -> dict[str, Array]:
+        """The exposed states after every step of the last :meth:`run_block`, ``[B, K, ...]``."""
+        return self._trail
 
     def states(self) -> dict[str, Array]:
         """The exposed states as they stand, ``[B, ...]``."""
+        return {name: self._states[name].copy() for name in self.call.expose}
+
+    def set_states(self, states: Mapping[str, Array]) -> None:
+        """Every state, ``[B, ...]``, of a model whose states are inputs and outputs."""
+        self._states = {name: array.copy() for name, array in states.items()}
+
+    def held_states(self) -> dict[str, Array]:
+        """Every state as it stands, ``[B, ...]``, of a model whose states are inputs and outputs."""
         return {name: array.copy() for name, array in self._states.items()}
 
     def _outputs(self, lead: tuple[int, ...]) -> dict[str, Array]:
@@ -122,20 +135,43 @@ class StepExecutor:
             self._single.reset()
         return self._single
 
-    def _invoke(self, engine: Engine, sample: int, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        names = list(self.graph.inputs)
-        for index, name in enumerate(names):
-            engine.set_input(np.ascontiguousarray(inputs[name][None]), index)
-        for index, name in enumerate(self.start, len(names)):
-            engine.set_input(self._init[name][sample : sample + 1], index)
-        if self.start:
-            engine.set_input(np.array([self._fresh[sample]]), len(names) + len(self.start))
+    def _invoke(
+        self, engine: Engine, sample: int, inputs: Mapping[str, Array]
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """One call on inputs ``[n, ...]`` of at most the call's steps: outputs and exposed states, ``[n, ...]``."""
+        count = len(next(iter(inputs.values()))) if inputs else 1
+        for index, array in enumerate(self._fed(sample, inputs)):
+            engine.set_input(np.ascontiguousarray(array), index)
         engine.invoke()
         self._fresh[sample] = False
-        count = len(self.graph.outputs)
-        for index, name in enumerate(self.expose, count):
-            self._states[name][sample] = engine.get_output(index)[0]
-        return {name: engine.get_output(index)[0] for index, name in enumerate(self.graph.outputs)}
+        names = list(self.graph.outputs)
+        found = {name: engine.get_output(index)[:count] for index, name in enumerate(names)}
+        place, states = len(names), {}
+        if self.call.state == "io":
+            for state in self.graph.states:
+                states[state.name] = engine.get_output(place)
+                self._states[state.name][sample] = states[state.name][0]
+                place += 1
+        for index, name in enumerate(self.call.shown, place):
+            states[name] = engine.get_output(index)[:count]
+            self._states[name][sample] = states[name][-1]
+        return found, states
+
+    def _fed(self, sample: int, inputs: Mapping[str, Array]) -> Iterator[Array]:
+        """What the model's inputs get, in order."""
+        for name in self.graph.inputs:
+            array, steps = inputs[name], self.call.steps
+            if steps == 1 or name not in self.call.series:
+                yield array[:1]
+            else:
+                yield np.concatenate([array, np.repeat(array[-1:], steps - len(array), axis=0)])
+        if self.call.state == "io":
+            for state in self.graph.states:
+                yield self._states[state.name][sample : sample + 1]
+        elif self.call.start:
+            for name in self.call.start:
+                yield self._begun[name][sample : sample + 1]
+            yield np.array([self._fresh[sample]])
 
 
 def run_artifact(
@@ -161,8 +197,9 @@ def _executor(
     artifact: Artifact, program: Program, make: MakeEngine, states: bool, name: str, graph: Graph
 ) -> StepExecutor:
     layout = artifact.manifest["layout"]["stages"][name]
-    if not states:
-        return StepExecutor(artifact.files[layout["file"]], graph, make, layout["start"], layout["expose"])
-    every = [state.name for state in graph.states]
-    model = stage_model(graph, f"{program.name}/{name}", expose=every, start=layout["start"])
-    return StepExecutor(model, graph, make, layout["start"], every)
+    call = Call.of(layout)
+    model = artifact.files[layout["file"]]
+    if states:
+        call = replace(call, expose=tuple(state.name for state in graph.states))
+        model = stage_model(graph, f"{program.name}/{name}", call=call)
+    return StepExecutor(model, graph, make, call)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from neurodeploy.artifact import Artifact, Trace
+from neurodeploy.backends.tflite.stage import Call
 from neurodeploy.deploy.tflite_steps import StepExecutor, run_artifact
 from neurodeploy.errors import DeviceError, UsageError, require
 from neurodeploy.ir.graph import Graph
@@ -101,7 +102,7 @@ class TFLMExecutor(StepExecutor):
     """The steps of one stage in interpreters of the wheel."""
 
     def __init__(self, model: bytes, graph: Graph, start: Sequence[str] = (), expose: Sequence[str] = ()) -> None:
-        super().__init__(model, graph, TFLMEngine, start, expose)
+        super().__init__(model, graph, TFLMEngine, Call(start=tuple(start), expose=tuple(expose)))
 
 
 class TFLMRunner:

@@ -26,9 +26,11 @@ from neurodeploy.importers.tflite_ops import FLOAT_RULES, QUANTIZED_RULES
 from neurodeploy.importers.tflite_ops_conv import RULES as CONVOLUTIONS
 from neurodeploy.importers.tflite_ops_shape import RULES as MOVES
 from neurodeploy.importers.tflite_read import Model, Subgraph, read
+from neurodeploy.importers.tflite_recurrent import RULES as RECURRENT
 from neurodeploy.importers.tflite_step import Call, Rule, Step, finished, identifier
 from neurodeploy.ir.build import Sym
 from neurodeploy.ir.graph import Param, Program, ProgramInput, Ref, Stage
+from neurodeploy.ir.types import TensorType
 from neurodeploy.ir.verify import verify
 
 STAGE = "step"
@@ -67,7 +69,7 @@ def _supported(model: Model) -> None:
         step = Step(model, subgraph)
         for operator in subgraph.operators:
             name, call = operator.code, Call(step, operator)
-            if name in VARIABLES or name in MOVES or name in CONVOLUTIONS:
+            if any(name in known for known in (VARIABLES, MOVES, CONVOLUTIONS, RECURRENT)):
                 continue
             if name in (QUANTIZED_RULES if call.quantized else FLOAT_RULES):
                 continue
@@ -178,7 +180,7 @@ class _Importer:
                     raise ModelError("names no variable.", place=operator.place(self.model.file))
                 types.setdefault(variable, self.step.type_of(main.tensors[index]))
         for variable, type_ in types.items():
-            init = None
+            init = _reset(type_)
             if variable in self.first:
                 data = self.first[variable].data
                 if data.size != type_.size or self.first[variable].type.dtype != type_.dtype:
@@ -221,7 +223,7 @@ def _step_rules(step: Step) -> dict[str, Rule]:
         "READ_VARIABLE": read_variable,
         "ASSIGN_VARIABLE": assign,
     }
-    return {**FLOAT_RULES, **QUANTIZED_RULES, **MOVES, **CONVOLUTIONS, **own}
+    return {**FLOAT_RULES, **QUANTIZED_RULES, **MOVES, **CONVOLUTIONS, **RECURRENT, **own}
 
 
 def _held(step: Step, call: Call) -> str:
@@ -230,6 +232,14 @@ def _held(step: Step, call: Call) -> str:
     if variable is None:
         raise ModelError("names no variable.", place=step.place(call.operator), hint="The file is damaged.")
     return variable
+
+
+def _reset(type_: TensorType) -> np.ndarray | None:
+    """What a variable holds that nothing has assigned: the zero point in every byte (``MicroResourceVariables``)."""
+    zero = type_.quant.zero_point if type_.quant is not None else 0
+    if not zero:
+        return None
+    return np.frombuffer(bytes([zero & 255]) * type_.nbytes, type_.numpy).reshape(type_.shape)
 
 
 def _variable(options: Mapping[str, Any]) -> str:

@@ -46,6 +46,16 @@ def scaled(call: Call, *inputs: int) -> None:
             )
 
 
+def fixed_result(call: Call, i8: tuple[float, int], i16: tuple[float, int]) -> None:
+    """Refuse a result whose scale and zero point aren't those that the kernel prescribes."""
+    result, wanted = call.result(), i8 if call.result().kind == "INT8" else i16
+    if (result.scale[0], result.zero_point[0]) != wanted:
+        raise UnsupportedError(
+            f"gives the scale {result.scale[0]:g} and zero point {result.zero_point[0]}; needed {wanted[0]:g} and "
+            f"{wanted[1]}."
+        )
+
+
 def _binary(plain: str, dialect: str | None) -> Rule:
     def rule(call: Call) -> None:
         if call.quantized and dialect is not None:
@@ -76,9 +86,7 @@ def _table(plain: str, dialect: str, i8: tuple[float, int], i16: tuple[float, in
             call.put(plain, call.x())
             return
         scaled(call, 0)
-        result = call.result()
-        if (result.scale[0], result.zero_point[0]) != (i8 if result.kind == "INT8" else i16):
-            raise UnsupportedError(f"gives the scale {result.scale[0]:g} and zero point {result.zero_point[0]}.")
+        fixed_result(call, i8, i16)
         call.put(dialect, call.x())
 
     return rule
@@ -190,8 +198,16 @@ def _squared_difference(call: Call) -> None:
 
 
 def _softmax(call: Call) -> None:
-    x, beta = call.x(), call.options["beta"]
-    call.put("softmax", x if beta == 1 else call.emit("mul", x, beta), axis=max(len(x.shape) - 1, 0))
+    beta = call.options["beta"]
+    if call.quantized:
+        scaled(call, 0)
+        fixed_result(call, (1 / 256, -128), (1 / 32768, 0))
+        if beta != 1:
+            raise UnsupportedError(f"has beta {beta:g}; needed 1.")
+        call.put("tfl_softmax", call.x())
+    else:
+        x = call.x()
+        call.put("softmax", x if beta == 1 else call.emit("mul", x, beta), axis=max(len(x.shape) - 1, 0))
 
 
 def reduced_axes(call: Call) -> list[int]:
@@ -199,17 +215,48 @@ def reduced_axes(call: Call) -> list[int]:
     return sorted({call.axis(a, len(call.tensor().shape)) for a in call.integers(1)})
 
 
-def _reduce(op: str, *, mean: bool = False) -> Rule:
+def _reduce(op: str) -> Rule:
     def rule(call: Call) -> None:
-        shape, axes = call.tensor().shape, reduced_axes(call)
-        dropped = call.batched(shape) and 0 not in axes
-        x = call.x() if dropped else call.whole()
+        axes, x = _reduced(call)
         for axis in reversed(axes):
-            x = call.emit(op, x, axis=axis - dropped)
-        count = math.prod(shape[axis] for axis in axes)
-        call.give(call.emit("mul", x, 1 / count) if mean else x)
+            x = call.emit(op, x, axis=axis, quant=x.type.quant if op == "reduce_max" else None)
+        call.give(x)
 
     return rule
+
+
+def _reduced(call: Call) -> tuple[list[int], Sym]:
+    """The axes that are reduced, and the value on whose shape they count."""
+    shape, axes = call.tensor().shape, reduced_axes(call)
+    dropped = call.batched(shape) and 0 not in axes
+    return [axis - dropped for axis in axes], call.x() if dropped else call.whole()
+
+
+def _sum(call: Call) -> None:
+    """Of integers: the sum over several axes is one over their product; the kernel rescales once."""
+    axes, x = _reduced(call)
+    if not call.quantized:
+        _reduce("sum")(call)
+        return
+    scaled(call, 0)
+    call.put("tfl_sum", joined_axes(call, x, axes), axis=-1)
+
+
+def joined_axes(call: Call, x: Sym, axes: list[int]) -> Sym:
+    """The value with those axes behind all others, as one."""
+    kept = [axis for axis in range(len(x.shape)) if axis not in axes]
+    order = [*kept, *axes]
+    if order != sorted(order):
+        x = call.emit("transpose", x, quant=x.type.quant, perm=order)
+    return call.shaped(x, (*x.shape[: len(kept)], math.prod(x.shape[len(kept) :])))
+
+
+def _mean(call: Call) -> None:
+    axes, x = _reduced(call)
+    count = math.prod(x.shape[axis] for axis in axes)
+    for axis in reversed(axes):
+        x = call.emit("sum", x, axis=axis)
+    call.give(call.emit("mul", x, 1 / count))
 
 
 def _argmax(call: Call) -> None:
@@ -258,17 +305,24 @@ def _cast(call: Call) -> None:
 
 def _batch_matmul(call: Call) -> None:
     """``x @ y`` over the last two axes; the leading ones must be equal, or of size 1 in one of both."""
-    letters = "abcdefgh"
-    first, second, result = call.tensor(0).shape, call.tensor(1).shape, call.result().shape
-    lead = letters[: len(result) - 2]
-    left, right = (lead[len(lead) - (len(shape) - 2) :] for shape in (first, second))
-    pairs = [(n, m) for n, m in zip(first[-3::-1], second[-3::-1], strict=False)]
-    if any(n != m for n, m in pairs):
-        raise UnsupportedError(f"multiplies {list(first)} by {list(second)}; needed equal leading axes.")
-    x = "kx" if call.options["adj_x"] else "xk"
-    y = "yk" if call.options["adj_y"] else "ky"
-    equation = f"{left}{x},{right}{y}->{lead}xy"
-    call.give(call.emit("einsum", call.whole(0), call.whole(1), eq=equation))
+    x, y = call.whole(0), call.whole(1)
+    if call.quantized:
+        scaled(call, 0, 1)
+        x, y = (_turned(call, v) if call.options[key] else v for v, key in ((x, "adj_x"), (y, "adj_y")))
+        call.put("tfl_batch_matmul", x, y)
+        return
+    lead = "abcdefgh"[: len(call.result().shape) - 2]
+    left, right = (lead[len(lead) - (len(v.shape) - 2) :] for v in (x, y))
+    if any(n != m for n, m in zip(x.shape[-3::-1], y.shape[-3::-1], strict=False)):
+        raise UnsupportedError(f"multiplies {list(x.shape)} by {list(y.shape)}; needed equal leading axes.")
+    first, second = "zx" if call.options["adj_x"] else "xz", "yz" if call.options["adj_y"] else "zy"
+    call.give(call.emit("einsum", x, y, eq=f"{left}{first},{right}{second}->{lead}xy"))
+
+
+def _turned(call: Call, x: Sym) -> Sym:
+    """The last two axes swapped."""
+    rank = len(x.shape)
+    return call.emit("transpose", x, quant=x.type.quant, perm=[*range(rank - 2), rank - 1, rank - 2])
 
 
 FLOAT_RULES: Mapping[str, Rule] = {
@@ -293,8 +347,8 @@ FLOAT_RULES: Mapping[str, Rule] = {
     "SQUARE": _square,
     "SQUARED_DIFFERENCE": _squared_difference,
     "SOFTMAX": _softmax,
-    "SUM": _reduce("sum"),
-    "MEAN": _reduce("sum", mean=True),
+    "SUM": _sum,
+    "MEAN": _mean,
     "REDUCE_MAX": _reduce("reduce_max"),
     "REDUCE_PROD": _reduce("prod"),
     "ARG_MAX": _argmax,
@@ -307,8 +361,10 @@ FLOAT_RULES: Mapping[str, Rule] = {
 }
 #: Those that also compute on quantized integers.
 QUANTIZED_RULES: Mapping[str, Rule] = {
-    **{code: FLOAT_RULES[code] for code in ("ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", "FULLY_CONNECTED", "RELU",
-                                            "RELU6", "LOGISTIC", "TANH", "REDUCE_MAX", "ARG_MAX", "CAST")},
+    **{code: FLOAT_RULES[code] for code in (
+        "ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", "FULLY_CONNECTED", "BATCH_MATMUL", "RELU", "RELU6", "LOGISTIC",
+        "TANH", "SOFTMAX", "SUM", "REDUCE_MAX", "ARG_MAX", "CAST",
+    )},
     "QUANTIZE": _quantize,
     "DEQUANTIZE": _dequantize,
 }  # fmt: skip

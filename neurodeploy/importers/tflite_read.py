@@ -193,7 +193,8 @@ class _Reader:
         if not scale.any():  # a scale of zeros says nothing
             return (), (), 0
         zeros = np.asarray(found["zero_point"], np.int64)
-        zeros = np.zeros(len(scale), np.int64) if not len(zeros) else zeros
+        if len(zeros) < 2:  # one for all channels, or none
+            zeros = np.full(len(scale), zeros[0] if len(zeros) else 0, np.int64)
         axis = found["quantized_dimension"]
         if not np.isfinite(scale).all() or (scale <= 0).any() or len(zeros) != len(scale):
             raise self._error(f"has {len(scale)} scales from {scale.min():g} and {len(zeros)} zero points", place)

@@ -18,7 +18,8 @@ from neurodeploy.ir.types import TensorType
 
 class Executor(Protocol):
     """Runs the steps of one stage on a batch. It may also offer ``run_block(inputs, active)``: the same for many
-    steps at once, ``inputs`` ``[B, K, ...]`` and ``active`` ``[B, K]``, returning outputs ``[B, K, ...]``."""
+    steps at once, ``inputs`` ``[B, K, ...]`` and ``active`` ``[B, K]``, returning outputs ``[B, K, ...]``; with
+    ``block_states()``, the states after each of these steps ``[B, K, ...]``."""
 
     def reset(self, batch: int, init: Mapping[str, Array]) -> None: ...
     def step(self, inputs: Mapping[str, Array], active: Array) -> dict[str, Array]: ...
@@ -184,9 +185,9 @@ def _run_along(stage: Stage, feed: Feed, data: Feed, batch: int, engine: Executo
             fed[name] = found.data if stage.drive.kind == "forward" else found.data[rows, index]
         else:
             fed[name] = np.broadcast_to(found[:, None], (batch, count, *found.shape[1:]))
-    block = getattr(engine, "run_block", None)
+    block, block_states = getattr(engine, "run_block", None), getattr(engine, "block_states", None)
     trail: dict[str, list[Array]] = {}
-    if block is not None and not states:
+    if block is not None and (block_states is not None or not states):
         stepped = block(fed, active)
     else:
         columns: dict[str, list[Array]] = {name: [] for name in stage.graph.outputs}
@@ -212,6 +213,8 @@ def _run_along(stage: Stage, feed: Feed, data: Feed, batch: int, engine: Executo
         placed[where[0], index[where]] = array[where]
         outputs[name] = Series(placed, lengths)
     stacked = {name: np.stack(arrays, 1) for name, arrays in trail.items()}
+    if states and block_states is not None:
+        stacked = block_states()
     return StageResult(outputs, engine.states(), stacked, active.sum(axis=1))
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability
+from neurodeploy.backends.tflite.describe import describe
+from neurodeploy.backends.tflite.project import project
 from neurodeploy.backends.tflite.rules import RULES
-from neurodeploy.backends.tflite.stage import stage_model
+from neurodeploy.backends.tflite.stage import Call, begins_reset, stage_model
 from neurodeploy.backends.tflite.write import schema
-from neurodeploy.errors import MissingExtraError, UnsupportedError
+from neurodeploy.errors import MissingExtraError, UnsupportedError, UsageError, nearest
 from neurodeploy.ir import text
-from neurodeploy.ir.graph import Program
+from neurodeploy.ir.graph import Program, Stage
 from neurodeploy.ir.types import TensorType
 
 if TYPE_CHECKING:
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
 #: How float programs agree with the interpreter: TFLM adds in another order, and its libm rounds otherwise. The largest
 #: difference over the tested families is 5e-7.
 FLOAT_EQUALITY = "close(1e-5)"
+STATES = ("variables", "io")
+OPTIMIZE = ("balanced", "size")
+#: Drives whose next step doesn't wait for what the last one gave.
+CHUNKED = ("forward", "reverse")
 DRIVES = frozenset({"forward", "reverse", "order", "until", "generate"})
 
 
@@ -49,9 +56,15 @@ class TFLiteBackend:
         source: Program | None = None,
         data: Any = None,
         name: str | None = None,
+        state: str = "variables",
+        steps: int = 1,
+        optimize: str = "balanced",
     ) -> Artifact:
-        """Write ``{stage}.tflite`` for every stage.
+        """Write ``{stage}.tflite`` for every stage, and the project of :mod:`.project` that runs them.
 
+        ``state``: ``variables``, which the interpreter keeps from call to call, or ``io``, further inputs and outputs
+        that the caller feeds back. ``steps``: how many a call takes. ``optimize``: ``balanced``, or ``size`` for the
+        least bytes that TFLM runs, without names, signature and metadata (LiteRT wants more zero points).
         Raises :class:`UnsupportedError` naming op and value, :class:`MissingExtraError` without flatbuffers and a
         schema module (extra ``tflite``).
         """
@@ -64,18 +77,24 @@ class TFLiteBackend:
         files: dict[str, bytes] = {}
         stages: dict[str, Any] = {}
         for stage in program.stages:
-            start, expose = list(stage.state_from), _finals(program, stage.name)
-            model = stage_model(stage.graph, f"{program.name}/{stage.name}", expose=expose, start=start)
+            call = _call(program, stage, state, steps, optimize)
+            model = stage_model(
+                stage.graph, f"{program.name}/{stage.name}", call=call, describe=partial(describe, program, stage)
+            )
             files[f"{stage.name}.tflite"] = model
             stages[stage.name] = {
                 "file": f"{stage.name}.tflite",
                 "drive": stage.drive.kind,
                 "inputs": list(stage.graph.inputs),
-                "start": start,
                 "outputs": list(stage.graph.outputs),
-                "expose": expose,
+                "states": [held.name for held in stage.graph.states],
+                **vars(call),
+                "series": [name for name in stage.graph.inputs if name in call.series],
+                "start": list(call.start),
+                "expose": list(call.expose),
                 **_counts(model),
             }
+        files |= project(name or program.name, files, stages)
         files |= {**text.to_files(program, "program"), **text.to_files(source or program, "source")}
         manifest: dict[str, Any] = {
             "schema": SCHEMA_VERSION,
@@ -94,7 +113,7 @@ class TFLiteBackend:
                 "calibration": getattr(data, "sha256", None),
             },
             "compiler": {"name": "neurodeploy tflite", "schema": schema().__name__},
-            "warnings": list(program.meta.get("warnings", [])),
+            "warnings": [*program.meta.get("warnings", []), *_resets(program, state)],
         }
         artifact = Artifact(name or program.name, self.name, target.name, files, manifest)
         manifest["figures"] = [vars(figure) for figure in self.resources(artifact)]
@@ -104,12 +123,12 @@ class TFLiteBackend:
         """File size, arena, multiply-accumulates and operators; with several stages their sums."""
         stages: Mapping[str, Any] = artifact.manifest["layout"]["stages"]
         size = sum(len(artifact.files[s["file"]]) for s in stages.values())
-        shapes = "shapes of the weights of FULLY_CONNECTED"
+        shapes = "shapes of the weights of FULLY_CONNECTED, fused LSTM and SVDF"
         return (
             Figure("tflite_bytes", size, "B", "compiled", "size of the .tflite files"),
             self._arena(artifact),
-            Figure("macs", sum(s["macs"] for s in stages.values()), "MAC/step", "compiled", shapes),
-            Figure("operators", sum(s["operators"] for s in stages.values()), "operators/step", "compiled",
+            Figure("macs", _per_step(stages, "macs"), "MAC/step", "compiled", shapes),
+            Figure("operators", _per_step(stages, "operators"), "operators/step", "compiled",
                    "operators of the main subgraphs"),
         )  # fmt: skip
 
@@ -130,6 +149,49 @@ class TFLiteBackend:
         return Figure("arena_bytes", total, "B", "measured", source)
 
 
+def _call(program: Program, stage: Stage, state: str, steps: int, optimize: str) -> Call:
+    """What a call of a stage's model does. Raises :class:`UsageError`, :class:`UnsupportedError`."""
+    for option, value, known in (("state", state, STATES), ("optimize", optimize, OPTIMIZE)):
+        if value not in known:
+            raise UsageError(f"{option} is '{value}'; needed {' or '.join(known)}.", hint=nearest(str(value), known))
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+        raise UsageError(f"steps is {steps!r}; needed a whole number of 1 or more.")
+    series = frozenset(name for name, ref in stage.inputs_from.items() if program.is_series(ref))
+    place = f"{program.name}: stage '{stage.name}'"
+    if steps > 1 and stage.drive.kind not in CHUNKED:
+        raise UnsupportedError(
+            f"is driven by '{stage.drive.kind}', which decides after every step how to go on; {steps} steps a call "
+            f"need {' or '.join(CHUNKED)}.",
+            place=place,
+            hint="Compile it with one step a call.",
+        )
+    if steps > 1 and not series:
+        raise UnsupportedError(
+            f"has no series input to take {steps} steps a call from.", place=place, hint="Compile one step a call."
+        )
+    start = () if state == "io" else tuple(stage.state_from)
+    expose = tuple(_finals(program, stage.name))
+    return Call(state, steps, series, start, expose, optimize == "size")
+
+
+def _resets(program: Program, state: str) -> list[str]:
+    """A warning for every variable that TFLM's reset leaves at another value than its first."""
+    return [
+        f"state '{stage.name}.{held.name}' starts at values other than 0. TFLite Micro's Reset() sets it to 0 and does "
+        "not assign the first values again. To begin a new series, make the interpreter anew (on the same arena), or "
+        "compile with --state io and feed the first values."
+        for stage in program.stages
+        for held in stage.graph.states
+        if state == "variables" and held.name not in stage.state_from and not begins_reset(stage.graph, held)
+    ]
+
+
+def _per_step(stages: Mapping[str, Any], count: str) -> int | float:
+    """What the stages' calls count, for each of their steps."""
+    total = sum(s[count] / s["steps"] for s in stages.values())
+    return round(total) if total == round(total) else round(total, 2)
+
+
 def _finals(program: Program, stage: str) -> list[str]:
     """States whose value at the end of a stage another stage or an output takes."""
     refs = [r for s in program.stages for r in (*s.inputs_from.values(), *s.state_from.values())]
@@ -141,13 +203,13 @@ def _counts(model: bytes) -> dict[str, int]:
     """Operators of a model's step, and the multiply-accumulates of its products."""
     fb = schema()
     root = fb.Model.GetRootAsModel(model, 0)
-    main, macs = root.Subgraphs(0), 0
+    main, macs, code = root.Subgraphs(0), 0, fb.BuiltinOperator
+    weighted = {code.FULLY_CONNECTED: 1, code.SVDF: 2, code.UNIDIRECTIONAL_SEQUENCE_LSTM: 8}
     for i in range(main.OperatorsLength()):
         operator = main.Operators(i)
-        if root.OperatorCodes(operator.OpcodeIndex()).BuiltinCode() == fb.BuiltinOperator.FULLY_CONNECTED:
-            weights = main.Tensors(operator.Inputs(1)).ShapeAsNumpy()
-            rows = np.prod(main.Tensors(operator.Outputs(0)).ShapeAsNumpy()[:-1])
-            macs += int(np.prod(weights) * rows)
+        if count := weighted.get(root.OperatorCodes(operator.OpcodeIndex()).BuiltinCode()):
+            size = sum(int(np.prod(main.Tensors(operator.Inputs(1 + j)).ShapeAsNumpy())) for j in range(count))
+            macs += size * int(np.prod(main.Tensors(operator.Outputs(0)).ShapeAsNumpy()[:-1]))
     return {"operators": main.OperatorsLength(), "macs": macs}
 
 

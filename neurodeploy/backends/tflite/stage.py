@@ -2,7 +2,7 @@
 
 With states as variables the model is what TensorFlow's converter makes of them: CALL_ONCE, then VAR_HANDLE and
 READ_VARIABLE of every state, the ops, ASSIGN_VARIABLE; subgraph 1 assigns the initial values. With states as inputs and
-outputs the caller feeds them back. A call is one step, or a chunk of several (:mod:`~neurodeploy.backends.tflite.chunk`).
+outputs the caller feeds them back. A call is one step, or a chunk of several (:mod:`.chunk`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from neurodeploy.backends.tflite.calculate import Calculator
 from neurodeploy.backends.tflite.chunk import Chunk
 from neurodeploy.backends.tflite.fused import variables
 from neurodeploy.backends.tflite.write import Model, Subgraph
@@ -42,6 +43,12 @@ class Call:
     start: tuple[str, ...] = ()
     expose: tuple[str, ...] = ()
     small: bool = False
+
+    @classmethod
+    def of(cls, layout: Mapping[str, Any]) -> Call:
+        """The call of a stage in a manifest's layout."""
+        sets = {key: tuple(layout[key]) for key in ("start", "expose")}
+        return cls(layout["state"], layout["steps"], frozenset(layout["series"]), **sets, small=layout["small"])
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -180,7 +187,7 @@ class StageWriter:
         main.inputs += [*begun, first_call]
         for name, given in zip(self.start, begun, strict=True):
             chosen = self._tensor(f"{name}_now", self.types[name])
-            main.op("SELECT_V2", [first_call, given, self.index[name]], [chosen], "SelectV2Options")
+            Calculator(main, name).choose(first_call, given, self.index[name], out=chosen)
             self.index[name] = chosen
 
     def _handle(self, subgraph: Subgraph, state: str) -> int:
@@ -188,19 +195,21 @@ class StageWriter:
         subgraph.op("VAR_HANDLE", [], [handle], "VarHandleOptions", container="", sharedName=state)
         return handle
 
-    def variable(self, name: str) -> int:
-        """The tensor of a state that an operator keeps itself, from call to call."""
+    def variable(self, name: str, shape: tuple[int, ...] | None = None) -> int:
+        """The tensor of a state that an operator keeps itself, from call to call; ``shape`` if it has another there."""
         key = f"{name}@variable"
         if key not in self._shared:
-            self._shared[key] = self._tensor(name, self.types[name])
+            type_ = self.types[name]
+            self._shared[key] = self._tensor(name, type_ if shape is None else type_.with_(shape=shape))
             self.main.tensors[self._shared[key]].isVariable = True
         return self._shared[key]
 
     def _result(self, name: str) -> int:
         """The tensor of an output; what no operator made is copied first."""
-        if name not in self.graph.inputs and name not in self.graph.params:
-            if self.call.state != "io" or all(name != state.name for state in self.graph.states):
-                return self.at(name)
+        given = {*self.graph.inputs, *self.graph.params}
+        given |= {state.name for state in self.graph.states if self.call.state == "io"}
+        if name not in given:
+            return self.at(name)
         type_ = self.types[name]
         copy = self.main.tensor(f"{name}_out", (1, *type_.shape), type_.dtype, type_.quant)
         self.reshape(self.at(name), copy)
@@ -213,7 +222,7 @@ class StageWriter:
             return self._result(state.next) if given else self.at(state.next)
         held = self._tensor(f"{state.name}_next", state.type)
         inputs = [self.at(state.when), self.at(state.next), self.at(state.name)]
-        self.main.op("SELECT_V2", inputs, [held], "SelectV2Options")
+        Calculator(self.main, state.name).choose(*inputs, out=held)
         return held
 
     # -- tensors -------------------------------------------------------------------------------------------------------
@@ -268,7 +277,13 @@ class StageWriter:
 
     def same_scale(self, value: Value) -> None:
         """Refuse a move between scales: these operators don't rescale."""
-        tensors = [self.types[a] for a in value.args if isinstance(self.types[a], TensorType)]
+        self._same_scale(value, [self.types[a] for a in value.args if isinstance(self.types[a], TensorType)])
+
+    def same_table(self, value: Value) -> None:
+        """The same for what an index reads or writes."""
+        self._same_scale(value, [self.types[a] for i, a in enumerate(value.args) if i != 1])
+
+    def _same_scale(self, value: Value, tensors: list[TensorType]) -> None:
         if any(t.quant != value.tensor.quant for t in tensors if t.dtype != "bool"):
             raise UnsupportedError(
                 f"{value.op} joins {', '.join(map(str, tensors))} into {value.tensor}; needed one scale.",

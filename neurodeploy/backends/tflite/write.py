@@ -48,8 +48,7 @@ def packed(data: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Tensor:
-    """A tensor of a subgraph; ``kind`` is the schema's type, ``buffer`` 0 for no data. ``given``: it may be asked for by
-    its name."""
+    """A tensor of a subgraph; ``kind`` is the schema's type, ``buffer`` 0 for no data."""
 
     name: str
     shape: list[int]

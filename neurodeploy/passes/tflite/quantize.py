@@ -67,7 +67,7 @@ class QuantizeTFLite:
             replace(s, graph=StageQuantizer(s, program.name, scales, moments).graph()) for s in program.stages
         )
         meta = {key: value for key, value in program.meta.items() if key not in ("ranges", "updates")}
-        if found := [*_stalls(program, scales), *_begun(program)]:
+        if found := [*_stalls(program, scales), *_begun(program), *scales.warnings]:
             meta["warnings"] = [*meta.get("warnings", []), *found]
         return verify(replace(program, inputs=inputs, stages=stages, numerics="tflite", meta=meta))
 
