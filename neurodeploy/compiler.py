@@ -186,7 +186,7 @@ def compile(
             )
     if max_loss is not None and isinstance(described, hardware.Neuromorphic):
         options["max_loss"], max_loss = max_loss, None  # the conversion to spikes chooses by it
-    kind = numerics_of(described.backend, numerics)
+    kind = numerics_of(described.backend, numerics, source)
     data = calibration_of(calibration, lengths, labels, source)
     say = progress or (lambda _: None)
     tuned = None
@@ -229,9 +229,21 @@ def compile(
     return Built(Artifact(manifest["name"], artifact.backend, artifact.target, files, manifest))
 
 
-def numerics_of(backend: str, wanted: str | None) -> str:
-    """The numerics asked for, or the backend's own. Raises :class:`UsageError` for what it hasn't."""
+def numerics_of(backend: str, wanted: str | None, source: Program | None = None) -> str:
+    """The numerics asked for, those of a ``source`` that is quantized already, or the backend's own.
+
+    Raises :class:`UsageError` for what the backend hasn't, or the source isn't.
+    """
     known = NUMERICS.get(backend, ("float",))
+    if source is not None and source.numerics != "float":
+        if wanted not in (None, source.numerics) or source.numerics not in known:
+            needed = wanted or f"{' or '.join(known)} for the backend '{backend}'"
+            raise UsageError(
+                f"is quantized already, with {source.numerics} numerics; needed {needed}.",
+                place=source.name,
+                hint="Give the float model.",
+            )
+        return source.numerics
     if wanted is not None and wanted not in known:
         raise UsageError(
             f"the backend '{backend}' has no numerics '{wanted}'; needed: {' or '.join(known)}.",
@@ -265,9 +277,16 @@ def prepare(
     fused_lstm: bool = False,
     progress: Progress,
 ) -> Program:
-    """The program as the backend takes it: its pipeline of passes run on the float program."""
+    """The program as the backend takes it: its pipeline of passes run on the float program.
+
+    A source that is quantized already is only simplified and expanded.
+    """
     from neurodeploy import passes
 
+    if source.numerics != "float":
+        if quantize or fused_lstm:
+            raise UsageError(f"is quantized already, with {source.numerics} numerics.", place=source.name)
+        return passes.run(source, passes.pipeline(backend, numerics, quantized=True), progress=progress)
     if numerics != "float":
         _require_data(source, numerics, data)
     options = {quantizer_of(backend, numerics): quantize} if quantize else {}
