@@ -289,7 +289,7 @@ def prepare(
         return passes.run(source, passes.pipeline(backend, numerics, quantized=True), progress=progress)
     if numerics != "float":
         _require_data(source, numerics, data)
-    options = {quantizer_of(backend, numerics): quantize} if quantize else {}
+    options: dict[str, Any] = {quantizer_of(backend, numerics): quantize} if quantize else {}
     pipeline = passes.pipeline(backend, numerics, data=data, method=method, **options)
     if fused_lstm:
         pipeline = (passes.make("simplify", {}), passes.make("fuse_lstm", {}), *pipeline)
