@@ -36,7 +36,7 @@ def call(w: StepWriter, action: Call) -> None:
 
 def contiguous_args(value: Value, align: int) -> Mapping[int, int]:
     """Which arguments of an op must lie contiguously, and at which alignment in elements."""
-    if value.op == "matvec":
+    if value.op == "matvec" and "window" not in value.attrs:
         return {0: align if "bias" in value.attrs else 1}
     if value.op in c_tflite_calls.CONTIGUOUS:
         return dict.fromkeys(range(len(value.args)), 1)
@@ -45,6 +45,8 @@ def contiguous_args(value: Value, align: int) -> Mapping[int, int]:
 
 def workspace(value: Value) -> tuple[str, int] | None:
     """Scratch that an op needs while it runs: dtype and count."""
+    if value.op == "matvec" and "window" in value.attrs:
+        return "i16", value.attrs["columns"]
     return ("f32", value.tensor.size * (value.tensor.size + 1)) if value.op == "solve" else None
 
 
@@ -59,6 +61,9 @@ def _result(w: StepWriter, value: Value, index: Sequence[str]) -> str:
 
 
 def _matvec(w: StepWriter, value: Value, action: Call) -> None:
+    if "window" in value.attrs:
+        c_tflite_calls.windows(w, value, action)
+        return
     rows, columns = value.attrs["rows"], value.attrs["columns"]
     y, x = w.pointer(value.name), w.pointer(value.args[0])
     if "bias" in value.attrs:

@@ -114,11 +114,9 @@ class Lowering:
     def reshaped(self, name: str, shape: tuple[int, ...]) -> str:
         """A value in another shape."""
         type_ = self.type(name)
-        return (
-            name
-            if type_.shape == shape
-            else self.emit("reshape", [name], replace(type_, shape=shape), {"shape": shape})
-        )
+        if type_.shape == shape:
+            return name
+        return self.emit("reshape", [name], replace(type_, shape=shape), {"shape": shape})
 
     def centred(self, name: str) -> str:
         """An integer less its zero point."""

@@ -43,38 +43,79 @@ def _fully_connected(q: Lowering, value: Value) -> None:
 def _dense(q: Lowering, value: Value, x: str, result: str) -> str:
     """One input vector's sums, and their rescale."""
     w = value.args[1]
-    weights = q.data(w)
+    weights = constant_weights(q, value) - zero_of(q.type(w))
+    channels = Channels.of(q, value, weights.sum(1), np.abs(weights).sum(1))
+    return channels.rescale(
+        q, sums_of(q, weights, x, channels), replace(value.tensor, shape=channels.bias.shape), result
+    )
+
+
+def constant_weights(q: Lowering, value: Value) -> np.ndarray:
+    """The weights of a product. Raises :class:`UnsupportedError` where they are computed."""
+    weights = q.data(value.args[1])
     if weights is None:
         raise UnsupportedError(
             f"{value.op} multiplies by weights that are computed.", place=f"%{value.name}", hint="Keep them constant."
         )
-    weights = weights - zero_of(q.type(w))
-    rows, given = len(weights), q.type(value.args[0])
-    bias = q.data(value.args[2]) if len(value.args) == 3 else None
-    bias = (np.zeros(rows, np.int64) if bias is None else bias) - zero_of(given) * weights.sum(1)
-    into = replace(value.tensor, shape=(rows,))
-    factors = quantize_multiplier(fully_connected_factor(given, q.type(w), into))
-    mult, shift = (np.broadcast_to(a, (rows,)) for a in factors)
-    reach = int((np.abs(weights).sum(1) * max(map(abs, q.known[value.args[0]])) + np.abs(bias)).max(initial=0))
-    rescale = Rescale(mult, shift, into, value.attrs.get("act"), result)
-    if reach > I32[1]:
-        return rescale.by_64(q, _wide_sums(q, weights, x, bias), reach)
-    total = q.emit(
-        "product", [q.constant(weights, _narrowest(weights)), x, q.constant(bias)], TensorType((rows,), "i32")
-    )
-    q.known[total] = (-reach, reach)
-    in_64 = given.dtype == "i16" and (len(value.args) == 2 or q.type(value.args[2]).dtype == "i64")
-    return rescale.by_64(q, total, reach) if in_64 else rescale.by_32(q, total)
+    return weights
 
 
-def _narrowest(weights: np.ndarray) -> str:
+@dataclass(frozen=True)
+class Channels:
+    """A product's output channels: their biases (the input's zero point folded in, if it is), how far their sums can
+    reach, multipliers and shifts; ``in_64``: rescaled by the int64 product."""
+
+    bias: np.ndarray
+    reach: int
+    mult: np.ndarray
+    shift: np.ndarray
+    act: str | None
+    in_64: bool
+
+    @property
+    def wide(self) -> bool:
+        """Whether 32 bits are too few for the sums. (The kernels that sum in 32 bits mustn't leave them.)"""
+        return self.in_64 and self.reach > I32[1]
+
+    @classmethod
+    def of(cls, q: Lowering, value: Value, sums: np.ndarray, sizes: np.ndarray, fold: bool = True) -> Channels:
+        """``sums`` and ``sizes``: of each channel's weights, and of their absolute values."""
+        given, zero = q.type(value.args[0]), zero_of(q.type(value.args[0]))
+        bias = q.data(value.args[2]) if len(value.args) == 3 else None
+        bias = np.zeros(len(sums), np.int64) if bias is None else bias
+        most = max(abs(end - (0 if fold else zero)) for end in q.known[value.args[0]])
+        bias = bias - zero * sums if fold else bias
+        reach = int((sizes * most + np.abs(bias)).max(initial=0))
+        factors = quantize_multiplier(fully_connected_factor(given, q.type(value.args[1]), value.tensor))
+        mult, shift = (np.broadcast_to(a.reshape(-1), (len(sums),)) for a in factors)
+        in_64 = given.dtype == "i16" and (len(value.args) == 2 or q.type(value.args[2]).dtype == "i64")
+        if not in_64 and np.abs(bias).max(initial=0) > I32[1]:
+            raise UnsupportedError(
+                f"the bias of {value.op}, with the zero point of what it multiplies, exceeds 32 bits.",
+                place=f"%{value.name}", hint="Take smaller biases.",
+            )  # fmt: skip
+        return cls(bias, reach, mult, shift, value.attrs.get("act"), in_64)
+
+    def rescale(self, q: Lowering, total: str, into: TensorType, result: str) -> str:
+        """The sums, of 32 or 64 bits, on the scale of the result."""
+        if q.type(total).dtype == "i32":
+            q.known[total] = (max(-self.reach, I32[0]), min(self.reach, I32[1]))
+        made = Rescale(self.mult, self.shift, into, self.act, result)
+        return made.by_64(q, total, self.reach) if self.in_64 else made.by_32(q, total)
+
+
+def narrowest(weights: np.ndarray) -> str:
+    """The dtype that holds weights less their zero point."""
     return "i8" if not weights.size or (-128 <= weights.min() and weights.max() <= 127) else "i16"
 
 
-def _wide_sums(q: Lowering, weights: np.ndarray, x: str, bias: np.ndarray) -> str:
-    """Sums of 64 bits, where 32 are too few."""
+def sums_of(q: Lowering, weights: np.ndarray, x: str, channels: Channels) -> str:
+    """Weights ``[rows, columns]`` times a vector, and biases; in 64 bits where 32 are too few."""
     rows, columns = weights.shape
-    args = [q.constant(weights, "i16"), x, q.constant(bias, "i64")]
+    if not channels.wide:
+        args = [q.constant(weights, narrowest(weights)), x, q.constant(channels.bias)]
+        return q.emit("product", args, TensorType((rows,), "i32"))
+    args = [q.constant(weights, "i16"), x, q.constant(channels.bias, "i64")]
     return q.emit("wide_sums", args, TensorType((rows,), "i64"), {"rows": rows, "columns": columns})
 
 

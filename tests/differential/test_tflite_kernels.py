@@ -96,6 +96,35 @@ def test_clamping_to_six(scale):
             assert_kernel("tfl_relu6", {"x": type_}, type_.quant, {"x": EVERY[dtype]})
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.01, 0.3, 1.0, 1.5, -0.2])
+def test_leaky_relu(alpha):
+    for dtype, zeros in (("i8", [(0, 0), (-128, 5), (40, -128)]), ("i16", [(0, 0)])):
+        for ratio in (0.03, 0.7, 1.0, 2.3, 500.0):
+            for zero, into in zeros:
+                type_ = tensor(dtype, 0.0123, zero, EVERY[dtype].size)
+                result = quant(0.0123 / ratio, into)
+                assert_kernel("tfl_leaky_relu", {"x": type_}, result, {"x": EVERY[dtype]}, alpha=alpha)
+
+
+@pytest.mark.parametrize("ratio", [0.03, 0.7, 1.0, 2.3, 100.0])
+def test_prelu(ratio):
+    for zero, slope, into in [(0, 0, 0), (-128, 127, 5), (40, -10, -128)]:
+        types = {"x": tensor("i8", 0.0123, zero, 65536), "a": tensor("i8", 0.006, slope, 65536)}
+        assert_kernel("tfl_prelu", types, quant(0.0123 / ratio, into), {"x": PAIRS["x"], "a": PAIRS["y"]})
+    rng = np.random.default_rng(2)
+    x, alpha = EVERY["i16"].reshape(1, 8192, 8), rng.integers(-128, 128, 8).astype(np.int8)
+    types = {"x": i16(1e-3, 8192, 8), "a": tensor("i8", 0.006, 0, 8)}
+    assert_kernel("tfl_prelu", types, quant(1e-3 / min(ratio, 3)), {"x": x}, {"a": alpha})
+
+
+@pytest.mark.parametrize("scale", [1e-3, 0.0123, 3 / 128, 0.05, 0.4])
+@pytest.mark.parametrize("op", ["tfl_hard_swish", "tfl_elu"])
+def test_curves_on_every_int8(op, scale):
+    for ratio in (0.05, 0.5, 1.0, 1.9):
+        for zero, into in [(0, 0), (-128, 5), (40, -128), (127, 127)]:
+            assert_kernel(op, {"x": tensor("i8", scale, zero, 256)}, quant(scale / ratio, into), {"x": EVERY["i8"]})
+
+
 @pytest.mark.parametrize("ratio", [1e-6, 0.004, 0.07, 1.0, 1.7, 256.0, 3000.0])
 @pytest.mark.parametrize("pair", ["i8 i16", "i16 i8", "i8 i32", "i16 i32", "i32 i8", "i32 i16"])
 def test_quantize_between_dtypes(pair, ratio):
@@ -172,6 +201,30 @@ def test_arithmetic_of_int8_with_a_broadcast_argument(op):
     for y in (-128, 3, 127):
         small = {"x": types["x"], "y": tensor("i8", 0.01, 9)}
         assert_kernel(op, small, quant(0.02, 3), {"x": arrays["x"]}, {"y": np.array(y, np.int8)})
+
+
+@pytest.mark.parametrize("zero", [-128, 0, 17])
+@pytest.mark.parametrize("op", ["max", "min", "lt", "eq", "ne"])
+def test_choices_and_comparisons_of_every_pair_of_int8(op, zero):
+    types = {n: tensor("i8", 0.02, zero, 65536) for n in "xy"}
+    assert_kernel(op, types, types["x"].quant if op in ("max", "min") else None, PAIRS)
+
+
+def test_moves_of_int8():
+    rng = np.random.default_rng(5)
+    x, y = (rng.integers(-128, 128, (20, 3, 7)).astype(np.int8) for _ in range(2))
+    types = {n: tensor("i8", 0.02, -9, 3, 7) for n in "xy"}
+    result = types["x"].quant
+    chosen = {"c": TensorType((3, 7), "bool"), **types}
+    assert_kernel("select", chosen, result, {"c": rng.random((20, 3, 7)) < 0.5, "x": x, "y": y})
+    assert_kernel("concat", types, result, {"x": x, "y": y}, axis=1)
+    for op, attrs in (
+        ("slice", {"axis": 1, "start": 1, "stop": 6, "step": 2}),
+        ("transpose", {"perm": [1, 0]}),
+        ("reshape", {"shape": [7, 3]}),
+        ("broadcast", {"shape": [2, 3, 7]}),
+    ):
+        assert_kernel(op, {"x": types["x"]}, result, {"x": x}, **attrs)
 
 
 # -- products ----------------------------------------------------------------------------------------------------------

@@ -252,7 +252,9 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], str]]:
         "numerics": (["compile", MODEL, *host, "--numerics", "natve", "-d", TRAIN], "native"),
         "toolchain": (["compile", MODEL, *host, "--toolchain", "icc", "-d", TRAIN], "icc"),
         "optimize": (["compile", MODEL, *host, "--optimize", "sped", "-d", TRAIN], "Did you mean 'speed'"),
-        "optimize elsewhere": (["compile", MODEL, "-t", "tflm", *out, "--optimize", "size", "-d", TRAIN], "no option"),
+        "ram elsewhere": (["compile", MODEL, "-t", "tflm", *out, "--ram", "small", "-d", TRAIN], "no option 'ram'"),
+        "state elsewhere": (["compile", MODEL, *host, "--state", "io", "-d", TRAIN], "no option 'state'"),
+        "state": (["compile", MODEL, "-t", "tflm", *out, "--state", "oi", "-d", TRAIN], "Did you mean 'io'"),
         "method": (["compile", MODEL, *host, "--method", "minmx", "-d", TRAIN], "minmax"),
         "no build": (["run", folder, "--data", TEST], "manifest.json"),
         "pass": (["opt", MODEL, "--passes", "simplfy"], "Did you mean 'simplify'"),
@@ -265,7 +267,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], str]]:
 
 NAMES = [
     "truncated model", "random bytes", "a text", "no file", "another format", "no board", "no calibration", "wrong shape",
-    "NaN data", "lengths beyond", "cut data", "numerics", "toolchain", "optimize", "optimize elsewhere", "method", "no build", "pass", "report ending",
+    "NaN data", "lengths beyond", "cut data", "numerics", "toolchain", "optimize", "ram elsewhere", "state elsewhere", "state", "method", "no build", "pass", "report ending",
     "target file", "command", "option",
 ]  # fmt: skip
 

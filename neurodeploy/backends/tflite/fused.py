@@ -89,7 +89,7 @@ def _lstm(writer: StageWriter, call: Value) -> None:
     main.op("UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, [hidden], "UnidirectionalSequenceLSTMOptions",
             fusedActivationFunction=writer.model.fb.ActivationFunctionType.TANH,
             cellClip=float(call.attrs.get("cell_clip", 0.0)), timeMajor=False)  # fmt: skip
-    if types[x].dtype == "i8":
+    if types[x].dtype == "i8" and not writer.call.small:
         main.operators[-1].intermediates = _intermediates(writer, call, types[h])
     for index, source in ((0, hidden), (1, inputs[STATES[1]])):
         if index in made:
@@ -97,7 +97,7 @@ def _lstm(writer: StageWriter, call: Value) -> None:
 
 
 def _intermediates(writer: StageWriter, call: Value, hidden: TensorType) -> list[int]:
-    """The scales of the gates' inputs and of h, which LiteRT takes from tensors without data."""
+    """The scales of the gates' inputs and of h, which LiteRT takes from tensors without data; TFLM doesn't."""
     gates = [
         writer.main.tensor(f"{call.name}_{g}", (0,), "i16", GATE_IN) for g in ("input", "forget", "cell", "output")
     ]

@@ -8,6 +8,7 @@ from typing import Any
 from neurodeploy.backends.tflite import convolutions, floats, functions
 from neurodeploy.backends.tflite.fused import RULES as FUSED
 from neurodeploy.backends.tflite.stage import Rule, StageWriter
+from neurodeploy.backends.tflite.whole import with_whole
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Value
 from neurodeploy.ir.ops_shape import slice_bounds
@@ -49,6 +50,10 @@ def _sums(code: str, table: str) -> Rule:
         rule(writer, value)
 
     return write
+
+
+def _leaky_relu(writer: StageWriter, value: Value) -> None:
+    _elementwise("LEAKY_RELU", "LeakyReluOptions", alpha=float(value.attrs.get("alpha", 0.0)))(writer, value)
 
 
 def _moves(code: str, table: str | None = None, *, logical: str | None = None) -> Rule:
@@ -159,30 +164,36 @@ def _shift(writer: StageWriter, value: Value) -> None:
     main.op("CONCATENATION", [older, newest], [writer.out(value)], "ConcatenationOptions", axis=1)
 
 
-RULES: Mapping[str, Rule] = {
-    **floats.RULES,
-    **functions.RULES,
-    **convolutions.RULES,
-    "tfl_fully_connected": _fully_connected,
-    "tfl_add": _sums("ADD", "AddOptions"),
-    "tfl_sub": _sums("SUB", "SubOptions"),
-    "tfl_mul": _elementwise("MUL", "MulOptions"),
-    "tfl_relu": _elementwise("RELU"),
-    "tfl_relu6": _elementwise("RELU6"),
-    "tfl_quantize": _elementwise("QUANTIZE", "QuantizeOptions"),
-    "tfl_logistic": _elementwise("LOGISTIC"),
-    "tfl_tanh": _elementwise("TANH"),
-    "min": _moves("MINIMUM", "MaximumMinimumOptions", logical="LOGICAL_AND"),
-    "max": _moves("MAXIMUM", "MaximumMinimumOptions", logical="LOGICAL_OR"),
-    "select": _moves("SELECT_V2", "SelectV2Options"),
-    "lt": _compare,
-    "eq": _compare,
-    "ne": _compare,
-    "slice": _slice,
-    "concat": _concat,
-    "reshape": _reshape,
-    "transpose": _transpose,
-    "broadcast": _broadcast,
-    "shift": _shift,
-    **FUSED,
-}
+RULES: Mapping[str, Rule] = with_whole(
+    {
+        **floats.RULES,
+        **functions.RULES,
+        **convolutions.RULES,
+        "tfl_fully_connected": _fully_connected,
+        "tfl_add": _sums("ADD", "AddOptions"),
+        "tfl_sub": _sums("SUB", "SubOptions"),
+        "tfl_mul": _elementwise("MUL", "MulOptions"),
+        "tfl_relu": _elementwise("RELU"),
+        "tfl_relu6": _elementwise("RELU6"),
+        "tfl_leaky_relu": _leaky_relu,
+        "tfl_prelu": _elementwise("PRELU"),
+        "tfl_hard_swish": _elementwise("HARD_SWISH"),
+        "tfl_elu": _elementwise("ELU"),
+        "tfl_quantize": _elementwise("QUANTIZE", "QuantizeOptions"),
+        "tfl_logistic": _elementwise("LOGISTIC"),
+        "tfl_tanh": _elementwise("TANH"),
+        "min": _moves("MINIMUM", "MaximumMinimumOptions", logical="LOGICAL_AND"),
+        "max": _moves("MAXIMUM", "MaximumMinimumOptions", logical="LOGICAL_OR"),
+        "select": _moves("SELECT_V2", "SelectV2Options"),
+        "lt": _compare,
+        "eq": _compare,
+        "ne": _compare,
+        "slice": _slice,
+        "concat": _concat,
+        "reshape": _reshape,
+        "transpose": _transpose,
+        "broadcast": _broadcast,
+        "shift": _shift,
+        **FUSED,
+    }
+)

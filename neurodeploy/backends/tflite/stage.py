@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from neurodeploy.backends.tflite.calculate import Calculator
 from neurodeploy.backends.tflite.chunk import Chunk
 from neurodeploy.backends.tflite.fused import variables
 from neurodeploy.backends.tflite.write import Model, Subgraph
@@ -186,7 +187,7 @@ class StageWriter:
         main.inputs += [*begun, first_call]
         for name, given in zip(self.start, begun, strict=True):
             chosen = self._tensor(f"{name}_now", self.types[name])
-            main.op("SELECT_V2", [first_call, given, self.index[name]], [chosen], "SelectV2Options")
+            Calculator(main, name).choose(first_call, given, self.index[name], out=chosen)
             self.index[name] = chosen
 
     def _handle(self, subgraph: Subgraph, state: str) -> int:
@@ -221,7 +222,7 @@ class StageWriter:
             return self._result(state.next) if given else self.at(state.next)
         held = self._tensor(f"{state.name}_next", state.type)
         inputs = [self.at(state.when), self.at(state.next), self.at(state.name)]
-        self.main.op("SELECT_V2", inputs, [held], "SelectV2Options")
+        Calculator(self.main, state.name).choose(*inputs, out=held)
         return held
 
     # -- tensors -------------------------------------------------------------------------------------------------------
@@ -276,7 +277,13 @@ class StageWriter:
 
     def same_scale(self, value: Value) -> None:
         """Refuse a move between scales: these operators don't rescale."""
-        tensors = [self.types[a] for a in value.args if isinstance(self.types[a], TensorType)]
+        self._same_scale(value, [self.types[a] for a in value.args if isinstance(self.types[a], TensorType)])
+
+    def same_table(self, value: Value) -> None:
+        """The same for what an index reads or writes."""
+        self._same_scale(value, [self.types[a] for i, a in enumerate(value.args) if i != 1])
+
+    def _same_scale(self, value: Value, tensors: list[TensorType]) -> None:
         if any(t.quant != value.tensor.quant for t in tensors if t.dtype != "bool"):
             raise UnsupportedError(
                 f"{value.op} joins {', '.join(map(str, tensors))} into {value.tensor}; needed one scale.",

@@ -12,12 +12,13 @@ Where the C++ would overflow a signed integer its result is undefined; here :cla
 from __future__ import annotations
 
 from neurodeploy.ir.op import Op
-from neurodeploy.ir.tflite import convolutions, functions, lstm, pointwise, products, svdf, tables
+from neurodeploy.ir.tflite import convolutions, functions, lstm, pointwise, products, rectifiers, svdf, tables
 
 #: One room a line.
 ROOMS = (
     products,
     pointwise,
+    rectifiers,
     tables,
     functions,
     lstm,

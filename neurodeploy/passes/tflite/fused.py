@@ -25,6 +25,8 @@ FORGETS = (
     "the fused LSTM: TFLM's CMSIS-NN kernel forgets its state between calls. Use TFLM's reference kernel for "
     "UNIDIRECTIONAL_SEQUENCE_LSTM, or compile without fused_lstm."
 )
+#: What ``lstm`` can have and TFLM's operator hasn't, by its attribute.
+ODD = {"peephole": "peepholes", "projection": "a projection", "clip": "a clip", "input_forget": "coupled gates"}
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,9 @@ def _fuse(stage: Stage, place: str, odd: list[str]) -> Graph:
 def _odd(stage: Stage, call: Value, known: Mapping[str, np.ndarray]) -> str | None:
     """Why the operator can't be this LSTM, or None."""
     graph, attrs = stage.graph, call.attrs
-    for key in ("peephole", "projection", "clip", "input_forget"):
+    for key, words in ODD.items():
         if attrs.get(key) not in (None, False):
-            return f"has {key}"
+            return f"has {words}"
     kinds = [a if isinstance(a, str) else a[0] for a in attrs.get("activations", ("sigmoid", "tanh", "tanh"))]
     if kinds != ["sigmoid", "tanh", "tanh"]:
         return f"has the activations {', '.join(kinds)}"

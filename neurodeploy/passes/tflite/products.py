@@ -13,6 +13,7 @@ from neurodeploy.ir.tflite.fixed_point import zero_of
 from neurodeploy.ir.tflite.pointwise import add_factors
 from neurodeploy.ir.tflite.products import fully_connected_factor
 from neurodeploy.ir.types import Quant, TensorType
+from neurodeploy.passes.tflite.rounding import narrow_weights
 from neurodeploy.passes.tflite.scales import Form, f32, step
 from neurodeploy.passes.tflite.stage import Rule, StageQuantizer
 
@@ -29,8 +30,13 @@ def fully_connected(q: StageQuantizer, value: Value, bias: np.ndarray | None, na
     """
     x, weights, stem = _factors(q, value)
     bits = q.scales.widths.bits(q.stage.name, stem)
+    moment = q.moments.get((q.stage.name, x))
     dtype = "i8" if bits == 4 or "i8" in (q.held(x).dtype, form.dtype) else "i16"
     x = q.cast(x, dtype)
+    if bits == 4:
+        given = np.zeros(len(weights)) if bias is None else np.broadcast_to(bias, (len(weights),))
+        whole, size, moved = narrow_weights(weights, given, moment)
+        weights, bias = whole * size, moved if np.any(moved) else bias
     args = [x, *_constants(q, x, weights, bias, stem, name, bits)]
     wide = form if form.dtype == dtype else form.narrowed()
     result = wide.of((*q.types[x].shape[:-1], len(weights)))

@@ -36,11 +36,11 @@ FLAT = {"sigmoid": math.log(511.0), "tanh": math.atanh(1 - 2.0**-8)}
 LOPSIDED = 0.95
 #: Ops through which a wide state asks for wide arguments.
 CARRIES = frozenset({"add", "sub", "mul", "div", "neg", "abs", "min", "max", "select", "slice", "reshape", "transpose",
-                     "broadcast", "shift", "concat"})  # fmt: skip
+                     "broadcast", "shift", "concat", "gather", "row", "put"})  # fmt: skip
 SMALLEST = 2.0**-60
 #: The cell state of a fused LSTM is on a power of two; LiteRT's kernel knows none below.
 FINEST_CELL = -15
-MOVES = ("slice", "reshape", "transpose", "broadcast", "shift")
+MOVES = ("slice", "reshape", "transpose", "broadcast", "shift", "gather", "row", "put", "reduce_max")
 Key = tuple[str, str]
 
 
@@ -102,6 +102,7 @@ class Scales:
 
     def __init__(self, program: Program, headroom: float, widths: Widths | None = None) -> None:
         self.program, self.headroom, self.widths = program, headroom, widths or Widths()
+        self.warnings: list[str] = []
         self._parent: dict[Key, Key] = {}
         self._range: dict[Key, tuple[float, float]] = {}
         self._tables: dict[Key, set[str]] = {}
@@ -110,6 +111,7 @@ class Scales:
         self._states: set[Key] = set()
         self._dtypes: dict[Key, tuple[str, Key]] = {}
         self._cells: set[Key] = set()
+        self._random: set[Key] = set()
         self.constant = {stage.name: constants(stage.graph) for stage in program.stages}
         for stage in program.stages:
             self._link(stage)
@@ -171,6 +173,12 @@ class Scales:
                 self._tables.setdefault(self.find((stage.name, value.name)), set()).add(value.op)
                 self._to_tables.setdefault(self.find((stage.name, value.args[0])), set()).add(value.op)
                 continue
+            if value.op == "random":
+                self._random.add(root := self.find((stage.name, value.name)))
+                self._tables.setdefault(root, set()).add(value.op)
+            if value.op in MOVES and value.args[0] in known and value.name not in known:
+                table = known[value.args[0]]
+                self._reach((stage.name, value.name), float(table.min(initial=0)), float(table.max(initial=0)))
             if value.op == "tflite_lstm":
                 self._cells.add(self.find((stage.name, value.args[2])))
             if value.op not in MOVES:
@@ -203,6 +211,8 @@ class Scales:
             chosen = self._states
         for root in chosen:
             self._dtypes.setdefault(root, (self.widths.states, root))
+        for root in self._random:
+            self._dtypes.setdefault(root, ("i16", root))
         for stage in self.program.stages:
             self._widen(stage)
 
@@ -238,7 +248,7 @@ class Scales:
             return Quant(TABLE_SCALE)
         top = top * self.headroom or 1.0
         if root in self._cells:
-            return Quant(2.0 ** max(math.ceil(math.log2(top / 32767)), FINEST_CELL))
+            return Quant(2.0 ** max(math.ceil(math.log2(max(top / 32767, SMALLEST))), FINEST_CELL))
         if root not in self._to_tables:
             return Quant(step(top / 32767))
         exponent = math.ceil(math.log2(max(top / 32767, SMALLEST)))
