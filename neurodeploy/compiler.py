@@ -233,15 +233,18 @@ def compile(
 
 
 def numerics_of(backend: str, wanted: str | None, source: Program | None = None) -> str:
-    """The numerics asked for, or the backend's own; those of an integer ``source`` stay. Raises :class:`UsageError`."""
+    """The numerics asked for, those of a ``source`` that is quantized already, or the backend's own.
+
+    Raises :class:`UsageError` for what the backend hasn't, or the source isn't.
+    """
     known = NUMERICS.get(backend, ("float",))
     if source is not None and source.numerics != "float":
-        if source.numerics not in known or wanted not in (None, source.numerics):
+        if wanted not in (None, source.numerics) or source.numerics not in known:
+            needed = wanted or f"{' or '.join(known)} for the backend '{backend}'"
             raise UsageError(
-                f"its numbers are those of '{source.numerics}' numerics already; "
-                f"the backend '{backend}' was asked for '{wanted or known[0]}'.",
+                f"is quantized already, with {source.numerics} numerics; needed {needed}.",
                 place=source.name,
-                hint="Import the float model for that.",
+                hint="Give the float model.",
             )
         return source.numerics
     if wanted is not None and wanted not in known:
@@ -279,17 +282,17 @@ def prepare(
 ) -> Program:
     """The program as the backend takes it: its pipeline of passes run on the float program.
 
-    An integer program stays as it is.
+    A source that is quantized already is only simplified and expanded.
     """
     from neurodeploy import passes
 
     if source.numerics != "float":
         if quantize or fused_lstm:
-            raise UsageError("is quantized already; quantize and fused_lstm change nothing.", place=source.name)
-        return passes.run(source, (passes.make("simplify", {}),), progress=progress)
+            raise UsageError(f"is quantized already, with {source.numerics} numerics.", place=source.name)
+        return passes.run(source, passes.pipeline(backend, numerics, quantized=True), progress=progress)
     if numerics != "float":
         _require_data(source, numerics, data)
-    options: dict[str, Mapping[str, Any]] = {quantizer_of(backend, numerics): quantize} if quantize else {}
+    options: dict[str, Any] = {quantizer_of(backend, numerics): quantize} if quantize else {}
     if fused_lstm:
         _require_fused_lstm(source, backend, numerics)
         options |= {"expand": {"keep": FUSED}, "calibrate": {"method": method, "keep": FUSED}}

@@ -428,6 +428,20 @@ def test_svdf_on_random_weights_and_scales(k, units, rank, memory, dtype):
     assert_bits(program_of(graph), {"x": every_integer(k, graph.inputs["x"])})
 
 
+@pytest.mark.parametrize("dtype", ["i8", "i16"])
+@pytest.mark.parametrize(("k", "units", "rank", "memory"), [(13, 5, 3, 3), (20, 8, 1, 9)])
+def test_our_c_computes_svdf(k, units, rank, memory, dtype):
+    from neurodeploy.backends.c_toolchain import toolchains
+
+    if not toolchains(hardware.find("host")):
+        pytest.skip("no C compiler is installed")
+    program = program_of(svdf_step(k + rank, k, units, rank, memory, dtype))
+    x = every_integer(k, program.inputs["x"].type)
+    found = compile(program, "host").run(x)
+    np.testing.assert_array_equal(found, compile(program, "host").run(x, on="golden"))
+    assert len(np.unique(found)) > 20
+
+
 def test_svdf_multiplies_by_scales_in_double():
     """Biases chosen so that a multiplier made in float32 rounds otherwise; the source says float, the wheel double."""
     rng = np.random.default_rng(1)
