@@ -22,6 +22,7 @@ import numpy as np
 
 from neurodeploy.errors import ModelError, UnsupportedError
 from neurodeploy.importers.check import unchecked
+from neurodeploy.importers.tflite_check import checked
 from neurodeploy.importers.tflite_ops import FLOAT_RULES, QUANTIZED_RULES
 from neurodeploy.importers.tflite_ops_conv import RULES as CONVOLUTIONS
 from neurodeploy.importers.tflite_ops_shape import RULES as MOVES
@@ -53,12 +54,8 @@ def load_tflite(source: str | Path, *, check: bool = True) -> Program:
     model = read(data, path.name)
     program = _Importer(model).program(path.stem)
     origin = {"file": path.name, "sha256": hashlib.sha256(data).hexdigest(), "format": "tflite"}
-    program = verify(_with_meta(program, {"origin": origin}))
-    return unchecked(program, "the check was turned off")
-
-
-def _with_meta(program: Program, more: Mapping[str, Any]) -> Program:
-    return replace(program, meta={**program.meta, **more})
+    program = verify(replace(program, meta={**program.meta, "origin": origin}))
+    return checked(program, model, data) if check else unchecked(program, "the check was turned off")
 
 
 def _supported(model: Model) -> None:
@@ -92,7 +89,8 @@ def _used(model: Model) -> list[Subgraph]:
                 raise ModelError(
                     f"names subgraph {number} of {len(model.subgraphs)}.", place=operator.place(model.file)
                 )
-            found.append(model.subgraphs[number])
+            if model.subgraphs[number] not in found:
+                found.append(model.subgraphs[number])
     return found
 
 
@@ -165,7 +163,10 @@ class _Importer:
             data = call.constant(1)
             self.first[variable] = Param(inner.type_of(call.tensor(1)).with_(shape=data.shape), data)
 
-        inner.run(_step_rules(inner) | {"ASSIGN_VARIABLE": assign})
+        def call_once(call: Call) -> None:
+            raise UnsupportedError("runs another subgraph before the first step.")
+
+        inner.run(_step_rules(inner) | {"ASSIGN_VARIABLE": assign, "CALL_ONCE": call_once})
 
     def _states(self, main: Subgraph) -> None:
         """A state for each variable that the step reads or assigns, of the type that it is first read in."""

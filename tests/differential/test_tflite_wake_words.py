@@ -57,7 +57,7 @@ def interpreted(path: Path, steps: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("word", WORDS)
 def test_every_step_of_every_clip_has_the_interpreters_bits(word: str) -> None:
     path = model_file(word)
-    program = load(path)
+    program = load(path, check=False)
     ((name, given),) = program.inputs.items()
     assert given.type.quant is not None and isinstance(given.type.quant.scale, float)
     steps = clips(given.type.quant.scale, given.type.quant.zero_point)

@@ -33,6 +33,8 @@ from neurodeploy.ir.tflite.pointwise import check_act
 from neurodeploy.ir.tflite.products import BIASES, fully_connected_factor
 from neurodeploy.ir.types import TensorType
 
+#: How far a window may reach beyond its sample.
+MOST_PADDING = 1024
 WINDOW = ("stride", "padding", "act")
 
 
@@ -63,7 +65,10 @@ def window_sizes(
         if result < 1:
             raise IRError(f"a window of {span} doesn't fit in {have}.")
         results.append(result)
-        pads.append(max((result - 1) * by + span - have, 0) // 2)
+        around = max((result - 1) * by + span - have, 0)
+        if around > MOST_PADDING:
+            raise IRError(f"a window of {span} reaches {around} beyond {have}; {MOST_PADDING} at most.")
+        pads.append(around // 2)
     return (results[0], results[1]), (pads[0], pads[1])
 
 
