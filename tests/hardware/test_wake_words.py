@@ -8,7 +8,6 @@ from neurodeploy import compile
 from neurodeploy.importers import load
 from tests.differential.test_tflite_wake_words import assert_c_is_golden, model_file
 
-
 pytestmark = pytest.mark.board
 
 
