@@ -8,11 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from neurodeploy import hardware
-from neurodeploy.backends import backend
+from neurodeploy.backends.tflite.stage import stage_model
 from neurodeploy.backends.tflite.write import Model, Subgraph
 from neurodeploy.data import arrange
-from neurodeploy.errors import NeurodeployError
+from neurodeploy.errors import NeurodeployError, UnsupportedError
 from neurodeploy.importers import load
 from neurodeploy.ir.drive import real_outputs
 from neurodeploy.ir.graph import Program
@@ -398,16 +397,20 @@ def test_uint8_ends_are_i8_with_the_zero_point_moved(tmp_path):
 # -- our own files -----------------------------------------------------------------------------------------------------
 
 #: Numerics and options of the quantizer, and how many families have to come back.
+LOOPS = ("ising",)
 MODES = {
-    "i16": ("tflite", {}, 25),
-    "i8": ("tflite", {"quantize_tflite": {"activation_dtype": "i8"}}, 25),
-    "float": ("float", {}, 28),
+    "i16": ("tflite", {}, 31),
+    "i8": ("tflite", {"quantize_tflite": {"activation_dtype": "i8"}}, 31),
+    "float": ("float", {}, 32),
 }
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_files_that_we_wrote_read_back(tmp_path, mode):
-    """Every family that compiles: the imported step has the bits of the one that was written (floats but for 1e-5)."""
+    """Every family that compiles: the imported step has the bits of the one that was written (floats but for 1e-5).
+
+    Only a loop inside of a step, WHILE, has no primitives here; a random generator is written as one.
+    """
     numerics, options, least = MODES[mode]
     came_back = 0
     for case in CASES.values():
@@ -415,14 +418,19 @@ def test_files_that_we_wrote_read_back(tmp_path, mode):
         data = data if case.lengths is None else replace(data, lengths=np.asarray(case.lengths))
         try:
             program = run_passes(case.program, pipeline("tflite", numerics, data=data, **options))
-            artifact = backend("tflite").compile(program, hardware.find("tflm"))
+            files = [stage_model(s.graph, s.name, start=list(s.state_from)) for s in program.stages]
         except NeurodeployError:
             continue  # what can't be written: test_tflite.py
-        for stage in program.stages:
-            found = loaded(tmp_path, artifact.files[f"{stage.name}.tflite"])
+        for stage, file in zip(program.stages, files, strict=True):
+            try:
+                found = loaded(tmp_path, file)
+            except UnsupportedError as error:
+                assert "aren't supported: WHILE (" in str(error) and case.name in LOOPS
+                break
             assert found.numerics == numerics
             assert_same_steps(stage, found)
-        came_back += 1
+        else:
+            came_back += 1
     assert came_back >= least
 
 
