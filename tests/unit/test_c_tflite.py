@@ -93,6 +93,7 @@ def rescalings() -> Iterator[Case]:
     for ratio in (1e-5, 0.004, 0.07, 0.25, 0.5, 0.99, 1.0, 1.7, 4.0, 256.0, 3000.0):
         top = min(2.0**31 - 1, 2.0**30 / max(ratio, 1))
         wide = np.rint(rng.uniform(-1, 1, 5000) * top * 2.0 ** rng.uniform(-24, 0, 5000)).astype(np.int32)
+        wide[:2] = top, -top
         for source, x in {**EVERY, "i32": wide}.items():
             for op in ("tfl_relu", "tfl_relu6", "tfl_quantize"):
                 targets = zeros if op == "tfl_quantize" else () if source == "i32" else (source,)
@@ -108,6 +109,28 @@ def rescalings() -> Iterator[Case]:
 
 def test_rescaling_on_every_integer():
     exact(list(rescalings()))
+
+
+def rectifiers() -> Iterator[Case]:
+    rng = np.random.default_rng(2)
+    for i, ratio in enumerate((0.004, 0.25, 0.99, 1.0, 1.7, 30.0)):
+        for dtype, zeros in (("i8", (-128, 5)), ("i16", (0, 0))):
+            quant = Quant(float(np.float32(0.0123 / ratio)), zeros[1])
+            x, type_ = EVERY[dtype], tensor(dtype, 0.0123, zeros[0], EVERY[dtype].size)
+            for alpha in (0.1, 0.0, -0.3, 1.5):
+                yield Case("tfl_leaky_relu", {"x": type_}, quant, {"x": x}, {}, {"alpha": alpha})
+            types = {"x": tensor(dtype, 0.0123, zeros[0], x.size // 4, 4), "a": tensor("i8", 0.02, 3 * i, 4)}
+            yield Case(
+                "tfl_prelu", types, quant, {"x": x.reshape(-1, 4)}, {"a": rng.integers(-128, 128, 4).astype(np.int8)}
+            )
+            if dtype == "i8":
+                yield Case("tfl_elu", {"x": type_}, quant, {"x": x})
+                if ratio <= 30 and ratio >= 1:
+                    yield Case("tfl_hard_swish", {"x": type_}, Quant(0.0123, 7), {"x": x})
+
+
+def test_rectifiers_on_every_integer():
+    exact(list(rectifiers()))
 
 
 # -- two arguments -----------------------------------------------------------------------------------------------------
@@ -210,3 +233,94 @@ def all_products() -> list[Case]:
 @pytest.mark.parametrize("layout", [PLAIN, PAIRS], ids=lambda v: v.name)
 def test_products(layout):
     exact(all_products(), layout)
+
+
+# -- products of computed values, sums, softmax ------------------------------------------------------------------------
+
+
+def functions() -> Iterator[Case]:
+    shapes = [((3, 5), (5, 4)), ((2, 3, 1), (1, 4)), ((1, 6, 40), (7, 40, 2))]
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        for dtype, every in EVERY.items():
+            za, zb, zo = map(int, rng.integers(-128, 128, 3)) if dtype == "i8" else (0, 0, 0)
+
+            def drawn(shape, every=every, rng=rng):
+                return rng.integers(every[0], int(every[-1]) + 1, shape).astype(every.dtype)
+
+            for a, b in shapes:
+                types = {"x": tensor(dtype, 0.02, za, *a), "y": tensor(dtype, 0.013, zb, *b)}
+                reach = 0.02 * 0.013 * float(every[-1]) * np.sqrt(a[-1]) * 10.0 ** (seed - 3)
+                arrays = {"x": drawn(a), "y": drawn(b)}
+                yield Case("tfl_batch_matmul", types, Quant(float(np.float32(reach)), zo), arrays)
+            for axis, keep in ((0, False), (1, True), (-1, False)):
+                attrs = {"axis": axis, "keepdims": keep}
+                type_ = tensor(dtype, 0.02, za, 3, 50)
+                yield Case(
+                    "tfl_sum", {"x": type_}, Quant(0.02 * 2.0 ** (2 * seed - 4), zo), {"x": drawn((3, 50))}, {}, attrs
+                )
+            for shape, scale in (((9,), 1e-5), ((3, 40), 0.003), ((1,), 0.1), ((300,), 0.05), ((2, 5), 0.9)):
+                into = Quant(2.0**-8, -128) if dtype == "i8" else Quant(2.0**-15)
+                scale = scale if dtype == "i8" else scale / 256
+                for x in (drawn(shape), np.full(shape, every[seed % every.size], every.dtype), drawn(shape) // 8):
+                    yield Case("tfl_softmax", {"x": tensor(dtype, scale, za, *shape)}, into, {"x": x})
+
+
+def test_products_of_computed_values_sums_and_softmax():
+    exact(list(functions()))
+
+
+def test_a_lookup():
+    types = {"x": tensor("i8", 0.1, 3, 256), "t": TensorType((256,), "i8")}
+    table = np.random.default_rng(0).permutation(EVERY["i8"])
+    exact([Case("tfl_lookup", types, Quant(0.1), {"x": EVERY["i8"]}, {"t": table})])
+
+
+# -- windows -----------------------------------------------------------------------------------------------------------
+
+#: Samples and windows, and attributes of the window: streams' windows in a row, and others that leave the sample.
+WINDOWS = [
+    ((5, 1, 8), (3, 1), {}),
+    ((5, 1, 8), (3, 1), {"stride": [2, 1]}),
+    ((9, 1, 5), (4, 1), {"dilation": [2, 1]}),
+    ((1, 1, 16), (1, 1), {"padding": "same"}),
+    ((6, 7, 3), (3, 2), {"padding": "same"}),
+    ((6, 7, 3), (3, 3), {"stride": [2, 2], "padding": "same"}),
+    ((8, 8, 4), (3, 3), {"stride": [1, 2]}),
+    ((10, 9, 2), (3, 3), {"dilation": [2, 3]}),
+    ((4, 6, 4), (2, 6), {}),
+]
+
+
+def windowed(seed: int) -> Iterator[Case]:
+    rng = np.random.default_rng(seed)
+    for i, (shape, taps, attrs) in enumerate(WINDOWS):
+        for dtype, every in EVERY.items():
+            zero, zero_out = map(int, rng.integers(-128, 128, 2)) if dtype == "i8" else (0, 0)
+            into = float(np.float32(0.02 if dtype == "i8" else 1e-4))
+            x = rng.integers(every[0], int(every[-1]) + 1, shape).astype(every.dtype)
+            type_ = tensor(dtype, into, zero, *shape)
+            more = {**attrs, **({"act": ACTS[i % 4]} if i % 4 else {})}
+            for op, wanted, outputs, axis in (
+                ("tfl_conv_2d", (5, *taps, shape[2]), 5, 0),
+                ("tfl_depthwise_conv_2d", (1, *taps, shape[2]), shape[2], 3),
+                ("tfl_depthwise_conv_2d", (1, *taps, 2 * shape[2]), 2 * shape[2], 3),
+            ):
+                scales = tuple(float(np.float32(s)) for s in rng.uniform(1e-3, 1e-1, outputs if seed % 2 else 1))
+                quant = Quant(scales, 0, axis) if seed % 2 else Quant(scales[0])
+                types = {"x": type_, "w": TensorType(wanted, "i8", quant)}
+                constants = {"w": rng.integers(-127, 128, wanted).astype(np.int8)}
+                bias = [None, "i32", "i64" if dtype == "i16" else "i32"][(i + seed) % 3]
+                if bias:
+                    types["b"] = TensorType((outputs,), bias)
+                    constants["b"] = rng.integers(-20000, 20000, outputs).astype(types["b"].numpy)
+                reach = into * np.mean(scales) * 60 * np.sqrt(np.prod(wanted) / outputs)
+                yield Case(op, types, Quant(float(np.float32(reach)), zero_out), {"x": x}, constants, more)
+            for op in ("tfl_average_pool_2d", "tfl_max_pool_2d"):
+                free = {key: v for key, v in more.items() if key != "dilation"}
+                yield Case(op, {"x": type_}, type_.quant, {"x": x}, {}, {**free, "window": list(taps)})
+
+
+@pytest.mark.parametrize(("seed", "layout"), [(0, PLAIN), (1, PAIRS), (2, PAIRS)], ids=lambda v: getattr(v, "name", v))
+def test_windows(seed, layout):
+    exact(list(windowed(seed)), layout)
