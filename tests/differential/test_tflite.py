@@ -372,6 +372,11 @@ def test_what_tflm_would_compute_wrongly_is_refused():
         wide = [b.input(n, [4], "i16", Quant(1.0)) for n in "ab"]
         b.output("y", b("tfl_add", *wide, quant=Quant(1e-5)))
         stage_model(b.graph(), "net/main")
+    for op, given in (("tfl_tanh", Quant(2.0**-8, -128)), ("tfl_logistic", Quant(2.0**-7))):
+        b = Builder()
+        b.output("y", b(op, b.input("x", [4], "i8", Quant(0.1)), quant=given))
+        with pytest.raises(UnsupportedError, match=f"%{op}: {op} gives .* needed i8"):
+            stage_model(b.graph(), "net/main")
     with pytest.raises(UnsupportedError, match="concat joins 11 values; TFLM joins 10"):
         graph("concat", *[Quant(0.1)] * 11, axis=0)()
     b = Builder()
