@@ -36,7 +36,6 @@ TARGET = hardware.find("tflm")
 
 #: Families that TFLM's int16 kernels can't run, and the op or value that stands in the way.
 REFUSED = {
-    "ising": "random",
     "memristive_network": "solve",
 }
 
@@ -109,6 +108,10 @@ def test_families(case, width):
     plain = interpret.run(case.program, inputs, lengths)
     if case.name in ("spiking", "history_compressor") or (case.name == "dnc" and options):
         return  # a threshold is crossed a step earlier or later; usages that 8 bits can't tell apart are taken in turn
+    if case.name == "ising":  # a spin turns where its probability is within a step of the random number
+        spins = real_outputs(program, golden)["s"]
+        assert (np.sign(spins) != plain.outputs["s"]).mean() < 0.02
+        return
     tolerance *= 2 if case.name == "ntm" else 1  # its weighting over the memory is a state, and its own argument
     for name, array in real_outputs(program, golden).items():
         steps = slice(0, 20) if case.name == "clockwork" else slice(None)  # it makes small differences 50 times larger
@@ -372,8 +375,6 @@ def test_what_tflm_would_compute_wrongly_is_refused():
         wide = [b.input(n, [4], "i16", Quant(1.0)) for n in "ab"]
         b.output("y", b("tfl_add", *wide, quant=Quant(1e-5)))
         stage_model(b.graph(), "net/main")
-    with pytest.raises(UnsupportedError, match="concat joins 11 values; TFLM joins 10"):
-        graph("concat", *[Quant(0.1)] * 11, axis=0)()
     b = Builder()
     b.output("y", b("lt", b.input("a", [4], "i16", Quant(0.1)), b.input("b", [4], "i16", Quant(0.2))))
     with pytest.raises(UnsupportedError, match="%lt: lt compares .* needed one scale"):

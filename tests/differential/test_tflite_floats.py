@@ -20,9 +20,7 @@ pytest.importorskip("tflite_micro", reason="the extra 'tflite' is not installed"
 
 TARGET = hardware.find("tflm")
 #: Families that no float kernel of TFLM can run, and the op that stands in the way.
-REFUSED = {
-    "ising": "random",
-}
+REFUSED: dict[str, str] = {}
 
 
 def built(program, **options):

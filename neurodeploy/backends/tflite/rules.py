@@ -128,15 +128,17 @@ def _slice(writer: StageWriter, value: Value) -> None:
 
 
 def _concat(writer: StageWriter, value: Value) -> None:
+    """As many at once as CONCATENATION takes (``kMaxInputNum`` of kernels/concatenation.cc)."""
     writer.same_scale(value)
-    if len(value.args) > MAX_CONCAT:
-        raise UnsupportedError(
-            f"concat joins {len(value.args)} values; TFLM joins {MAX_CONCAT} at most.",
-            place=f"{writer.name}: %{value.name}",
-        )
-    axis = value.attrs.get("axis", 0) % len(value.tensor.shape) + 1
-    inputs = [writer.at(a) for a in value.args]
-    writer.main.op("CONCATENATION", inputs, [writer.out(value)], "ConcatenationOptions", axis=axis)
+    main, type_, inputs = writer.main, value.tensor, [writer.at(a) for a in value.args]
+    axis = value.attrs.get("axis", 0) % len(type_.shape) + 1
+    while len(inputs) > MAX_CONCAT:
+        shape = [1, *type_.shape]
+        shape[axis] = sum(main.tensors[t].shape[axis] for t in inputs[:MAX_CONCAT])
+        part = main.tensor(f"{value.name}_part", tuple(shape), type_.dtype, type_.quant)
+        main.op("CONCATENATION", inputs[:MAX_CONCAT], [part], "ConcatenationOptions", axis=axis)
+        inputs = [part, *inputs[MAX_CONCAT:]]
+    main.op("CONCATENATION", inputs, [writer.out(value)], "ConcatenationOptions", axis=axis)
 
 
 def _reshape(writer: StageWriter, value: Value) -> None:

@@ -123,7 +123,7 @@ def _integer(q: StageQuantizer, value: Value, x: str) -> None:
     q.emit("cast", [cut], dtype, name, to=dtype.dtype)
 
 
-_PLAIN = ("add", "sub", "mul", "div", "neg", "abs", "relu", "matmul", "sum", "reduce_max", "argmax")
+_PLAIN = ("add", "sub", "mul", "div", "neg", "abs", "relu", "sqrt", "matmul", "sum", "reduce_max", "argmax")
 _ANY: Mapping[str, Rule] = {"gather": _table, "put": _table, "row": _row, "random": _random, "cast": _cast}
 
 
