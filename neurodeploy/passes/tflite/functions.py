@@ -171,9 +171,9 @@ def _whole(q: StageQuantizer, value: Value) -> None:
     x, function = value.args[0], {"floor": np.floor, "round": np.rint}[value.op]
     if (q.held(x).dtype, q.form(value.name).dtype) != ("i8", "i8"):
         raise UnsupportedError(
-            f"{value.op} has no int16 kernel in TFLite Micro.",
+            f"{value.op} has no integer kernel in TFLite Micro, and a table takes 8 bits.",
             place=q.place(value.name),
-            hint="Choose activation_dtype=i8 (a table), --numerics float, or a C target.",
+            hint="Choose activation_dtype=i8, --numerics float, or a C target.",
         )
     applied(q, x, function, value.name, q.form(value.name))
 
