@@ -34,6 +34,7 @@ PASSES: Mapping[str, str] = {
     "blend_tflite": "neurodeploy.passes.tflite.blend:BlendTFLite",
     "decompose_tflite": "neurodeploy.passes.tflite.decompose:DecomposeTFLite",
     "fuse_lstm": "neurodeploy.passes.tflite.fused:FuseLSTM",
+    "solve_tflite": "neurodeploy.passes.tflite.solve:SolveTFLite",
     "quantize_tflite": "neurodeploy.passes.tflite.quantize:QuantizeTFLite",
     "tiling": "neurodeploy.passes.tiling:Tiling",
     "spiking": "neurodeploy.passes.spiking:SigmaDelta",
@@ -56,7 +57,9 @@ PIPELINES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("c", "float"): ("simplify", "expand", "simplify"),
     ("c", "tflite"): _TFLITE,
     ("tflite", "tflite"): _TFLITE,
-    ("tflite", "float"): ("simplify", "expand", "simplify", "decompose_tflite", "blend_tflite", "simplify"),
+    ("tflite", "float"): (
+        "simplify", "expand", "simplify", "decompose_tflite", "solve_tflite", "blend_tflite", "simplify",
+    ),
     ("brian2", "float"): ("simplify",),
     ("nir", "float"): ("simplify",),
     ("snntorch", "float"): ("simplify",),

@@ -178,6 +178,8 @@ class Scales:
             if value.op in MOVES and value.args[0] in known and value.name not in known:
                 table = known[value.args[0]]
                 self._reach((stage.name, value.name), float(table.min(initial=0)), float(table.max(initial=0)))
+            if value.op == "softmax":  # on sigmoid's scales
+                self._tables.setdefault(self.find((stage.name, value.name)), set()).add("sigmoid")
             if value.op == "tflite_lstm":
                 self._cells.add(self.find((stage.name, value.args[2])))
             if value.op not in MOVES:
