@@ -273,6 +273,33 @@ def test_whole_numbers_survive_quantization(options):
     assert (np.abs(golden.outputs["cut"]) <= 0.3 * np.abs(inputs["x"]) + 0.3).all()
 
 
+@pytest.mark.parametrize("reach", [0.3, 1.0, 7.75, 100.0, 40000.0])
+def test_floor_and_round_at_16_bits(reach):
+    """What stands exactly on a power of two, halves and whole numbers among it, is rounded as NumPy does."""
+    b = Builder()
+    x = b.input("x", [])
+    names = ("floor", "round")
+    for name in names:
+        b.output(name, b(name, x))
+    b.output("cut", b("cast", x, to="i32"))
+    program = one_stage(b)
+    grid = 2.0 ** np.ceil(np.log2(reach / 16000))
+    rng = np.random.default_rng(0)
+    x = np.r_[
+        np.arange(-int(2 * reach), int(2 * reach) + 1, max(int(reach) // 20, 1)) / 2, rng.uniform(-reach, reach, 60)
+    ]
+    inputs = {"x": np.r_[-reach, reach, np.round(x / grid) * grid].astype(np.float32)[None]}
+    made = quantized(program, sampled(program, inputs, None), headroom=grid * 32767 / reach)
+    assert made.inputs["x"].type.quant.scale == grid
+    _, golden = assert_exact(made, inputs)
+    real, given = real_outputs(made, golden), np.round(inputs["x"] / grid) * grid
+    for name, function in (("floor", np.floor), ("round", np.rint)):
+        wanted = function(given)
+        scale = made.stages[0].graph.tensor(name).quant.scale
+        assert np.abs(real[name] - wanted).max() <= 0.51 * scale
+    np.testing.assert_array_equal(golden.outputs["cut"], np.trunc(given))
+
+
 @pytest.mark.parametrize("options", [{}, {"activation_dtype": "i8"}], ids=["i16", "i8"])
 def test_large_whole_numbers_become_real_as_far_as_their_form_reaches(options):
     b = Builder()
