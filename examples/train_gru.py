@@ -45,14 +45,14 @@ def fold_normalisation(model: Classifier, mean: torch.Tensor, std: torch.Tensor)
         weights["bias_ih_l0"].sub_(weights["weight_ih_l0"] @ mean)
 
 
-def train(seed: int, epochs: int) -> tuple[Classifier, float]:
+def train(seed: int, epochs: int, kind: type[Classifier] = Classifier) -> tuple[Classifier, float]:
     """One training run; returns the model and its accuracy on the test set."""
     torch.manual_seed(seed)
     x, lengths, y = (torch.from_numpy(a) for a in load("train"))
     valid = torch.arange(x.shape[1])[None] < lengths[:, None]
     mean, std = x[valid].mean(0), x[valid].std(0)
     normal = (x - mean) / std
-    model = Classifier()
+    model = kind()
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=epochs * 9)
     for _ in range(epochs):

@@ -60,8 +60,10 @@ def validate(built: Built, data: Data, *, on: str | None = None, command: str = 
     outputs = real_outputs(program, trace)
     agreements: list[Agreement] = []
     if name != "golden":
-        agreements.append(agreement(trace, golden, against="golden", equality=equality, states=False))
-    if name == "board":
+        promised = trace.record.get("equality", equality)
+        agreements.append(agreement(trace, golden, against="golden", equality=promised, states=False))
+        agreements += [Agreement(**found) for found in trace.record.get("agreement", [])]
+    if name == "board" and built.artifact.backend == "c":
         host = runner("host").run(built.artifact, dict(data.inputs), data.lengths)
         agreements.append(agreement(trace, host, against="host", equality="exact", states=False))
     plain = _plain(built, data)
@@ -244,13 +246,18 @@ def first_difference(run: Run) -> str:
     for found in run.agreement:
         exact = f"{found.bit_exact} of {found.compared} {found.per}s bit-exact against {found.against}"
         d = found.first_difference
-        if d is None:
+        unit = " LSB" if found.difference_unit == "LSB" else ""
+        if found.bit_exact == found.compared:
             lines.append(exact)
-        elif found.equality.startswith("close") and found.holds:
-            lines.append(f"all {found.compared} {found.per}s within {found.max_difference:.2g} of {found.against}")
+        elif found.equality.startswith(("close", "lsb")) and found.holds:
+            lines.append(
+                f"all {found.compared} {found.per}s within {found.max_difference:.2g}{unit} of {found.against}"
+            )
         elif found.equality.startswith("statistical"):
             held = "holds" if found.holds else "BROKEN" if found.holds is False else "not judged"
             lines.append(f"{found.equality} equality with {found.against}: {held}")
+        elif d is None:
+            lines.append(f"{exact}; largest difference {found.max_difference}{unit}, promised {found.equality}")
         else:
             step = "" if d.step is None else f", step {d.step}"
             lines.append(

@@ -83,6 +83,7 @@ RUNNERS: dict[str, str] = {
     "host": "neurodeploy.deploy.host:HostRunner",
     "board": "neurodeploy.deploy.board:BoardRunner",
     "tflm": "neurodeploy.deploy.tflm:TFLMRunner",
+    "litert": "neurodeploy.deploy.litert:LiteRTRunner",
     "brian2": "neurodeploy.backends.brian2:Brian2Runner",
     "nir": "neurodeploy.backends.nir:NirRunner",
     "snntorch": "neurodeploy.backends.snntorch:SnnTorchRunner",

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from neurodeploy.backends import c_tflite_ops
 from neurodeploy.backends.c_emit_constants import identifier
 from neurodeploy.backends.c_emit_index import collapse, subscript
 from neurodeploy.backends.c_ops import HELD, expression, literal, stored
 from neurodeploy.backends.c_rounding import I32
-from neurodeploy.backends.c_tflite_ops import CURVES
 from neurodeploy.ir.fixed import lut_rounding
 from neurodeploy.ir.graph import Value
 from neurodeploy.passes.fuse import Loop, View
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from neurodeploy.backends.c_emit_step import StepWriter
 
 INDICES = "ijklmnpq"
+#: The core's table of the sigmoid: 513 int16.
+SIGMOID_BYTES = 2 * 513
 #: Loops of no more than this many values are unrolled once more.
 _SHORT = 3
 
@@ -60,6 +62,7 @@ class LoopWriter:
         self.shape, self.axes = collapse(loop.shape, [*self.views.values(), *whole, *self.late.values()])
         self.luts: dict[str, str] = {}
         self.constants: dict[int, str] = {}
+        self.curves = ""
         self.taken = set(w.used)
 
     def write(self) -> None:
@@ -72,6 +75,7 @@ class LoopWriter:
             self._singles()
         head = [f"const nd_lut_t {name} = nd_lut_of({table});" for table, name in self.luts.items()]
         head += [f"const int32_t {name} = nd_held({number});" for number, name in self.constants.items()]
+        head += [f"const nd_tfl_curves_t {self.curves} = nd_tfl_curves();"] if self.curves else []
         w.lines[start:start] = ["    " * w.depth + text for text in head]
 
     # -- one at a time ------------------------------------------------------------------------------------------------
@@ -153,8 +157,6 @@ class LoopWriter:
         w, held = self.w, HELD[value.tensor.dtype]
         if "nd_tfl_" in made:
             w.headers.add("nd_tflite.h")
-        if value.op in CURVES:
-            w.constants.nbytes["nd_tfl_sigmoid_table"] = 2 * 256
         if "nd_" in made and value.tensor.dtype == "f32" or "nd_truncate" in made or "ND_" in made:
             w.headers.add("nd_float.h")
         local = w.place(w.fused.views[value.name].base).kind == "local"
@@ -181,6 +183,10 @@ class LoopWriter:
         if value.op == "table":
             return expression(value, [self._argument(value.args[0], env).text, self.w.pointer(value.args[1])], ())
         args = [self._argument(arg, env) for arg in value.args]
+        if value.op == "rescale":
+            return c_tflite_ops.rescale(value, [a.text for a in args], self._constant)
+        if value.op in c_tflite_ops.CURVES:
+            return c_tflite_ops.curve(value, args[0].text, self._curves(), self._constant)
         if value.op == "shift_down":
             return self._shifted(value, args[0])
         if value.op == "mul" and value.tensor.dtype == "i32":
@@ -217,6 +223,13 @@ class LoopWriter:
         if pointer not in self.luts:
             self.luts[pointer] = self.w.fresh(f"{table}_at")
         return self.luts[pointer]
+
+    def _curves(self) -> str:
+        """The core's table of the sigmoid, as a loop holds it."""
+        self.w.constants.nbytes["nd_tfl_sigmoid_table"] = SIGMOID_BYTES
+        if not self.curves:
+            self.curves = self.w.fresh("curves")
+        return self.curves
 
     def _addend(self, number: int) -> str:
         """What is added to a product: in a register, unless an add can hold it itself."""
@@ -352,4 +365,4 @@ def _shift_of(number: int | None) -> int | None:
 
 
 #: Ops that are written here and not in c_ops.
-LOOP_OPS = frozenset({"lut", "shift_down"})
+LOOP_OPS = frozenset({"lut", "shift_down", *c_tflite_ops.CURVES})

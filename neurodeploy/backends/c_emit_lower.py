@@ -101,6 +101,8 @@ class _Products:
                 self._product(value, pairs[0::2], pairs[1::2], bias)
             elif self._is_product(value):
                 self._product(value, value.args[:1], value.args[1:], None)
+            elif value.op == "windows":
+                self._windows(value)
             else:
                 self.values.append(value)
         return replace(self.graph, params=self.params, values=tuple(self.values))
@@ -134,10 +136,7 @@ class _Products:
         whole = np.zeros((rows, columns), np.result_type(*blocks))
         for start, block in zip(at, blocks, strict=True):
             whole[:, start : start + block.shape[1]] = block
-        if whole.dtype == np.int8 and whole.size and whole.min() < self.layout.minimum:
-            whole = whole.astype(np.int16)
-        attrs: dict[str, Any] = {"rows": rows, "columns": columns, "weight": f"{value.name}.weight"}
-        self.params[attrs["weight"]] = Param.of(whole)
+        attrs = self._weight(value, whole)
         if not is_float:
             attrs["bias"] = f"{value.name}.bias"
             if bias is None or bias in self.params:
@@ -152,6 +151,23 @@ class _Products:
         product = f"{value.name}.product"
         self.values.append(Value(product, "matvec", (x,), attrs, value.tensor.with_(quant=None)))
         self.values.append(Value(value.name, "add", (product, bias), {}, value.tensor))
+
+    def _weight(self, value: Value, whole: np.ndarray) -> dict[str, Any]:
+        """A product's attributes, with its matrix as a param."""
+        if whole.dtype == np.int8 and whole.size and whole.min() < self.layout.minimum:
+            whole = whole.astype(np.int16)
+        name = f"{value.name}.weight"
+        self.params[name] = Param.of(whole)
+        return {"rows": len(whole), "columns": whole.shape[1], "weight": name}
+
+    def _windows(self, value: Value) -> None:
+        """A product of every position of a window over a sample; the kernel gets what it sees as one vector."""
+        w, x, bias = value.args
+        data = self.params[w].data
+        whole = np.zeros((len(data), up(data.shape[1], self.layout.columns)), data.dtype)
+        whole[:, : data.shape[1]] = data
+        attrs = {**self._weight(value, whole), "bias": bias, "window": value.attrs["window"]}
+        self.values.append(Value(value.name, "matvec", (x,), attrs, value.tensor))
 
     def _operand(self, operands: Sequence[str], is_float: bool) -> tuple[str, list[int], int]:
         """A product's operand as one vector, where each of its parts begins in it, and how many columns it has."""
@@ -272,7 +288,7 @@ def _split(graph: Graph, readers: Mapping[str, list[Value]], wanted: Callable[[V
         if value.name in split:
             values.append(split[value.name])
             continue
-        if value.op != "matvec" or "bias" not in value.attrs or not wanted(value):
+        if value.op != "matvec" or "bias" not in value.attrs or "window" in value.attrs or not wanted(value):
             values.append(value)
             continue
         for part in readers[value.name]:
@@ -294,7 +310,7 @@ def _rescaled_slices(parts: Sequence[Value], readers: Mapping[str, list[Value]])
 def _fuse_requantize(graph: Graph) -> Graph:
     """Let a product give the rescaled integer where nobody wants the sum."""
     readers = _readers(graph)
-    products = {v.name: v for v in graph.values if v.op == "matvec" and "bias" in v.attrs}
+    products = {v.name: v for v in graph.values if v.op == "matvec" and "bias" in v.attrs and "window" not in v.attrs}
     values: list[Value] = []
     gone: set[str] = set()
     params = dict(graph.params)

@@ -15,6 +15,8 @@ from neurodeploy.ir.types import TensorType, int_range
 #: dtype -> type in memory, type in a register.
 STORED = {"f32": "float", "i8": "int8_t", "i16": "int16_t", "i32": "int32_t", "i64": "int64_t", "bool": "uint8_t"}
 HELD = {"f32": "float", "i8": "int32_t", "i16": "int32_t", "i32": "int32_t", "i64": "int64_t", "bool": "int32_t"}
+#: Types in which sums wrap.
+WRAPS = {"i32": "uint32_t", "i64": "uint64_t"}
 
 Types = Sequence[TensorType]
 

@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from neurodeploy.backends import c_tflite_calls
 from neurodeploy.backends.c_emit_index import subscript
-from neurodeploy.backends.c_ops import HELD, STORED, stored
+from neurodeploy.backends.c_ops import HELD, STORED, WRAPS, stored
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Value
 from neurodeploy.ir.op import axis_of
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from neurodeploy.backends.c_emit_step import StepWriter
 
 INDICES = "ijklmnpq"
-WRAPS = {"i32": "uint32_t", "i64": "uint64_t"}
 
 
 def call(w: StepWriter, action: Call) -> None:
@@ -36,15 +36,17 @@ def call(w: StepWriter, action: Call) -> None:
 
 def contiguous_args(value: Value, align: int) -> Mapping[int, int]:
     """Which arguments of an op must lie contiguously, and at which alignment in elements."""
-    if value.op == "matvec":
+    if value.op == "matvec" and "window" not in value.attrs:
         return {0: align if "bias" in value.attrs else 1}
-    if value.op == "wide_sums":
-        return {0: 1, 1: 1, 2: 1}
+    if value.op in c_tflite_calls.CONTIGUOUS:
+        return dict.fromkeys(range(len(value.args)), 1)
     return {1: 1} if value.op in TABLE_OPS else {}
 
 
 def workspace(value: Value) -> tuple[str, int] | None:
     """Scratch that an op needs while it runs: dtype and count."""
+    if value.op == "matvec" and "window" in value.attrs:
+        return "i16", value.attrs["columns"]
     return ("f32", value.tensor.size * (value.tensor.size + 1)) if value.op == "solve" else None
 
 
@@ -59,6 +61,9 @@ def _result(w: StepWriter, value: Value, index: Sequence[str]) -> str:
 
 
 def _matvec(w: StepWriter, value: Value, action: Call) -> None:
+    if "window" in value.attrs:
+        c_tflite_calls.windows(w, value, action)
+        return
     rows, columns = value.attrs["rows"], value.attrs["columns"]
     y, x = w.pointer(value.name), w.pointer(value.args[0])
     if "bias" in value.attrs:
@@ -72,14 +77,6 @@ def _matvec(w: StepWriter, value: Value, action: Call) -> None:
     name = w.constants.array(value.attrs["weight"], param.data, "f32")
     w.constants.weights.add(name)
     w.line(f"nd_matvec_f32({name}, {x}, {rows}, {columns}, {y});")
-
-
-def _wide_sums(w: StepWriter, value: Value, action: Call) -> None:
-    w.headers.add("nd_tflite.h")
-    weights, x, bias = (w.pointer(a) for a in value.args)
-    rows, columns = value.attrs["rows"], value.attrs["columns"]
-    w.target(value)
-    w.line(f"nd_tfl_sums({weights}, {x}, {bias}, {rows}, {columns}, {w.pointer(value.name)});")
 
 
 def _einsum(w: StepWriter, value: Value, action: Call) -> None:
@@ -349,7 +346,6 @@ def _shift(w: StepWriter, value: Value, action: Call) -> None:
 
 CALLS: Mapping[str, Callable[[StepWriter, Value, Call], None]] = {
     "matvec": _matvec,
-    "wide_sums": _wide_sums,
     "matmul": _matmul,
     "einsum": _einsum,
     "sum": _reduce,
@@ -366,4 +362,5 @@ CALLS: Mapping[str, Callable[[StepWriter, Value, Call], None]] = {
     "row": _row,
     "put": _put,
     "shift": _shift,
+    **c_tflite_calls.CALLS,
 }

@@ -1,9 +1,10 @@
 """The ops that TFLite's are lowered to: their C, and their bounds. They exist in this backend only.
 
-``high_mul`` (attributes ``left``, ``narrow``, and ``by`` where it is no argument) is gemmlowp's rounding doubling high
-multiply of ``x << left``; ``narrow``: twice that fits 32 bits. ``round_shift`` (``shift``, ``zero``, ``clamp``)
-rounds halves away from zero; where shifts differ they are an argument, less one. ``table``: 256 results of an int8.
-``rescale_32`` and ``rescale_64`` are the kernels' whole rescales, for factors that no shorter form holds.
+``rescale`` is gemmlowp's rounding doubling high multiply of ``x << left`` by ``by``, a rounding shift to the right by
+``shift``, halves away from zero, a zero point and a clamp. ``narrow``: twice ``x << left`` fits 32 bits; ``far``: half
+a step may not be added before the shift. Where channels differ, multipliers are an argument, and shifts, less one.
+``offset`` is its end alone, a zero point and a clamp. ``table``: 256 results of an int8. ``rescale_32`` and
+``rescale_64`` are the kernels' whole rescales, for factors that no shorter form holds.
 """
 
 from __future__ import annotations
@@ -16,53 +17,58 @@ from neurodeploy.ir.types import TensorType, int_range
 
 Bounds = tuple[int, int]
 Types = Sequence[TensorType]
+Clamp = tuple[int, int] | None
 
-
-#: Ops that read the core's table of the sigmoid.
-CURVES = frozenset({"tfl_logistic", "tfl_tanh"})
+#: Ops that read the core's table of the sigmoid, and the bits of x between two of its knots.
+CURVES: Mapping[str, int] = {"tfl_logistic": 9, "tfl_tanh": 8}
 
 
 def _times(text: str, bits: int) -> str:
     return f"{text} * {1 << bits}" if bits else text
 
 
-def _high_mul(value: Value, a: Sequence[str], types: Types) -> str:
-    mult = a[1] if len(a) == 2 else str(value.attrs["by"])
-    left = value.attrs["left"]
-    if value.attrs["narrow"]:
-        return f"nd_rescale({_times(a[0], left + 1)}, {mult})"
-    return f"nd_tfl_high({_times(a[0], left)}, {mult})"
+def _plus(text: str, number: int) -> str:
+    return f"{text} + {number}" if number > 0 else f"{text} - {-number}" if number else text
 
 
-def _round_shift(value: Value, a: Sequence[str], types: Types) -> str:
-    shift, zero = value.attrs["shift"], value.attrs["zero"]
-    if len(a) == 2:
-        made = f"(((({a[0]} + ({a[0]} >> 31)) >> {a[1]}) + {1 + 2 * zero}) >> 1)"
-    elif shift:
-        made = f"(({a[0]} + ({a[0]} >> 31) + {(1 << shift >> 1) + (zero << shift)}) >> {shift})"
-    else:
-        made = f"{a[0]} + {zero}" if zero > 0 else f"{a[0]} - {-zero}" if zero else a[0]
-    return clamped(value, made)
+def rescale(value: Value, a: Sequence[str], held: Callable[[int], str]) -> str:
+    """The C of a ``rescale``; ``held`` writes a constant that a loop may keep in a register."""
+    attrs = value.attrs
+    left, shift, zero, narrow = (attrs[key] for key in ("left", "shift", "zero", "narrow"))
+    x = _times(a[0], left + 1 if narrow else left)
+    mult = a[1] if len(a) > 1 else held(attrs["by"])
+    if not shift:
+        high = "nd_rescale" if narrow else "nd_tfl_high"
+        return clamped(value, _plus(f"{high}({x}, {mult})", zero))
+    scale = "nd_tfl_scale" if narrow else "nd_tfl_scale_wide"
+    if len(a) > 2 or attrs["far"]:
+        lower = a[2] if len(a) > 2 else str(shift - 1)
+        return clamped(value, f"({scale}({x}, {mult}, 0) >> {lower}) + {1 + 2 * zero}", 1)
+    return clamped(value, f"{scale}({x}, {mult}, {held((1 << shift >> 1) + (zero << shift))})", shift)
 
 
-def clamped(value: Value, text: str) -> str:
-    """The text between the two ends of attribute ``clamp``, if there are any."""
+def clamped(value: Value, text: str, shift: int = 0) -> str:
+    """The text, shifted to the right, between the two ends of attribute ``clamp``, if there are any."""
     clamp, dtype = value.attrs["clamp"], value.tensor.dtype
-    if clamp is None or dtype == "i32":
-        return text
-    if clamp == int_range(dtype):
-        return f"nd_sat{dtype[1:]}({text})"
-    return f"nd_tfl_clamp({text}, {clamp[0]}, {clamp[1]})"
+    if clamp == int_range(dtype) and dtype in ("i8", "i16"):
+        return f"nd_tfl_sat{dtype[1:]}({text}, {shift})" if shift else f"nd_sat{dtype[1:]}({text})"
+    made = f"({text}) >> {shift}" if shift else text
+    return made if clamp is None or dtype == "i32" else f"nd_tfl_clamp({made}, {clamp[0]}, {clamp[1]})"
+
+
+def _offset(value: Value, a: Sequence[str], types: Types) -> str:
+    return clamped(value, _plus(a[0], value.attrs["zero"]))
 
 
 def _table(value: Value, a: Sequence[str], types: Types) -> str:
     return f"{a[1]}[{a[0]} + 128]"
 
 
-def _curve(value: Value, a: Sequence[str], types: Types) -> str:
-    factor, shift = value.attrs["factor"], value.attrs["shift"]
-    made = f"({a[0]} * {factor} + {1 << shift >> 1}) >> {shift}" if shift else f"{a[0]} * {factor}"
-    return f"nd_{value.op}({made})"
+def curve(value: Value, x: str, table: str, held: Callable[[int], str]) -> str:
+    """The C of LOGISTIC and TANH at int16; ``table``: how the loop knows the core's table."""
+    factor, shift, wide = (value.attrs[key] for key in ("factor", "shift", "wide"))
+    made = f"({x} * {held(factor)} + {held(1 << shift >> 1)}) >> {shift}" if shift else f"{x} * {factor}"
+    return f"nd_{value.op}{'_wide' if wide else ''}({table}, {made})"
 
 
 def _rescale_32(value: Value, a: Sequence[str], types: Types) -> str:
@@ -75,11 +81,9 @@ def _rescale_64(value: Value, a: Sequence[str], types: Types) -> str:
 
 
 EXPRESSIONS: Mapping[str, Callable[[Value, Sequence[str], Types], str]] = {
-    "high_mul": _high_mul,
-    "round_shift": _round_shift,
+    "rescale": lambda value, a, types: rescale(value, a, str),
+    "offset": _offset,
     "table": _table,
-    "tfl_logistic": _curve,
-    "tfl_tanh": _curve,
     "rescale_32": _rescale_32,
     "rescale_64": _rescale_64,
 }
@@ -88,22 +92,28 @@ EXPRESSIONS: Mapping[str, Callable[[Value, Sequence[str], Types], str]] = {
 # -- bounds ------------------------------------------------------------------------------------------------------------
 
 
-def _high_bounds(a: Sequence[Bounds], attrs: Mapping[str, Any], value: Value) -> Bounds:
-    mults = a[1] if len(a) == 2 else (attrs["by"],)
-    ends = [((x << attrs["left"]) * m + (1 << 30)) >> 31 for x in a[0] for m in mults]
+def high_bounds(x: Bounds, left: int, mults: Sequence[int]) -> Bounds:
+    """Of the product before its shift."""
+    ends = [((end << left) * m + (1 << 30)) >> 31 for end in x for m in mults]
     return min(ends), max(ends)
 
 
-def _shift_bounds(a: Sequence[Bounds], attrs: Mapping[str, Any], value: Value) -> Bounds:
-    shifts = [e + 1 for e in a[1]] if len(a) == 2 else [attrs["shift"]]
-    ends = [((x + (1 << e >> 1) - (x < 0)) >> e if e else x) + attrs["zero"] for x in a[0] for e in shifts]
-    low, high = attrs["clamp"] or int_range(value.tensor.dtype)
+def shift_bounds(x: Bounds, shifts: Sequence[int], zero: int, clamp: Clamp) -> Bounds:
+    """Of what is shifted, offset and clamped."""
+    ends = [((end + (1 << e >> 1) - (end < 0)) >> e if e else end) + zero for end in x for e in shifts]
+    low, high = clamp or (min(ends), max(ends))
     return min(max(min(ends), low), high), max(min(max(ends), high), low)
 
 
+def _rescale_bounds(a: Sequence[Bounds], attrs: Mapping[str, Any], value: Value) -> Bounds:
+    high = high_bounds(a[0], attrs["left"], a[1] if len(a) > 1 else (attrs["by"],))
+    shifts = [e + 1 for e in a[2]] if len(a) > 2 else [attrs["shift"]]
+    return shift_bounds(high, shifts, attrs["zero"], attrs["clamp"])
+
+
 BOUNDS: Mapping[str, Callable[[Sequence[Bounds], Mapping[str, Any], Value], Bounds]] = {
-    "high_mul": _high_bounds,
-    "round_shift": _shift_bounds,
+    "rescale": _rescale_bounds,
+    "offset": lambda a, attrs, value: shift_bounds(a[0], (0,), attrs["zero"], attrs["clamp"]),
     "table": lambda a, attrs, value: a[1],
     "tfl_logistic": lambda a, attrs, value: (0, 32767),
     "tfl_tanh": lambda a, attrs, value: (-32767, 32767),

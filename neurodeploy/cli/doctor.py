@@ -33,6 +33,7 @@ _PACKAGES = (
     ("torch", "torch", "import of PyTorch modules", "torch"),
     ("onnxruntime", "onnxruntime", "the numerical check of ONNX imports", "dev"),
     ("tflite_micro", "tflite-micro", "TFLite Micro's own interpreter", "tflite"),
+    ("ai_edge_litert", "ai-edge-litert", "LiteRT, the interpreter of phones and computers", "tflite"),
     ("flatbuffers", "flatbuffers", "writing .tflite", "tflite"),
     ("brian2", "brian2", "spiking simulation, as a script of its own", "spiking"),
     ("snntorch", "snntorch", "spiking simulation as a torch module, fine-tuning", "spiking"),

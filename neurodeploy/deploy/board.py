@@ -119,11 +119,18 @@ class BoardRunner:
     ) -> Trace:
         """Run on the board at ``port``, on an emulated one (``unicorn``, ``qemu``, ``auto``), or on an open ``board``.
 
+        A build for TFLite Micro runs in a firmware of its own, on a ``port`` (:mod:`.tflm_board`).
         The record holds what the board itself says it is, and the hash of the model that it says it holds.
         Raises :class:`UsageError` for an artifact that isn't C for a resident board, :class:`DeviceError`.
         """
+        if artifact.backend == "tflite":
+            from neurodeploy.deploy import tflm_board
+
+            return tflm_board.run(artifact, inputs, lengths, states=states, port=port, emulator=emulator, board=board)
         if artifact.backend != "c":
-            raise UsageError(f"was built by the backend '{artifact.backend}'; a board runs C.", place=artifact.name)
+            raise UsageError(
+                f"was built by the backend '{artifact.backend}'; a board runs C and TFLite Micro.", place=artifact.name
+            )
         target = hardware.built_for(artifact, hardware.Board)
         program = text.from_files(artifact.files, "program")
         tool = toolchain or artifact.manifest.get("toolchain")

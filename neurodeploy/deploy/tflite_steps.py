@@ -117,6 +117,14 @@ class StepExecutor:
         """The exposed states as they stand, ``[B, ...]``."""
         return {name: self._states[name].copy() for name in self.call.expose}
 
+    def set_states(self, states: Mapping[str, Array]) -> None:
+        """Every state, ``[B, ...]``, of a model whose states are inputs and outputs."""
+        self._states = {name: array.copy() for name, array in states.items()}
+
+    def held_states(self) -> dict[str, Array]:
+        """Every state as it stands, ``[B, ...]``, of a model whose states are inputs and outputs."""
+        return {name: array.copy() for name, array in self._states.items()}
+
     def _outputs(self, lead: tuple[int, ...]) -> dict[str, Array]:
         return {n: np.zeros((*lead, *t.shape), t.numpy) for n, t in self.graph.output_types().items()}
 

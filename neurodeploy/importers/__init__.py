@@ -22,6 +22,7 @@ FILES: Mapping[str, str] = {
     ".nd": "neurodeploy.importers.native:load_native",
     ".npz": "neurodeploy.importers.numpy:load_numpy",
     ".nir": "neurodeploy.importers.nir:load_nir",
+    ".tflite": "neurodeploy.importers.tflite:load_tflite",
 }
 #: The module and class of an object, or of one that it derives from -> the function that imports it.
 OBJECTS: Mapping[str, str] = {
@@ -37,14 +38,14 @@ ELSEWHERE: Mapping[str, str] = {
     ".keras": "Export it to ONNX (tf2onnx).",
     ".h5": "Export it to ONNX (tf2onnx).",
     ".pb": "Export it to ONNX (tf2onnx).",
-    ".tflite": "Export the model that it was made of to ONNX.",
 }
 
 
 def load(source: Any, example: Any = None, **options: Any) -> Program:
     """A network as a program.
 
-    ``source``: a path (``.onnx``; ``.pt2`` of ``torch.export``; ``.nd``; ``.npz`` of plain weights), an ONNX
+    ``source``: a path (``.onnx``; ``.pt2`` of ``torch.export``; ``.nd``; ``.npz`` of plain weights; ``.nir``;
+    ``.tflite``), an ONNX
     ``ModelProto`` or a ``torch.nn.Module``, which needs an ``example`` input. Options go to the importer; all take
     ``check=False``.
     Raises :class:`ModelError`, and :class:`UnsupportedError` naming what isn't supported and what to do.

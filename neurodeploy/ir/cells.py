@@ -16,6 +16,7 @@ from neurodeploy.errors import IRError, nearest
 from neurodeploy.ir.build import Builder, Sym
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.tflite.lstm import tflite_lstm
+from neurodeploy.ir.tflite.svdf import tflite_svdf
 from neurodeploy.ir.types import TensorType
 
 Results = dict[str, Sym]
@@ -268,6 +269,7 @@ CELLS: Mapping[str, Cell] = {
     "ctdv": ctdv,
     "lif": lif,
     "tflite_lstm": tflite_lstm,
+    "tflite_svdf": tflite_svdf,
 }
 
 

@@ -40,8 +40,14 @@ def _macs(value: Value, types: dict[str, Type]) -> int:
     shapes = [t.shape for a in value.args if isinstance(t := types[a], TensorType)]
     if value.op == "matmul":
         return value.tensor.size * shapes[0][-1]
-    if value.op == "tfl_fully_connected":
+    if value.op.startswith("tfl_fully_connected"):
         return value.tensor.size * shapes[1][-1]
+    if value.op == "tfl_conv_2d":
+        return value.tensor.size * math.prod(shapes[1][1:])
+    if value.op == "tfl_depthwise_conv_2d":
+        return value.tensor.size * math.prod(shapes[1][1:3])
+    if value.op == "tfl_batch_matmul":
+        return value.tensor.size * shapes[0][-1]
     if value.op == "einsum":
         _, terms, _ = einsum_terms(value.attrs, len(shapes))
         sizes = {

@@ -30,14 +30,16 @@ def compensated(
     bias: np.ndarray,
     moment: np.ndarray,
     least: np.ndarray,
+    tried: np.ndarray = _SHARES,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Whole weights, the share of each row's steps that they stand for, and the bias that goes with them.
 
     ``weights``, ``steps`` ``[R, K]``: reals and the size of one step; ``tops`` ``[K]`` the greatest integer; ``bias``
-    ``[R]``; ``moment`` ``[K+1, K+1]``. Of each row the share of its steps (not below ``least`` ``[R]``) is taken whose
-    products have the least mean square error. Columns are rounded one after another, the most telling first; what one
-    loses is made up by those after it and by the bias as far as their operands move together (Frantar et al., GPTQ,
-    ICLR 2023, from Hassibi and Stork's optimal brain surgeon). A weight of 0 stays 0, so that sparse rows stay sparse.
+    ``[R]``; ``moment`` ``[K+1, K+1]``. Of each row the share of its steps (one of ``tried``, not below ``least``
+    ``[R]``) is taken whose products have the least mean square error. Columns are rounded one after another, the most
+    telling first; what one loses is made up by those after it and by the bias as far as their operands move together
+    (Frantar et al., GPTQ, ICLR 2023, from Hassibi and Stork's optimal brain surgeon). A weight of 0 stays 0, so that
+    sparse rows stay sparse.
     """
     damped = moment + np.eye(len(moment)) * (_DAMPING * float(np.mean(np.diag(moment))) + 1e-12)
     whole, share, moved = np.zeros(weights.shape, np.int64), np.ones(len(weights)), bias.astype(np.float64)
@@ -52,21 +54,27 @@ def compensated(
             place = np.ix_(some, columns)
             own = np.append(columns, len(moment) - 1)
             q, share[some], moved[some] = _alike(
-                weights[place], steps[place], tops[columns], bias[some], damped[np.ix_(own, own)], least[some]
+                weights[place], steps[place], tops[columns], bias[some], damped[np.ix_(own, own)], least[some], tried
             )
             whole[place] = q
     return whole, share, moved
 
 
 def _alike(
-    weights: np.ndarray, steps: np.ndarray, tops: np.ndarray, bias: np.ndarray, moment: np.ndarray, least: np.ndarray
+    weights: np.ndarray,
+    steps: np.ndarray,
+    tops: np.ndarray,
+    bias: np.ndarray,
+    moment: np.ndarray,
+    least: np.ndarray,
+    tried: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The same for rows that have all their columns."""
     rows, columns = weights.shape
     telling = np.diag(moment)[:-1] * np.square(steps).mean(axis=0)
     order = np.argsort(-telling, kind="stable")
     factor = np.linalg.cholesky(np.linalg.inv(moment[np.ix_(turned := np.append(order, columns), turned)])).T
-    shares = np.maximum(_SHARES[:, None], least)
+    shares = np.maximum(tried[:, None], least)
     sizes = steps * shares[:, :, None]
     left = np.concatenate(
         [np.broadcast_to(weights, sizes.shape), np.broadcast_to(bias[:, None], (*shares.shape, 1))], 2

@@ -16,7 +16,7 @@ from neurodeploy.deploy.tflite_steps import StepExecutor
 from neurodeploy.errors import UnsupportedError, UsageError
 from neurodeploy.ir import interpret
 from neurodeploy.ir.build import Builder
-from neurodeploy.ir.graph import Graph, Program, ProgramInput, Ref, Stage
+from neurodeploy.ir.graph import Graph, Param, Program, ProgramInput, Ref, Stage
 from neurodeploy.ir.types import Quant, TensorType
 from neurodeploy.passes import pipeline, run
 from tests.families import CASES
@@ -272,18 +272,26 @@ def test_litert_runs_every_signature_alike(dtype):
     golden = interpret.run(program, {"x": x[None]}).outputs["y"][0]
     for rows in found.values():
         np.testing.assert_array_equal(rows, found["variables", 1])
-    assert np.abs(found["variables", 1].astype(int) - golden).max() <= 2
+    assert np.abs(found["variables", 1].astype(int) - golden).max() <= {"i8": 1, "i16": 5}[dtype]
     assert golden.any()
 
 
 # -- states as inputs and outputs, and chunks --------------------------------------------------------------------------
 
 WAYS = [("io", 1), ("variables", 3), ("io", 4)]
-FAMILIES = ["gru", "lstm", "clockwork", "bidirectional", "tcn", "jordan", "history_compressor", "stacked_bidirectional"]
+FAMILIES = [
+    "gru_reset_after",
+    "lstm_peephole",
+    "jordan",
+    "indrnn",
+    "clockwork",
+    "history_compressor",
+    "stacked_bidirectional",
+]
 
 
 @pytest.mark.parametrize("dtype", ["i8", "i16"])
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name in CASES])
+@pytest.mark.parametrize("name", FAMILIES)
 def test_every_way_to_call_gives_the_same_bits(name, dtype):
     case = CASES[name]
     try:
@@ -359,14 +367,18 @@ def test_states_go_from_stage_to_stage(state, steps):
 def test_bools_and_constants_in_a_chunk():
     """What SPLIT doesn't take is cut by STRIDED_SLICE; outputs that no operator made, or that never change."""
     b, quant = Builder(), Quant(0.25)
-    flag, x, h = b.input("flag", [2], "bool"), b.input("x", [2], "i16", quant), b.state("h", [2], None, "i16", quant)
-    new = b("select", flag, x, h)
+    flag, x, h = (
+        b.input("flag", [2], "bool"),
+        b.input("x", [2], "i16", quant),
+        b.state("h", TensorType((2,), "i16", quant)),
+    )
+    new = b("select", flag, x, h, quant=quant)
     b.next(h, new)
     b.output("y", new)
     b.output("flag", flag)
     b.output("x", x)
     b.output("old", h)
-    b.output("fixed", b.param("k", np.array([3, 4], np.int16), "i16", quant))
+    b.output("fixed", b.param("k", Param(TensorType((2,), "i16", quant), np.array([3, 4], np.int16))))
     rng, graph = np.random.default_rng(0), b.graph()
     feed = {"flag": rng.random((2, 7, 2)) < 0.5, "x": rng.integers(-99, 99, (2, 7, 2)).astype(np.int16)}
     wanted = interpret.run(replace(one_stage(graph), numerics="tflite"), feed).outputs
@@ -431,10 +443,11 @@ def test_what_can_not_be_called_in_chunks_is_refused_by_name():
         with pytest.raises(UnsupportedError, match=rf"stage '\w+': is driven by '{drive}', .* 4 steps a call need"):
             compiled(program, steps=4)
     b = Builder()
-    h = b.state("h", [2], np.ones(2))
-    b.next(h, b("tanh", h))
+    x, h = b.input("x", [2]), b.state("h", [2])
+    b.next(h, b("tanh", h + x))
     b.output("y", h)
-    program = quantized(one_stage(b.graph()), {})
+    program = replace(one_stage(b.graph()), inputs={"x": ProgramInput(TensorType((2,)), "static")})
+    program = quantized(program, {"x": np.ones((3, 2), np.float32)})
     with pytest.raises(UnsupportedError, match="stage 'main': has no series input to take 2 steps a call from"):
         compiled(program, steps=2)
 

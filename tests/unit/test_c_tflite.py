@@ -93,6 +93,7 @@ def rescalings() -> Iterator[Case]:
     for ratio in (1e-5, 0.004, 0.07, 0.25, 0.5, 0.99, 1.0, 1.7, 4.0, 256.0, 3000.0):
         top = min(2.0**31 - 1, 2.0**30 / max(ratio, 1))
         wide = np.rint(rng.uniform(-1, 1, 5000) * top * 2.0 ** rng.uniform(-24, 0, 5000)).astype(np.int32)
+        wide[:2] = top, -top
         for source, x in {**EVERY, "i32": wide}.items():
             for op in ("tfl_relu", "tfl_relu6", "tfl_quantize"):
                 targets = zeros if op == "tfl_quantize" else () if source == "i32" else (source,)
@@ -210,3 +211,44 @@ def all_products() -> list[Case]:
 @pytest.mark.parametrize("layout", [PLAIN, PAIRS], ids=lambda v: v.name)
 def test_products(layout):
     exact(all_products(), layout)
+
+
+# -- products of computed values, sums, softmax ------------------------------------------------------------------------
+
+
+def functions() -> Iterator[Case]:
+    shapes = [((3, 5), (5, 4)), ((2, 3, 1), (1, 4)), ((1, 6, 40), (7, 40, 2))]
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        for dtype, every in EVERY.items():
+            za, zb, zo = map(int, rng.integers(-128, 128, 3)) if dtype == "i8" else (0, 0, 0)
+
+            def drawn(shape, every=every, rng=rng):
+                return rng.integers(every[0], int(every[-1]) + 1, shape).astype(every.dtype)
+
+            for a, b in shapes:
+                types = {"x": tensor(dtype, 0.02, za, *a), "y": tensor(dtype, 0.013, zb, *b)}
+                reach = 0.02 * 0.013 * float(every[-1]) * np.sqrt(a[-1]) * 10.0 ** (seed - 3)
+                arrays = {"x": drawn(a), "y": drawn(b)}
+                yield Case("tfl_batch_matmul", types, Quant(float(np.float32(reach)), zo), arrays)
+            for axis, keep in ((0, False), (1, True), (-1, False)):
+                attrs = {"axis": axis, "keepdims": keep}
+                type_ = tensor(dtype, 0.02, za, 3, 50)
+                yield Case(
+                    "tfl_sum", {"x": type_}, Quant(0.02 * 2.0 ** (2 * seed - 4), zo), {"x": drawn((3, 50))}, {}, attrs
+                )
+            for shape, scale in (((9,), 1e-5), ((3, 40), 0.003), ((1,), 0.1), ((300,), 0.05), ((2, 5), 0.9)):
+                into = Quant(2.0**-8, -128) if dtype == "i8" else Quant(2.0**-15)
+                scale = scale if dtype == "i8" else scale / 256
+                for x in (drawn(shape), np.full(shape, every[seed % every.size], every.dtype), drawn(shape) // 8):
+                    yield Case("tfl_softmax", {"x": tensor(dtype, scale, za, *shape)}, into, {"x": x})
+
+
+def test_products_of_computed_values_sums_and_softmax():
+    exact(list(functions()))
+
+
+def test_a_lookup():
+    types = {"x": tensor("i8", 0.1, 3, 256), "t": TensorType((256,), "i8")}
+    table = np.random.default_rng(0).permutation(EVERY["i8"])
+    exact([Case("tfl_lookup", types, Quant(0.1), {"x": EVERY["i8"]}, {"t": table})])

@@ -57,7 +57,7 @@ def test_missing_file_and_folder(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("m.keras", "tf2onnx"), ("m.pt", "export it to ONNX"), ("m.tflite", "ONNX"), ("m.txt", "Give one of .onnx,")],
+    [("m.keras", "tf2onnx"), ("m.pt", "export it to ONNX"), ("m.txt", "Give one of .onnx,")],
 )
 def test_other_kinds_of_file(tmp_path, name, words):
     (tmp_path / name).write_bytes(b"x")

@@ -8,6 +8,8 @@
 #define ND_RESIDENT_H
 
 #define ND_FIRMWARE_ABI 1u
+/* The target id of every firmware that runs its own model in TFLite Micro: "TFLM". */
+#define ND_TARGET_TFLM 0x4D4C4654u
 
 enum {
     ND_PING = 0x01,       /* -> target_id, abi, max_payload, build hash[16], cpuid, slot origin, slot bytes,
@@ -49,7 +51,8 @@ enum {
     ND_ERR_IMAGE_CRC = 9,  /* details: found, needed */
     ND_ERR_IMAGE_HEAD = 10,/* the header makes no sense; detail: which field, counted from 0 */
     ND_ERR_FAULT = 11,     /* the model crashed and the board was reset; details: fault status, program counter */
-    ND_ERR_REPLY = 12      /* the reply would not fit a frame; details: bytes, room */
+    ND_ERR_REPLY = 12,     /* the reply would not fit a frame; details: bytes, room */
+    ND_ERR_TFLM = 13       /* TFLite Micro failed, its log says why; detail: the stage (firmware/tflm) */
 };
 
 #endif

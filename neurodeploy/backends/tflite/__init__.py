@@ -12,6 +12,7 @@ import numpy as np
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability
 from neurodeploy.backends.tflite.describe import describe
+from neurodeploy.backends.tflite.project import project
 from neurodeploy.backends.tflite.rules import RULES
 from neurodeploy.backends.tflite.stage import Call, begins_reset, stage_model
 from neurodeploy.backends.tflite.write import schema
@@ -59,7 +60,7 @@ class TFLiteBackend:
         steps: int = 1,
         optimize: str = "balanced",
     ) -> Artifact:
-        """Write ``{stage}.tflite`` for every stage.
+        """Write ``{stage}.tflite`` for every stage, and the project of :mod:`.project` that runs them.
 
         ``state``: ``variables``, which the interpreter keeps from call to call, or ``io``, further inputs and outputs
         that the caller feeds back. ``steps``: how many a call takes. ``optimize``: ``balanced``, or ``size`` for the
@@ -93,6 +94,7 @@ class TFLiteBackend:
                 "expose": list(call.expose),
                 **_counts(model),
             }
+        files |= project(name or program.name, files, stages)
         files |= {**text.to_files(program, "program"), **text.to_files(source or program, "source")}
         manifest: dict[str, Any] = {
             "schema": SCHEMA_VERSION,
@@ -121,7 +123,7 @@ class TFLiteBackend:
         """File size, arena, multiply-accumulates and operators; with several stages their sums."""
         stages: Mapping[str, Any] = artifact.manifest["layout"]["stages"]
         size = sum(len(artifact.files[s["file"]]) for s in stages.values())
-        shapes = "shapes of the weights of FULLY_CONNECTED"
+        shapes = "shapes of the weights of FULLY_CONNECTED, BATCH_MATMUL, fused LSTM and SVDF"
         return (
             Figure("tflite_bytes", size, "B", "compiled", "size of the .tflite files"),
             self._arena(artifact),
@@ -201,13 +203,13 @@ def _counts(model: bytes) -> dict[str, int]:
     """Operators of a model's step, and the multiply-accumulates of its products."""
     fb = schema()
     root = fb.Model.GetRootAsModel(model, 0)
-    main, macs = root.Subgraphs(0), 0
+    main, macs, code = root.Subgraphs(0), 0, fb.BuiltinOperator
+    weighted = {code.FULLY_CONNECTED: 1, code.BATCH_MATMUL: 1, code.SVDF: 2, code.UNIDIRECTIONAL_SEQUENCE_LSTM: 8}
     for i in range(main.OperatorsLength()):
         operator = main.Operators(i)
-        if root.OperatorCodes(operator.OpcodeIndex()).BuiltinCode() == fb.BuiltinOperator.FULLY_CONNECTED:
-            weights = main.Tensors(operator.Inputs(1)).ShapeAsNumpy()
-            rows = np.prod(main.Tensors(operator.Outputs(0)).ShapeAsNumpy()[:-1])
-            macs += int(np.prod(weights) * rows)
+        if count := weighted.get(root.OperatorCodes(operator.OpcodeIndex()).BuiltinCode()):
+            size = sum(int(np.prod(main.Tensors(operator.Inputs(1 + j)).ShapeAsNumpy())) for j in range(count))
+            macs += size * int(np.prod(main.Tensors(operator.Outputs(0)).ShapeAsNumpy()[:-1]))
     return {"operators": main.OperatorsLength(), "macs": macs}
 
 

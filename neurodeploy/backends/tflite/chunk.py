@@ -1,13 +1,15 @@
 """A call of several steps: the step's operators once for each, and once for all what no state stands in the way of.
 
 What depends on series inputs alone is computed for all steps at once before the first, and what no state depends on
-after the last: one operator on ``[steps, ...]``. Both are exact, since these operators go row by row.
+after the last: one operator on ``[steps, ...]``. Both are exact, since these operators go row by row. A fused LSTM on
+such values is one operator too: it runs the steps itself.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from neurodeploy.backends.tflite.fused import whole_series
 from neurodeploy.ir.graph import Value
 
 if TYPE_CHECKING:
@@ -48,11 +50,12 @@ class Chunk:
         for value in self._early:
             writer.emit(value)
         writer.lead = 1
-        self._whole = {name: writer.index[name] for name in (*self.call.series, *(v.name for v in self._early))}
+        ready = [*self.call.series, *(value.name for value in self._early)]
+        self._whole = {name: writer.index[name] for name in ready if name in writer.index}
         outside = {v.name for v in (*self._early, *self._late)}
         body = [value for value in self.graph.values if value.name not in outside]
         needed = [arg for value in body for arg in value.args]
-        needed += [s.next for s in self.graph.states] + [s.when for s in self.graph.states if s.when]
+        needed += [name for state in writer._held() for name in (state.next, state.when) if name]
         for name in dict.fromkeys(needed):
             if name in self._whole:
                 self._parts[name] = self._cut(name)
@@ -83,7 +86,10 @@ class Chunk:
         found = []
         for value in self.graph.values:
             moving = [a for a in value.args if a not in self.graph.params]
-            if value.op in ROWS and moving and all(a in known for a in value.args):
+            rows = value.op in ROWS
+            if value.op == "get" or whole_series(self.graph, value, self.call.shown):
+                rows, moving = True, [a for a in moving if a not in self.writer.variables]
+            if rows and moving and all(a in known for a in moving):
                 known.add(value.name)
                 found.append(value)
         return found

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from neurodeploy.backends.tflite.calculate import Calculator
 from neurodeploy.backends.tflite.chunk import Chunk
 from neurodeploy.backends.tflite.fused import variables
 from neurodeploy.backends.tflite.write import Model, Subgraph
@@ -88,6 +89,7 @@ class StageWriter:
         self._partitions = partitions(graph, self.types)
         self.flat = self._flat() if call.small else {}
         self._shared: dict[str, int] = {}
+        self._once: dict[str, tuple[int, int]] = {}
 
     def write(self, describe: Callable[[StageWriter], None] | None = None) -> bytes:
         """The file's bytes; ``describe`` adds what it says of itself.
@@ -136,7 +138,7 @@ class StageWriter:
             rule(self, value)
 
     def _flat(self) -> dict[str, str]:
-        """Reshapes that only outputs need, and what they reshape: the same bytes, which a small file gives as they are."""
+        """Reshapes that only outputs need, and what they reshape: a small file gives the same bytes as they are."""
         graph = self.graph
         used = {arg for value in graph.values for arg in value.args}
         used |= {name for state in graph.states for name in (state.next, state.when) if name}
@@ -198,7 +200,7 @@ class StageWriter:
         main.inputs += [*begun, first_call]
         for name, given in zip(self.start, begun, strict=True):
             chosen = self._tensor(f"{name}_now", self.types[name])
-            main.op("SELECT_V2", [first_call, given, self.index[name]], [chosen], "SelectV2Options")
+            Calculator(main, name).choose(first_call, given, self.index[name], out=chosen)
             self.index[name] = chosen
 
     def _handle(self, subgraph: Subgraph, state: str) -> int:
@@ -206,11 +208,12 @@ class StageWriter:
         subgraph.op("VAR_HANDLE", [], [handle], "VarHandleOptions", container="", sharedName=state)
         return handle
 
-    def variable(self, name: str) -> int:
-        """The tensor of a state that an operator keeps itself, from call to call."""
+    def variable(self, name: str, shape: tuple[int, ...] | None = None) -> int:
+        """The tensor of a state that an operator keeps itself, from call to call; ``shape`` if it has another there."""
         key = f"{name}@variable"
         if key not in self._shared:
-            self._shared[key] = self._tensor(name, self.types[name])
+            type_ = self.types[name]
+            self._shared[key] = self._tensor(name, type_ if shape is None else type_.with_(shape=shape))
             self.main.tensors[self._shared[key]].isVariable = True
         return self._shared[key]
 
@@ -232,7 +235,7 @@ class StageWriter:
             return self._result(state.next) if given else self.at(state.next)
         held = self._tensor(f"{state.name}_next", state.type)
         inputs = [self.at(state.when), self.at(state.next), self.at(state.name)]
-        self.main.op("SELECT_V2", inputs, [held], "SelectV2Options")
+        Calculator(self.main, state.name).choose(*inputs, out=held)
         return held
 
     # -- tensors -------------------------------------------------------------------------------------------------------
@@ -271,6 +274,12 @@ class StageWriter:
         shape = self.main.tensors[result].shape
         self.main.op("RESHAPE", [source], [result], "ReshapeOptions", newShape=shape)
 
+    def once(self, key: str, make: Callable[[], tuple[int, int]]) -> tuple[int, int]:
+        """What is made at its first use and shared by later ones."""
+        if key not in self._once:
+            self._once[key] = make()
+        return self._once[key]
+
     def split(self, source: int, axis: int, results: Collection[int]) -> None:
         """A SPLIT of one tensor into equal parts along one of its axes."""
         key = f"{axis}@axis"
@@ -287,7 +296,13 @@ class StageWriter:
 
     def same_scale(self, value: Value) -> None:
         """Refuse a move between scales: these operators don't rescale."""
-        tensors = [self.types[a] for a in value.args if isinstance(self.types[a], TensorType)]
+        self._same_scale(value, [self.types[a] for a in value.args if isinstance(self.types[a], TensorType)])
+
+    def same_table(self, value: Value) -> None:
+        """The same for what an index reads or writes."""
+        self._same_scale(value, [self.types[a] for i, a in enumerate(value.args) if i != 1])
+
+    def _same_scale(self, value: Value, tensors: list[TensorType]) -> None:
         if any(t.quant != value.tensor.quant for t in tensors if t.dtype != "bool"):
             raise UnsupportedError(
                 f"{value.op} joins {', '.join(map(str, tensors))} into {value.tensor}; needed one scale.",

@@ -12,7 +12,7 @@ Where the C++ would overflow a signed integer its result is undefined; here :cla
 from __future__ import annotations
 
 from neurodeploy.ir.op import Op
-from neurodeploy.ir.tflite import functions, lstm, pointwise, products, rectifiers, tables
+from neurodeploy.ir.tflite import convolutions, functions, lstm, pointwise, products, rectifiers, svdf, tables
 
 #: One room a line.
 ROOMS = (
@@ -22,5 +22,7 @@ ROOMS = (
     tables,
     functions,
     lstm,
+    svdf,
+    convolutions,
 )
 TFLITE_OPS: dict[str, Op] = {op.name: op for room in ROOMS for op in room.OPS}

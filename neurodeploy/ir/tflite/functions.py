@@ -138,18 +138,23 @@ def _softmax_i16(x: Array, type_: TensorType) -> Array:
     return np.clip((e * inverse + (np.int64(1) << (shift - 1))) >> shift, 0, 32767).astype(np.int16)
 
 
-def _softmax_i8(x: Array, type_: TensorType) -> Array:
+def exponentials(below: Array, type_: TensorType) -> Array:
+    """exp of differences to the greatest, as the int8 kernel takes it: no integer bits, 0 where it counts none."""
     real = min(float(scale_of(type_)) * 2.0 ** (31 - DIFFERENCE_BITS), 2.0**31 - 1)
     mult, shift = quantize_multiplier(real)
     radius = ((1 << DIFFERENCE_BITS) - 1) * 2.0 ** (31 - DIFFERENCE_BITS) / 2.0 ** int(shift)
-    below = x - x.max(axis=-1, keepdims=True)
     counts = below >= -np.floor(radius)
     e = gemmlowp.exp_of_negative(multiply_32(np.where(counts, below, 0), mult, shift), DIFFERENCE_BITS)
-    total = np.where(counts, rounding_shift(e, SUM_BITS), 0).sum(axis=-1, keepdims=True)
+    return np.where(counts, e, 0)
+
+
+def _softmax_i8(x: Array, type_: TensorType) -> Array:
+    e = exponentials(x - x.max(axis=-1, keepdims=True), type_)
+    total = rounding_shift(e, SUM_BITS).sum(axis=-1, keepdims=True)
     zeros = 31 - np.floor(np.log2(total)).astype(np.int64)
     inverse = gemmlowp.inverse_of_one_plus((total << zeros) - (1 << 31))
     made = rounding_shift(gemmlowp.times(inverse, e), SUM_BITS - zeros + 31 - 8) - 128
-    return np.where(counts, np.clip(made, -128, 127), -128).astype(np.int8)
+    return np.clip(made, -128, 127).astype(np.int8)
 
 
 def _eval_softmax(args: Sequence[Array], attrs: Attrs, type_: TensorType, types: Types) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from neurodeploy.errors import UnsupportedError
@@ -21,7 +21,8 @@ class DecomposeTFLite:
 
     ``einsum`` becomes products two by two, those of computed values first and constants last: a matmul where the two
     share letters that end there, else a broadcast product and a sum. ``prod`` becomes a tree of products. ``softmax``
-    is turned to the last axis. Values stay what they were up to float rounding, and keep their names.
+    is turned to the last axis, and what is written as ``exp(x) / sum(exp(x))`` is one too: in integers its parts would
+    need a wide range that the quotient doesn't. Values stay what they were up to float rounding, and keep their names.
     Raises :class:`UnsupportedError` for an einsum that takes a diagonal.
     """
 
@@ -40,12 +41,13 @@ class _Decomposer:
     def __post_init__(self) -> None:
         self.types = self.old.types()
         self.names = Names(self.types)
+        self.made = {value.name: value for value in self.old.values}
         self.constant = set(self.old.params)
 
     def graph(self) -> Graph:
         for value in self.old.values:
             rule = _RULES.get(value.op)
-            if rule is None or not _applies(value, self.shape(value.args[0])):
+            if rule is None:
                 self.values.append(value)
             else:
                 rule(self, value)
@@ -172,18 +174,41 @@ def _prod(d: _Decomposer, value: Value) -> None:
 
 
 def _softmax(d: _Decomposer, value: Value) -> None:
+    """Along the last axis; along another one turned there and back."""
     shape = value.tensor.shape
     axis, last = value.attrs.get("axis", 0) % len(shape), len(shape) - 1
+    if axis == last:
+        d.values.append(value)
+        return
     perm = list(range(len(shape)))
     perm[axis], perm[last] = last, axis
     made = d.emit("softmax", [d.turned(value.args[0], perm, value.name)], value.name, axis=last)
     d.turned(made, perm, value.name, value.name)
 
 
-def _applies(value: Value, shape: tuple[int, ...]) -> bool:
-    if value.op == "softmax":
-        return value.attrs.get("axis", 0) % len(shape) != len(shape) - 1
-    return True
+def _normalised(d: _Decomposer, value: Value) -> tuple[str, int] | None:
+    """``x`` and the axis where the value is ``exp(x) / sum(exp(x))``."""
+    shares, total = (d.made.get(a) for a in value.args)
+    if shares is None or total is None or shares.op != "exp" or total.op != "sum" or total.args != (shares.name,):
+        return None
+    rank = len(shares.tensor.shape)
+    if rank > 1 and not total.attrs.get("keepdims"):
+        return None
+    return shares.args[0], total.attrs.get("axis", 0) % rank
 
 
-_RULES: Mapping[str, Callable[[_Decomposer, Value], None]] = {"einsum": _einsum, "prod": _prod, "softmax": _softmax}
+def _div(d: _Decomposer, value: Value) -> None:
+    found = _normalised(d, value)
+    if found is None:
+        d.values.append(value)
+        return
+    source, axis = found
+    _softmax(d, replace(value, op="softmax", args=(source,), attrs={"axis": axis}))
+
+
+_RULES: Mapping[str, Callable[[_Decomposer, Value], None]] = {
+    "einsum": _einsum,
+    "prod": _prod,
+    "softmax": _softmax,
+    "div": _div,
+}

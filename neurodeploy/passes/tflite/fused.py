@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neurodeploy.errors import UsageError
+from neurodeploy.errors import UnsupportedError, UsageError
 from neurodeploy.ir.cells import body_of
 from neurodeploy.ir.graph import Graph, Param, Program, Stage, Value, prune
 from neurodeploy.ir.ops import infer
 from neurodeploy.ir.tflite.lstm import GATES, WEIGHTS
 from neurodeploy.ir.types import Quant, TensorType, TupleType
 from neurodeploy.passes.rewrite import Names, rebuild
-from neurodeploy.passes.tflite.scales import Form, constants, f32
+from neurodeploy.passes.tflite.scales import Form, constants, step
 
 if TYPE_CHECKING:
     from neurodeploy.passes.tflite.stage import Rule, StageQuantizer
@@ -25,6 +25,8 @@ FORGETS = (
     "the fused LSTM: TFLM's CMSIS-NN kernel forgets its state between calls. Use TFLM's reference kernel for "
     "UNIDIRECTIONAL_SEQUENCE_LSTM, or compile without fused_lstm."
 )
+#: What ``lstm`` can have and TFLM's operator hasn't, by its attribute.
+ODD = {"peephole": "peepholes", "projection": "a projection", "clip": "a clip", "input_forget": "coupled gates"}
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,9 @@ def _fuse(stage: Stage, place: str, odd: list[str]) -> Graph:
 def _odd(stage: Stage, call: Value, known: Mapping[str, np.ndarray]) -> str | None:
     """Why the operator can't be this LSTM, or None."""
     graph, attrs = stage.graph, call.attrs
-    for key in ("peephole", "projection", "clip", "input_forget"):
+    for key, words in ODD.items():
         if attrs.get(key) not in (None, False):
-            return f"has {key}"
+            return f"has {words}"
     kinds = [a if isinstance(a, str) else a[0] for a in attrs.get("activations", ("sigmoid", "tanh", "tanh"))]
     if kinds != ["sigmoid", "tanh", "tanh"]:
         return f"has the activations {', '.join(kinds)}"
@@ -109,18 +111,22 @@ def _fused(call: Value, known: Mapping[str, np.ndarray], names: Names, params: d
 
 def _lstm(q: StageQuantizer, call: Value) -> None:
     """int8 weights with a scale per gate, and biases on the scales of the products (Li and Alvarez 2021)."""
-    x, h, c, *weights = call.args
-    into = q.held(h)
-    if q.held(x).dtype != into.dtype:
-        x = q.rescale(x, into, q.fresh(f"{x}_wide"))
+    if q.scales.widths.weight_bits != 8:
+        raise UnsupportedError(
+            f"would have weights of {q.scales.widths.weight_bits} bits; TFLite Micro's fused LSTM has 8 alone.",
+            place=q.place(call.name),
+            hint="Leave out weight_bits, or compile without fused_lstm.",
+        )
+    _, h, c, *weights = call.args
+    dtype = q.held(h).dtype
+    x = q.cast(call.args[0], dtype)
     args, scales = [x, h, c], []
     for name in weights[:8]:
         data = np.asarray(q.known[name], np.float64)
-        scales.append(f32((float(np.abs(data).max(initial=0)) or 1.0) / 127))
+        scales.append(step((float(np.abs(data).max(initial=0)) or 1.0) / 127))
         args.append(q.param(name, data, Form("i8", Quant(scales[-1]))))
-    wide = WEIGHTS[into.dtype][1]
     for name, scale in zip(weights[8:], scales[:4], strict=True):
-        args.append(q.param(name, q.known[name], Form(wide, Quant(f32(q.held(x).scale * scale)))))
+        args.append(q.param(name, q.known[name], Form(WEIGHTS[dtype][1], Quant(step(q.held(x).scale * scale)))))
     body = body_of("tflite_lstm", [q.types[a] for a in args], call.attrs)
     made = TupleType(tuple(body.output_types().values()))
     q.values.append(Value(call.name, "tflite_lstm", tuple(args), call.attrs, made, body))

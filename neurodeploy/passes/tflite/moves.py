@@ -4,28 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Value
 from neurodeploy.passes.tflite.scales import MOVES, Form
-from neurodeploy.passes.tflite.stage import WHOLE, Rule, StageQuantizer
+from neurodeploy.passes.tflite.stage import Rule, StageQuantizer
 
 BOOL = Form("bool")
 
 
 def _move(q: StageQuantizer, value: Value) -> None:
     """The same op: its arguments (the first is in its class) on its own scale."""
-    if value.tensor.dtype == "bool":
-        q.emit(value.op, [q.boolean(a) for a in value.args], BOOL, value.name, **value.attrs)
-        return
     target = q.form(value.name)
     q.emit(value.op, [q.at(a, target) for a in value.args], target, value.name, **value.attrs)
 
 
 def _compare(q: StageQuantizer, value: Value) -> None:
     """Integers compared on one scale: the coarser of two values, or the value's where the other is constant."""
-    source = q.stage.graph.tensor(value.args[0])
-    if source.dtype != "f32":
-        raise UnsupportedError(f"compares {source}; needed f32.", place=q.place(value.name), hint=WHOLE)
+    if q.source[value.args[0]].dtype != "f32":
+        q.emit(value.op, [q.plain(a) for a in value.args], BOOL, value.name)
+        return
     q.emit(value.op, [q.at(a, _common(q, value)) for a in value.args], BOOL, value.name)
 
 
@@ -43,10 +39,8 @@ def _common(q: StageQuantizer, value: Value) -> Form:
 
 def _select(q: StageQuantizer, value: Value) -> None:
     condition, *choices = value.args
-    if value.tensor.dtype != "f32":
-        raise UnsupportedError(f"chooses between {value.tensor}; needed f32.", place=q.place(value.name), hint=WHOLE)
     target = q.form(value.name)
-    q.emit("select", [q.boolean(condition), *(q.at(a, target) for a in choices)], target, value.name)
+    q.emit("select", [q.plain(condition), *(q.at(a, target) for a in choices)], target, value.name)
 
 
 RULES: Mapping[str, Rule] = {

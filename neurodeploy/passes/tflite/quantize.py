@@ -8,18 +8,18 @@ FULLY_CONNECTED ops, one of them with the constants as its bias, and ADDs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
+from neurodeploy.data import Data
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import Program, ProgramInput
 from neurodeploy.ir.verify import verify
 from neurodeploy.passes.quantize import STALL_SHARE, lost_updates
+from neurodeploy.passes.tflite.rounding import Moments, operand_moments
 from neurodeploy.passes.tflite.scales import Scales
 from neurodeploy.passes.tflite.stage import StageQuantizer
-from neurodeploy.passes.tflite.widths import widths_of
+from neurodeploy.passes.tflite.widths import Widths, widths_of
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class QuantizeTFLite:
 
     ``activation_dtype``: ``i16`` or ``i8``; ``state_dtype``: the same for states, by default as the activations.
     ``weight_bits``: 8, or 4 with activations of 8 bits. ``weights``, ``states``, ``activations``: the same for tensors
-    by name. ``per_channel``: a scale for each row of 8-bit weights rather than one for all. ``headroom``: how far
+    by name. ``rounding``: 4-bit weights are ``compensated`` on ``data`` (the calibration samples), or taken to the
+    ``nearest``. ``per_channel``: a scale for each row of 8-bit weights rather than one for all. ``headroom``: how far
     beyond its calibrated range an i16 value may go before it saturates.
 
     Needs ``meta["ranges"][stage][value] = [lo, hi]``. Warnings (a state that stalls, or that starts at another value
@@ -45,20 +46,40 @@ class QuantizeTFLite:
     weights: Mapping[str, int] = field(default_factory=dict)
     states: Mapping[str, str] = field(default_factory=dict)
     activations: Mapping[str, str] = field(default_factory=dict)
+    rounding: str = "compensated"
+    data: Data | None = field(default=None, compare=False, repr=False, metadata={"text": False})
+    progress: Callable[[str], None] | None = field(default=None, compare=False, repr=False, metadata={"text": False})
 
     def __call__(self, program: Program) -> Program:
         """The program with ``numerics="tflite"``."""
         if program.numerics != "float":
             raise UsageError(f"is {program.numerics} already; needed a float program.", place=program.name)
+        if self.rounding not in ("compensated", "nearest"):
+            raise UsageError(f"rounding is '{self.rounding}'; needed compensated or nearest.")
         scales = Scales(program, self.headroom, widths_of(program, self))
+        moments = self._moments(program, scales.widths)
         inputs = {
             name: ProgramInput(scales.typed(("", name), spec.type), spec.kind) for name, spec in program.inputs.items()
         }
-        stages = tuple(replace(s, graph=StageQuantizer(s, program.name, scales).graph()) for s in program.stages)
+        stages = tuple(
+            replace(s, graph=StageQuantizer(s, program.name, scales, moments).graph()) for s in program.stages
+        )
         meta = {key: value for key, value in program.meta.items() if key not in ("ranges", "updates")}
-        if found := [*_stalls(program, scales), *_begun(program)]:
+        if found := [*_stalls(program, scales), *scales.warnings]:
             meta["warnings"] = [*meta.get("warnings", []), *found]
         return verify(replace(program, inputs=inputs, stages=stages, numerics="tflite", meta=meta))
+
+    def _moments(self, program: Program, widths: Widths) -> Moments:
+        """What the rounding of 4-bit weights needs to know of the data."""
+        if self.rounding == "nearest" or 4 not in widths.every_weight():
+            return {}
+        if self.data is None:
+            raise UsageError(
+                "weights of 4 bits are rounded against samples, and there are none.",
+                place=program.name,
+                hint="Give the pass data, or rounding=nearest.",
+            )
+        return operand_moments(program, self.data, widths, self.progress)
 
 
 def _stalls(program: Program, scales: Scales) -> list[str]:
@@ -79,15 +100,3 @@ def _stalls(program: Program, scales: Scales) -> list[str]:
                     f"{100 * lost:.0f} % of its updates in calibration are below half a step and are lost. {remedy}"
                 )
     return found
-
-
-def _begun(program: Program) -> list[str]:
-    """A warning for every state that doesn't start at 0."""
-    return [
-        f"state '{stage.name}.{state.name}' starts at a value other than 0. TFLite Micro's interpreter sets it on the "
-        "first call alone: its Reset() sets variables to 0 and does not set them up again (CALL_ONCE). To begin again, "
-        "make the interpreter anew."
-        for stage in program.stages
-        for state in stage.graph.states
-        if state.init is not None and np.any(stage.graph.params[state.init].data)
-    ]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from neurodeploy.passes.tflite import fused, moves, pointwise, products
+from neurodeploy.passes.tflite import functions, fused, moves, pointwise, products
 from neurodeploy.passes.tflite.stage import Rule
+from neurodeploy.passes.tflite.whole import with_whole
 
-RULES: Mapping[str, Rule] = {**products.RULES, **pointwise.RULES, **moves.RULES, **fused.RULES}
+RULES: Mapping[str, Rule] = with_whole(
+    {**products.RULES, **pointwise.RULES, **moves.RULES, **fused.RULES, **functions.RULES}
+)

@@ -23,24 +23,23 @@ import numpy as np
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import Graph, Program, Ref, Stage
 from neurodeploy.ir.ops import OPS
+from neurodeploy.ir.tflite.tables import RESULTS
 from neurodeploy.ir.types import Quant, TensorType
 from neurodeploy.passes.tflite.widths import Widths
 
 TABLES = {"sigmoid": "tfl_logistic", "tanh": "tfl_tanh"}
-TABLE_SCALE = 2.0**-15
 FINEST, COARSEST = -14, -11
-NARROW_TABLES = {"sigmoid": Quant(2.0**-8, -128), "tanh": Quant(2.0**-7)}
 #: Where both are within half a step of 8 bits of their last value.
 FLAT = {"sigmoid": math.log(511.0), "tanh": math.atanh(1 - 2.0**-8)}
 #: A zero point is worth its while if it makes the step smaller than this share of the even one.
 LOPSIDED = 0.95
 #: Ops through which a wide state asks for wide arguments.
 CARRIES = frozenset({"add", "sub", "mul", "div", "neg", "abs", "min", "max", "select", "slice", "reshape", "transpose",
-                     "broadcast", "shift", "concat"})  # fmt: skip
+                     "broadcast", "shift", "concat", "gather", "row", "put"})  # fmt: skip
 SMALLEST = 2.0**-60
 #: The cell state of a fused LSTM is on a power of two; LiteRT's kernel knows none below.
 FINEST_CELL = -15
-MOVES = ("slice", "reshape", "transpose", "broadcast", "shift")
+MOVES = ("slice", "reshape", "transpose", "broadcast", "shift", "gather", "row", "put", "reduce_max")
 Key = tuple[str, str]
 
 
@@ -102,6 +101,7 @@ class Scales:
 
     def __init__(self, program: Program, headroom: float, widths: Widths | None = None) -> None:
         self.program, self.headroom, self.widths = program, headroom, widths or Widths()
+        self.warnings: list[str] = []
         self._parent: dict[Key, Key] = {}
         self._range: dict[Key, tuple[float, float]] = {}
         self._tables: dict[Key, set[str]] = {}
@@ -110,6 +110,7 @@ class Scales:
         self._states: set[Key] = set()
         self._dtypes: dict[Key, tuple[str, Key]] = {}
         self._cells: set[Key] = set()
+        self._random: set[Key] = set()
         self.constant = {stage.name: constants(stage.graph) for stage in program.stages}
         for stage in program.stages:
             self._link(stage)
@@ -171,6 +172,14 @@ class Scales:
                 self._tables.setdefault(self.find((stage.name, value.name)), set()).add(value.op)
                 self._to_tables.setdefault(self.find((stage.name, value.args[0])), set()).add(value.op)
                 continue
+            if value.op == "random":
+                self._random.add(root := self.find((stage.name, value.name)))
+                self._tables.setdefault(root, set()).add(value.op)
+            if value.op in MOVES and value.args[0] in known and value.name not in known:
+                table = known[value.args[0]]
+                self._reach((stage.name, value.name), float(table.min(initial=0)), float(table.max(initial=0)))
+            if value.op == "softmax":  # on sigmoid's scales
+                self._tables.setdefault(self.find((stage.name, value.name)), set()).add("sigmoid")
             if value.op == "tflite_lstm":
                 self._cells.add(self.find((stage.name, value.args[2])))
             if value.op not in MOVES:
@@ -203,6 +212,8 @@ class Scales:
             chosen = self._states
         for root in chosen:
             self._dtypes.setdefault(root, (self.widths.states, root))
+        for root in self._random:
+            self._dtypes.setdefault(root, ("i16", root))
         for stage in self.program.stages:
             self._widen(stage)
 
@@ -235,10 +246,10 @@ class Scales:
     def _wide(self, root: Key) -> Quant:
         top = max(-self._range.get(root, (0.0, 0.0))[0], self._range.get(root, (0.0, 0.0))[1])
         if root in self._tables and top <= 1:
-            return Quant(TABLE_SCALE)
+            return RESULTS["tanh", "i16"]
         top = top * self.headroom or 1.0
         if root in self._cells:
-            return Quant(2.0 ** max(math.ceil(math.log2(top / 32767)), FINEST_CELL))
+            return Quant(2.0 ** max(math.ceil(math.log2(max(top / 32767, SMALLEST))), FINEST_CELL))
         if root not in self._to_tables:
             return Quant(step(top / 32767))
         exponent = math.ceil(math.log2(max(top / 32767, SMALLEST)))
@@ -252,9 +263,9 @@ class Scales:
         tables, held = self._tables.get(root, set()), root in self._states
         if tables and -1 <= low and high <= 1:
             if tables == {"sigmoid"} and low >= 0 and not held:
-                return NARROW_TABLES["sigmoid"]
+                return RESULTS["sigmoid", "i8"]
             if "tanh" in tables:
-                return NARROW_TABLES["tanh"]
+                return RESULTS["tanh", "i8"]
         if root in self._to_tables and root not in self._elsewhere:
             flat = max(FLAT[op] for op in self._to_tables[root])
             low, high = max(low, -flat), min(high, flat)

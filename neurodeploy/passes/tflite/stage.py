@@ -15,15 +15,13 @@ from neurodeploy.ir.graph import Graph, Param, Stage, State, Value, prune
 from neurodeploy.ir.ops import infer, op
 from neurodeploy.ir.types import Quant, TensorType
 from neurodeploy.passes.tflite.joint import shared_tops
+from neurodeploy.passes.tflite.rounding import Moments
 from neurodeploy.passes.tflite.scales import Form, Scales, narrow, step
 
 #: log2 of how much finer one QUANTIZE or RELU makes a value of a dtype: its int32 overflows beyond.
 UPSCALE = {"i8": 22, "i16": 14}
 #: One step of i8 in steps of an i16 that holds the same value exactly, whatever the zero point.
 WIDENING = 128
-
-#: What to do about values that count or index.
-WHOLE = "Whole numbers stay off TFLite Micro here; choose a C target."
 
 
 @dataclass
@@ -33,6 +31,7 @@ class StageQuantizer:
     stage: Stage
     program: str
     scales: Scales
+    moments: Moments = field(default_factory=dict)
     values: list[Value] = field(default_factory=list)
     params: dict[str, Param] = field(default_factory=dict)
     types: dict[str, TensorType] = field(default_factory=dict)
@@ -40,23 +39,27 @@ class StageQuantizer:
     def __post_init__(self) -> None:
         graph = self.stage.graph
         self.known = self.scales.constant[self.stage.name]
+        self.source: dict[str, Any] = graph.types()
         self.made = {value.name: value for value in graph.values}
         self.taken = set(graph.types())
         self.uses = Counter(arg for value in graph.values for arg in value.args)
         self.uses.update(graph.outputs.values())
         self.uses.update(name for state in graph.states for name in (state.next, state.when) if name)
         self.ranges = self.scales.program.meta.get("ranges", {}).get(self.stage.name, {})
+        self.sums = self._absorbed()
         self._copies: dict[tuple[str, Form], str] = {}
         self.shared_tops = shared_tops(self)
 
     def graph(self) -> Graph:
         """The quantized graph."""
+        from neurodeploy.passes.tflite.activations import fuse
+        from neurodeploy.passes.tflite.functions import links
         from neurodeploy.passes.tflite.rules import RULES
 
         old = self.stage.graph
         inputs = {name: self._leaf(name, type_) for name, type_ in old.inputs.items()}
         states = tuple(self._state(state) for state in old.states)
-        absorbed = self._absorbed()
+        absorbed = self.sums | links(self)
         for value in old.values:
             if value.name in self.known or value.name in absorbed:
                 continue
@@ -65,25 +68,24 @@ class StageQuantizer:
                 raise IRError(f"{value.op} is a composite; expand the program first.", place=self.place(value.name))
             if rule is None:
                 raise UnsupportedError(
-                    f"{value.op} has no int16 kernel in TFLite Micro.",
+                    f"{value.op} has no integer kernel in TFLite Micro.",
                     place=self.place(value.name),
                     hint="Choose a C target, or keep that part off the device.",
                 )
             rule(self, value)
         for name in [*old.outputs.values(), *(s.next for s in old.states)]:
-            if name in self.known and old.tensor(name).dtype == "bool":
-                self.params[name] = Param.of(np.asarray(self.known[name], bool))
-            elif name in self.known:
+            if name in self.known:
                 self.param(name, self.known[name], self.form(name), name)
-        return prune(Graph(inputs, self.params, states, tuple(self.values), old.outputs))
+        return prune(fuse(self, Graph(inputs, self.params, states, tuple(self.values), old.outputs)))
 
     def place(self, name: str) -> str:
         """Where a value stands, for messages."""
         return f"{self.program}/{self.stage.name}: %{name}"
 
     def form(self, name: str) -> Form:
-        """The form of a value's class."""
-        return self.scales.form((self.stage.name, name))
+        """The form of a value's class; of what isn't real its own dtype."""
+        dtype = self.source[name].dtype
+        return self.scales.form((self.stage.name, name)) if dtype == "f32" else Form(dtype)
 
     def held(self, name: str) -> Form:
         """The form in which a value that is made stands."""
@@ -91,8 +93,6 @@ class StageQuantizer:
         return Form(type_.dtype, type_.quant)
 
     def _leaf(self, name: str, type_: TensorType) -> TensorType:
-        if type_.dtype != "f32":
-            raise UnsupportedError(f"is {type_}; needed f32.", place=self.place(name), hint=WHOLE)
         self.types[name] = self.scales.typed((self.stage.name, name), type_)
         return self.types[name]
 
@@ -175,22 +175,20 @@ class StageQuantizer:
             return self.at(name, self.scales.form((self.stage.name, name), dtype))
         return self.at(name, held.narrowed())
 
-    def boolean(self, name: str) -> str:
-        """A bool as it is, or as a param if it is constant."""
-        if name not in self.known:
-            return name
-        made = self.fresh(name)
-        self.params[made] = Param.of(np.asarray(self.known[name], bool))
-        self.types[made] = self.params[made].type
-        return made
+    def plain(self, name: str) -> str:
+        """What isn't real as it is, or as a param if it is constant."""
+        return self.at(name, Form(self.source[name].dtype)) if name in self.known else name
 
     def param(
         self, stem: str, data: np.ndarray, form: Form, name: str | None = None, *, limit: int | None = None
     ) -> str:
         """A constant in that form, its name made of ``stem`` unless ``name`` gives it; no integer beyond ``limit``."""
-        if form.quant is None:
-            raise IRError("has no scale.", place=self.place(stem))
         name = name or self.fresh(stem)
+        if form.quant is None:
+            type_ = form.of(tuple(np.shape(data)))
+            self.params[name] = Param(type_, np.asarray(data, type_.numpy))
+            self.types[name] = type_
+            return name
         whole = np.rint(np.asarray(data, np.float64) / form.quant.shaped(np.ndim(data))).astype(np.int64)
         whole = whole if limit is None else np.clip(whole, -limit, limit)
         type_ = form.of(tuple(np.shape(data)))
@@ -203,7 +201,7 @@ class StageQuantizer:
     def terms(self, name: str) -> list[str]:
         """The leaves of a tree of adds whose inner sums nobody else uses."""
         value = self.made.get(name)
-        if value is None or name in self.known or value.op != "add":
+        if value is None or name in self.known or value.op != "add" or value.tensor.dtype != "f32":
             return [name]
         leaves = []
         for arg in value.args:
@@ -217,17 +215,18 @@ class StageQuantizer:
         return types[a].same_data(types[b])  # type: ignore[union-attr]
 
     def product(self, name: str) -> bool:
-        """Whether a value is a product with a constant that only one value uses."""
+        """Whether a value is a FULLY_CONNECTED that only one value uses: a product with constant weights."""
         value = self.made.get(name)
-        if value is None or name in self.known or value.op != "matmul":
+        if value is None or name in self.known or value.op != "matmul" or self.uses[name] != 1:
             return False
-        return self.uses[name] == 1 and any(a in self.known for a in value.args)
+        first, second = value.args
+        return second in self.known or (first in self.known and len(self.stage.graph.tensor(second).shape) == 1)
 
     def _absorbed(self) -> set[str]:
         """Values that a sum takes into itself: its inner sums, and products that only it uses."""
         taken: set[str] = set()
         for value in reversed(self.stage.graph.values):
-            if value.op != "add" or value.name in self.known or value.name in taken:
+            if value.op != "add" or value.name in self.known or value.name in taken or value.tensor.dtype != "f32":
                 continue
             leaves = self.terms(value.name)
             taken.update(leaf for leaf in leaves if self.product(leaf))

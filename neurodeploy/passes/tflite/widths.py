@@ -35,6 +35,10 @@ class Widths:
         key = stage, name
         return self.named_weights.get(key, self.weight_bits if key in self.weights else 8)
 
+    def every_weight(self) -> set[int]:
+        """The bits that weights of the network have."""
+        return {self.bits(stage or "", name) for stage, name in self.weights}
+
 
 def widths_of(program: Program, options: QuantizeTFLite) -> Widths:
     """The widths that the pass's options give a program.

@@ -1,0 +1,127 @@
+/* A stage of a network in TFLite Micro: see nd_tflm.h. */
+#include "nd_tflm.h"
+
+#include <cstring>
+#include <new>
+
+#include "tensorflow/lite/schema/schema_generated.h"
+
+namespace neurodeploy {
+namespace {
+
+uint32_t BytesOf(const TfLiteTensor *tensor) { return static_cast<uint32_t>(tensor->bytes); }
+
+}  // namespace
+
+bool Stage::Begin(const StageModel &stage, const tflite::MicroOpResolver &ops) {
+  stage_ = &stage;
+  const tflite::Model *model = tflite::GetModel(stage.model);
+  if (model->version() != TFLITE_SCHEMA_VERSION) {
+    return false;
+  }
+  tflite::MicroAllocator *allocator = tflite::MicroAllocator::Create(stage.arena, stage.arena_bytes);
+  if (allocator == nullptr) {
+    return false;
+  }
+  if (stage.n_variables > 0) {
+    variables_ = tflite::MicroResourceVariables::Create(allocator, stage.n_variables);
+  }
+  interpreter_ = new (storage_) tflite::MicroInterpreter(model, ops, allocator, variables_);
+  if (interpreter_->AllocateTensors() != kTfLiteOk) {
+    return false;
+  }
+  /* CALL_ONCE gives the variables their first values in the first call, whatever lies in them: that call is made here,
+   * so that a state that is set before the first step stays. */
+  for (size_t i = 0; i < interpreter_->inputs_size(); ++i) {
+    memset(interpreter_->input(i)->data.raw, 0, interpreter_->input(i)->bytes);
+  }
+  return Step() && Reset();
+}
+
+bool Stage::Reset() {
+  if (interpreter_->Reset() != kTfLiteOk) {
+    return false;
+  }
+  for (int i = 0; i < stage_->n_variables; ++i) {
+    const Variable &variable = stage_->variables[i];
+    if (variable.initial != nullptr &&
+        variables_->Assign(VariableId(i), variable.bytes, variable.initial) != kTfLiteOk) {
+      return false;
+    }
+  }
+  return true;
+}
+
+bool Stage::Step() { return interpreter_->Invoke() == kTfLiteOk; }
+
+uint32_t Stage::InBytes() {
+  uint32_t bytes = 0;
+  for (size_t i = 0; i < interpreter_->inputs_size(); ++i) {
+    bytes += BytesOf(interpreter_->input(i));
+  }
+  return bytes;
+}
+
+uint32_t Stage::OutBytes() {
+  uint32_t bytes = 0;
+  for (size_t i = 0; i < interpreter_->outputs_size(); ++i) {
+    bytes += BytesOf(interpreter_->output(i));
+  }
+  return bytes;
+}
+
+uint32_t Stage::StateBytes() const {
+  uint32_t bytes = 0;
+  for (int i = 0; i < stage_->n_variables; ++i) {
+    bytes += stage_->variables[i].bytes;
+  }
+  return bytes;
+}
+
+void Stage::SetInputs(const uint8_t *from) {
+  for (size_t i = 0; i < interpreter_->inputs_size(); ++i) {
+    TfLiteTensor *tensor = interpreter_->input(i);
+    memcpy(tensor->data.raw, from, tensor->bytes);
+    from += tensor->bytes;
+  }
+}
+
+void Stage::GetOutputs(uint8_t *to) {
+  for (size_t i = 0; i < interpreter_->outputs_size(); ++i) {
+    const TfLiteTensor *tensor = interpreter_->output(i);
+    memcpy(to, tensor->data.raw, tensor->bytes);
+    to += tensor->bytes;
+  }
+}
+
+bool Stage::GetState(uint8_t *to) {
+  for (int i = 0; i < stage_->n_variables; ++i) {
+    const Variable &variable = stage_->variables[i];
+    /* The variable seen as so many bytes: Read copies what the tensor's shape takes. */
+    int dims[] = {1, static_cast<int>(variable.bytes)};
+    TfLiteEvalTensor seen;
+    seen.data.raw = reinterpret_cast<char *>(to);
+    seen.dims = reinterpret_cast<TfLiteIntArray *>(dims);
+    seen.type = kTfLiteInt8;
+    if (variables_->Read(VariableId(i), &seen) != kTfLiteOk) {
+      return false;
+    }
+    to += variable.bytes;
+  }
+  return true;
+}
+
+bool Stage::SetState(const uint8_t *from) {
+  for (int i = 0; i < stage_->n_variables; ++i) {
+    const Variable &variable = stage_->variables[i];
+    if (variables_->Assign(VariableId(i), variable.bytes, from) != kTfLiteOk) {
+      return false;
+    }
+    from += variable.bytes;
+  }
+  return true;
+}
+
+int Stage::VariableId(int i) { return variables_->CreateIdIfNoneFound(nullptr, stage_->variables[i].name); }
+
+}  // namespace neurodeploy

@@ -1,0 +1,67 @@
+"""BATCH_MATMUL, SUM and SOFTMAX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from neurodeploy.backends.c_tflite_lower import Lowering, single
+from neurodeploy.backends.c_tflite_products import Rescale
+from neurodeploy.ir.graph import Value
+from neurodeploy.ir.op import axis_of
+from neurodeploy.ir.tflite.fixed_point import quantize_multiplier, scale_of, zero_of
+from neurodeploy.ir.tflite.functions import SOFTMAX_SPAN, batch_matmul_factor, exponentials, int16_table
+from neurodeploy.ir.types import TensorType
+
+
+def _batch_matmul(q: Lowering, value: Value) -> None:
+    a, b = (q.type(x) for x in value.args)
+    into = value.tensor
+    reach = a.shape[-1] * max(abs(x - zero_of(a)) for x in q.known[value.args[0]])
+    reach *= max(abs(x - zero_of(b)) for x in q.known[value.args[1]])
+    dtype = "i32" if reach < 1 << 31 else "i64"
+    attrs = {"zeros": (zero_of(a), zero_of(b))}
+    total = q.emit("zero_matmul", value.args, TensorType(into.shape, dtype), attrs)
+    if dtype == "i32":
+        q.known[total] = (-reach, reach)
+    mult, shift = (np.reshape(f, (1,)) for f in quantize_multiplier(batch_matmul_factor(a, b, into)))
+    rescale = Rescale(mult, shift, into, None, value.name)
+    if into.dtype == "i8":
+        rescale.by_32(q, total)
+    else:
+        rescale.by_64(q, total, reach)
+
+
+def _sum(q: Lowering, value: Value) -> None:
+    (x,), type_ = value.args, q.type(value.args[0])
+    wide = TensorType(value.tensor.shape, "i32")
+    count = type_.shape[axis_of(value.attrs, type_.shape)]
+    total = q.emit("sum", [x], wide, value.attrs)
+    low, high = q.known[x]
+    q.known[total] = (count * low, count * high)
+    if zero_of(type_):
+        total = q.emit("sub", [total, q.constant(count * zero_of(type_))], wide)
+    q.result(
+        total, single(np.float64(scale_of(type_)) / np.float64(scale_of(value.tensor))), value.tensor, None, value.name
+    )
+
+
+def _softmax(q: Lowering, value: Value) -> None:
+    (x,), type_ = value.args, q.type(value.args[0])
+    if type_.dtype == "i8":
+        table = q.constant(exponentials(-np.arange(256, dtype=np.int64), type_))
+        q.emit("softmax_i8", [x, table], value.tensor, {}, value.name)
+        return
+    rise = int16_table(np.exp, SOFTMAX_SPAN / 65535, 32767, 2 / 65535)
+    inverses = int16_table(lambda v: 1 / (1 + v), 1 / 65535, -32768, 2 / 65535)
+    factor = single(float(scale_of(type_)) / (SOFTMAX_SPAN / 65535))
+    args = [x, q.constant(rise, "i16"), q.constant(inverses, "i16")]
+    q.emit("softmax_i16", args, value.tensor, {"factor": factor}, value.name)
+
+
+RULES: Mapping[str, Callable[[Lowering, Value], None]] = {
+    "tfl_batch_matmul": _batch_matmul,
+    "tfl_sum": _sum,
+    "tfl_softmax": _softmax,
+}

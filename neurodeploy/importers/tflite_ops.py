@@ -1,0 +1,370 @@
+"""TFLite's operators that compute: on quantized integers the dialect's primitives, on floats plain ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from neurodeploy.errors import IRError, UnsupportedError
+from neurodeploy.importers.tflite_step import Call, Rule
+from neurodeploy.ir.build import Sym
+from neurodeploy.ir.graph import Param
+
+
+def acted(call: Call, x: Sym) -> None:
+    """Output 0 of a float operator: a value after its fused activation."""
+    if not (act := call.act.get("act")):
+        call.give(x)
+    elif act == "relu":
+        call.put("relu", x)
+    elif act == "relu6":
+        call.put("min", call.emit("relu", x), 6.0)
+    elif act == "relu_n1_to_1":
+        call.put("min", call.emit("max", x, -1.0), 1.0)
+    else:
+        raise UnsupportedError(f"has the fused activation {act.upper()}, which TFLite Micro doesn't know.")
+
+
+def checked_act(call: Call) -> dict[str, str]:
+    """The fused activation as the dialect's attribute. Raises :class:`UnsupportedError` for one it hasn't."""
+    act = call.act
+    if act and act["act"] not in ("relu", "relu6", "relu_n1_to_1"):
+        raise UnsupportedError(f"has the fused activation {act['act'].upper()}, which TFLite Micro doesn't know.")
+    return act
+
+
+def scaled(call: Call, *inputs: int) -> None:
+    """Refuse quantized tensors without a scale, and mixtures of floats and integers."""
+    for tensor in (*(call.tensor(i) for i in inputs), call.result()):
+        if tensor.kind not in ("INT8", "INT16", "INT4") or not tensor.scale:
+            raise UnsupportedError(
+                f"computes with {tensor.kind}{'' if tensor.scale else ' without a scale'} "
+                f"({tensor.name[:60]}); needed int8 or int16 with one.",
+                hint="Convert the model with full integer quantization (int8 or int16 activations), or without any.",
+            )
+
+
+def fixed_result(call: Call, i8: tuple[float, int], i16: tuple[float, int]) -> None:
+    """Refuse a result whose scale and zero point aren't those that the kernel prescribes."""
+    result, wanted = call.result(), i8 if call.result().kind == "INT8" else i16
+    if (result.scale[0], result.zero_point[0]) != wanted:
+        raise UnsupportedError(
+            f"gives the scale {result.scale[0]:g} and zero point {result.zero_point[0]}; needed {wanted[0]:g} and "
+            f"{wanted[1]}."
+        )
+
+
+def _binary(plain: str, dialect: str | None) -> Rule:
+    def rule(call: Call) -> None:
+        if call.quantized and dialect is not None:
+            scaled(call, 0, 1)
+            call.put(dialect, call.x(0), call.x(1), **checked_act(call))
+        else:
+            acted(call, call.emit(plain, call.x(0), call.x(1)))
+
+    return rule
+
+
+def _unary(plain: str, dialect: str | None = None) -> Rule:
+    def rule(call: Call) -> None:
+        if call.quantized and dialect is not None:
+            scaled(call, 0)
+            call.put(dialect, call.x())
+        else:
+            call.put(plain, call.x())
+
+    return rule
+
+
+def _table(plain: str, dialect: str, i8: tuple[float, int], i16: tuple[float, int]) -> Rule:
+    """LOGISTIC and TANH, whose results have a scale of their own."""
+
+    def rule(call: Call) -> None:
+        if not call.quantized:
+            call.put(plain, call.x())
+            return
+        scaled(call, 0)
+        fixed_result(call, i8, i16)
+        call.put(dialect, call.x())
+
+    return rule
+
+
+def _relu6(call: Call) -> None:
+    if call.quantized:
+        scaled(call, 0)
+        call.put("tfl_relu6", call.x())
+    else:
+        call.put("min", call.emit("relu", call.x()), 6.0)
+
+
+def _move_extremes(op: str) -> Rule:
+    """MAXIMUM and MINIMUM: of integers as they are."""
+
+    def rule(call: Call) -> None:
+        call.put(op, call.x(0), call.x(1))
+
+    return rule
+
+
+def _quantize(call: Call) -> None:
+    """Another scale or width; from floats the border of an integer part."""
+    source, target = call.x(), call.step.type_of(call.result())
+    if source.type.dtype == "f32":
+        raise UnsupportedError(
+            "quantizes a computed float.", hint="Convert the whole model to integers, or none of it."
+        )
+    if source.type == target:
+        call.give(source)
+    else:
+        call.put("tfl_quantize", source, to=target.dtype)
+
+
+def _dequantize(call: Call) -> None:
+    x = call.x()
+    if x.type.dtype != "f32":
+        raise UnsupportedError(
+            "dequantizes a computed integer.", hint="Convert the whole model to integers, or none of it."
+        )
+    call.give(x)
+
+
+def _fully_connected(call: Call) -> None:
+    if call.options["weights_format"]:
+        raise UnsupportedError("has shuffled weights.")
+    x, (rows, columns) = call.x(), call.constant(1).shape
+    if x.type.size % columns:
+        raise IRError(f"takes {x.type} and weights of {columns} columns")
+    count = x.type.size // columns
+    x = call.shaped(x, (columns,) if count == 1 else (count, columns))
+    if not call.quantized:
+        turned = call.step.builder.param("weights", np.ascontiguousarray(call.constant(1).T))
+        y = call.emit("matmul", x, turned)
+        acted(call, call.emit("add", y, call.param(2)) if call.has(2) else y)
+        return
+    scaled(call, 0, 1)
+    attrs = checked_act(call) | ({"weight_bits": 4} if call.tensor(1).kind == "INT4" else {})
+    bias = bias_of(call, rows)
+    call.put("tfl_fully_connected", x, call.param(1), *bias, **attrs)
+
+
+def bias_of(call: Call, outputs: int) -> list[Sym]:
+    """The bias as a list of one param, or of none.
+
+    Without one, an int16 operator may ask for a 32-bit accumulator, which the dialect takes from a bias i32.
+    """
+    if call.has(2):
+        return [call.param(2)]
+    if call.tensor().kind == "INT16" and call.options.get("quantized_bias_type") == 2:
+        return [call.step.builder.param("bias", np.zeros(outputs, np.int32))]
+    return []
+
+
+def _leaky_relu(call: Call) -> None:
+    x = call.x()
+    call.put("select", call.emit("lt", x, 0.0), call.emit("mul", x, call.options["alpha"]), x)
+
+
+def _prelu(call: Call) -> None:
+    x = call.x()
+    call.put("select", call.emit("lt", x, 0.0), call.emit("mul", x, call.x(1)), x)
+
+
+def _hard_swish(call: Call) -> None:
+    x = call.x()
+    gate = call.emit("min", call.emit("relu", x + 3.0), 6.0)
+    call.put("mul", call.emit("mul", x, gate), 1 / 6)
+
+
+def _elu(call: Call) -> None:
+    x = call.x()
+    below = call.emit("sub", call.emit("exp", call.emit("min", x, 0.0)), 1.0)
+    call.put("select", call.emit("lt", x, 0.0), below, x)
+
+
+def _rsqrt(call: Call) -> None:
+    call.put("div", 1.0, call.emit("sqrt", call.x()))
+
+
+def _square(call: Call) -> None:
+    call.put("mul", call.x(), call.x())
+
+
+def _squared_difference(call: Call) -> None:
+    difference = call.emit("sub", call.x(0), call.x(1))
+    call.put("mul", difference, difference)
+
+
+def _softmax(call: Call) -> None:
+    beta = call.options["beta"]
+    if call.quantized:
+        scaled(call, 0)
+        fixed_result(call, (1 / 256, -128), (1 / 32768, 0))
+        if beta != 1:
+            raise UnsupportedError(f"has beta {beta:g}; needed 1.")
+        call.put("tfl_softmax", call.x())
+    else:
+        x = call.x()
+        call.put("softmax", x if beta == 1 else call.emit("mul", x, beta), axis=max(len(x.shape) - 1, 0))
+
+
+def reduced_axes(call: Call) -> list[int]:
+    """The axes of input 1, counted from the front of input 0's tensor, in order."""
+    return sorted({call.axis(a, len(call.tensor().shape)) for a in call.integers(1)})
+
+
+def _reduce(op: str) -> Rule:
+    def rule(call: Call) -> None:
+        axes, x = _reduced(call)
+        for axis in reversed(axes):
+            x = call.emit(op, x, axis=axis, quant=x.type.quant if op == "reduce_max" else None)
+        call.give(x)
+
+    return rule
+
+
+def _reduced(call: Call) -> tuple[list[int], Sym]:
+    """The axes that are reduced, and the value on whose shape they count."""
+    shape, axes = call.tensor().shape, reduced_axes(call)
+    dropped = call.batched(shape) and 0 not in axes
+    return [axis - dropped for axis in axes], call.x() if dropped else call.whole()
+
+
+def _sum(call: Call) -> None:
+    """Of integers: the sum over several axes is one over their product; the kernel rescales once."""
+    axes, x = _reduced(call)
+    if not call.quantized:
+        _reduce("sum")(call)
+        return
+    scaled(call, 0)
+    call.put("tfl_sum", joined_axes(call, x, axes), axis=-1)
+
+
+def joined_axes(call: Call, x: Sym, axes: list[int]) -> Sym:
+    """The value with those axes behind all others, as one."""
+    kept = [axis for axis in range(len(x.shape)) if axis not in axes]
+    order = [*kept, *axes]
+    if order != sorted(order):
+        x = call.emit("transpose", x, quant=x.type.quant, perm=order)
+    return call.shaped(x, (*x.shape[: len(kept)], math.prod(x.shape[len(kept) :])))
+
+
+def _mean(call: Call) -> None:
+    axes, x = _reduced(call)
+    count = math.prod(x.shape[axis] for axis in axes)
+    for axis in reversed(axes):
+        x = call.emit("sum", x, axis=axis)
+    call.give(call.emit("mul", x, 1 / count))
+
+
+def _argmax(call: Call) -> None:
+    shape = call.tensor().shape
+    axis = call.axis(call.integers(1)[0], len(shape))
+    dropped = call.batched(shape) and axis > 0
+    found = call.emit("argmax", call.x() if dropped else call.whole(), axis=axis - dropped)
+    call.put("cast", found, to=call.step.type_of(call.result()).dtype)
+
+
+def _compare(make: Callable[[Call, Sym, Sym], Sym]) -> Rule:
+    def rule(call: Call) -> None:
+        call.give(make(call, call.x(0), call.x(1)))
+
+    return rule
+
+
+def _or_equal(call: Call, a: Sym, b: Sym) -> Sym:
+    return call.emit("max", call.emit("lt", a, b), call.emit("eq", a, b))
+
+
+_COMPARISONS: Mapping[str, Callable[[Call, Sym, Sym], Sym]] = {
+    "LESS": lambda call, a, b: call.emit("lt", a, b),
+    "GREATER": lambda call, a, b: call.emit("lt", b, a),
+    "EQUAL": lambda call, a, b: call.emit("eq", a, b),
+    "NOT_EQUAL": lambda call, a, b: call.emit("ne", a, b),
+    "LESS_EQUAL": _or_equal,
+    "GREATER_EQUAL": lambda call, a, b: _or_equal(call, b, a),
+}
+
+
+def _logical_not(call: Call) -> None:
+    false = call.step.builder.param("false", Param.of(np.zeros((), bool)))
+    call.put("eq", call.x(), false)
+
+
+def _cast(call: Call) -> None:
+    source, target = call.x(), call.step.type_of(call.result())
+    if call.tensor().kind == "UINT8" or call.result().kind == "UINT8":
+        raise UnsupportedError("casts uint8, which is held as i8 here.", hint="Quantize with int8.")
+    if source.type.dtype == target.dtype:
+        call.give(source)
+    else:
+        call.put("cast", source, to=target.dtype)
+
+
+def _batch_matmul(call: Call) -> None:
+    """``x @ y`` over the last two axes; the leading ones must be equal, or of size 1 in one of both."""
+    x, y = call.whole(0), call.whole(1)
+    if call.quantized:
+        scaled(call, 0, 1)
+        x, y = (_turned(call, v) if call.options[key] else v for v, key in ((x, "adj_x"), (y, "adj_y")))
+        call.put("tfl_batch_matmul", x, y)
+        return
+    lead = "abcdefgh"[: len(call.result().shape) - 2]
+    left, right = (lead[len(lead) - (len(v.shape) - 2) :] for v in (x, y))
+    if any(n != m for n, m in zip(x.shape[-3::-1], y.shape[-3::-1], strict=False)):
+        raise UnsupportedError(f"multiplies {list(x.shape)} by {list(y.shape)}; needed equal leading axes.")
+    first, second = "zx" if call.options["adj_x"] else "xz", "yz" if call.options["adj_y"] else "zy"
+    call.give(call.emit("einsum", x, y, eq=f"{left}{first},{right}{second}->{lead}xy"))
+
+
+def _turned(call: Call, x: Sym) -> Sym:
+    """The last two axes swapped."""
+    rank = len(x.shape)
+    return call.emit("transpose", x, quant=x.type.quant, perm=[*range(rank - 2), rank - 1, rank - 2])
+
+
+FLOAT_RULES: Mapping[str, Rule] = {
+    "ADD": _binary("add", "tfl_add"),
+    "SUB": _binary("sub", "tfl_sub"),
+    "MUL": _binary("mul", "tfl_mul"),
+    "DIV": _binary("div", None),
+    "MAXIMUM": _move_extremes("max"),
+    "MINIMUM": _move_extremes("min"),
+    "FULLY_CONNECTED": _fully_connected,
+    "BATCH_MATMUL": _batch_matmul,
+    "RELU": _unary("relu", "tfl_relu"),
+    "RELU6": _relu6,
+    "LOGISTIC": _table("sigmoid", "tfl_logistic", (1 / 256, -128), (1 / 32768, 0)),
+    "TANH": _table("tanh", "tfl_tanh", (1 / 128, 0), (1 / 32768, 0)),
+    "LEAKY_RELU": _leaky_relu,
+    "PRELU": _prelu,
+    "HARD_SWISH": _hard_swish,
+    "ELU": _elu,
+    **{code: _unary(code.lower()) for code in ("ABS", "EXP", "FLOOR", "LOG", "NEG", "ROUND", "SQRT")},
+    "RSQRT": _rsqrt,
+    "SQUARE": _square,
+    "SQUARED_DIFFERENCE": _squared_difference,
+    "SOFTMAX": _softmax,
+    "SUM": _sum,
+    "MEAN": _mean,
+    "REDUCE_MAX": _reduce("reduce_max"),
+    "REDUCE_PROD": _reduce("prod"),
+    "ARG_MAX": _argmax,
+    **{code: _compare(make) for code, make in _COMPARISONS.items()},
+    "LOGICAL_AND": _move_extremes("min"),
+    "LOGICAL_OR": _move_extremes("max"),
+    "LOGICAL_NOT": _logical_not,
+    "CAST": _cast,
+    "DEQUANTIZE": _dequantize,
+}
+#: Those that also compute on quantized integers.
+QUANTIZED_RULES: Mapping[str, Rule] = {
+    **{code: FLOAT_RULES[code] for code in (
+        "ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", "FULLY_CONNECTED", "BATCH_MATMUL", "RELU", "RELU6", "LOGISTIC",
+        "TANH", "SOFTMAX", "SUM", "REDUCE_MAX", "ARG_MAX", "CAST",
+    )},
+    "QUANTIZE": _quantize,
+    "DEQUANTIZE": _dequantize,
+}  # fmt: skip

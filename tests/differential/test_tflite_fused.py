@@ -1,0 +1,410 @@
+"""TFLite's fused LSTM and SVDF: the composites' bodies equal the wheel's kernels on every bit, LiteRT within one LSB."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from neurodeploy import compile, hardware
+from neurodeploy.errors import UnsupportedError, UsageError
+from neurodeploy.ir import interpret
+from neurodeploy.ir.build import Builder
+from neurodeploy.ir.graph import Drive, Graph, Param, Program, ProgramInput, Ref, Stage
+from neurodeploy.ir.tflite.fixed_point import multiply_32, quantize_multiplier
+from neurodeploy.ir.types import Quant, TensorType
+from neurodeploy.ir.verify import verify
+from neurodeploy.passes.expand import Expand
+from tests.families.case import Weights
+
+pytest.importorskip("tflite_micro", reason="the extra 'tflite' is not installed")
+
+TARGET = hardware.find("tflm")
+STEPS = 200
+TOPS = {"i8": 127, "i16": 32767}
+
+
+def f32(x: float) -> float:
+    return float(np.float32(x))
+
+
+def random_weights(rng, dtype: str, rows: int, columns: int) -> Param:
+    """Weights of a gate that is neither flat nor always saturated."""
+    scale = f32(rng.uniform(0.3, 2) / TOPS["i8"] / np.sqrt(columns))
+    return Param(TensorType((rows, columns), "i8", Quant(scale)), rng.integers(-127, 128, (rows, columns)).astype("i1"))
+
+
+def lstm_step(seed: int, k: int, n: int, dtype: str, clip: float = 0.0) -> Graph:
+    """An LSTM with random weights, scales and (at int8) zero points."""
+    rng, b, top = np.random.default_rng(seed), Builder(), TOPS[dtype]
+    zeros = rng.integers(-40, 40, 2) if dtype == "i8" else np.zeros(2, int)
+    x = b.input("x", TensorType((k,), dtype, Quant(f32(rng.uniform(1, 4) / top), int(zeros[0]))))
+    h = b.state("h", TensorType((n,), dtype, Quant(f32(rng.uniform(0.5, 1.2) / top), int(zeros[1]))), [zeros[1]] * n)
+    c = b.state("c", TensorType((n,), "i16", Quant(2.0 ** int(rng.integers(-15, -8)))))
+    inputs = [b.param(f"W_{gate}", random_weights(rng, dtype, n, k)) for gate in "ifgo"]
+    kept = [b.param(f"U_{gate}", random_weights(rng, dtype, n, n)) for gate in "ifgo"]
+    biases = []
+    for gate, weight in zip("ifgo", inputs, strict=True):
+        scale = f32(x.type.quant.scale * weight.type.quant.scale)
+        type_ = TensorType((n,), {"i8": "i32", "i16": "i64"}[dtype], Quant(scale))
+        biases.append(b.param(f"b_{gate}", Param(type_, np.rint(rng.normal(0, 0.7, n) / scale).astype(type_.numpy))))
+    new_h, new_c = b.call("tflite_lstm", x, h, c, *inputs, *kept, *biases, **({"cell_clip": clip} if clip else {}))
+    b.next(h, new_h)
+    b.next(c, new_c)
+    b.output("y", new_h)
+    return b.graph()
+
+
+def program_of(graph: Graph, **drive) -> Program:
+    inputs = {name: ProgramInput(type_) for name, type_ in graph.inputs.items()}
+    stage = Stage("main", graph, Drive(**drive), {name: Ref(name) for name in inputs})
+    return verify(Program("fused", inputs, (stage,), {name: Ref(name, "main") for name in graph.outputs}, "tflite"))
+
+
+def every_integer(seed: int, type_: TensorType, samples: int = 2) -> np.ndarray:
+    low, high = {"i8": (-128, 128), "i16": (-32768, 32768)}[type_.dtype]
+    return np.random.default_rng(seed).integers(low, high, (samples, STEPS, *type_.shape)).astype(type_.numpy)
+
+
+def assert_bits(program: Program, inputs: dict[str, np.ndarray]) -> bytes:
+    """The wheel equals the interpreter in the outputs and states of every step; so does the expanded program."""
+    from neurodeploy.backends import backend, runner
+
+    artifact = backend("tflite").compile(program, TARGET)
+    golden = interpret.run(program, inputs, states=True)
+    opened = interpret.run(Expand()(program), inputs, states=True)
+    plain = runner("tflm").run(artifact, inputs)
+    found = runner("tflm").run(artifact, inputs, states=True)
+    for name, array in {**golden.outputs, **golden.states}.items():
+        tables = [found, opened] if name in golden.states else [found, opened, plain]
+        for trace in tables:
+            got = {**trace.outputs, **trace.states}[name]
+            assert got.dtype == array.dtype
+            np.testing.assert_array_equal(got, array, err_msg=name)
+        assert len(np.unique(array)) > 20
+    return artifact.files["main.tflite"]
+
+
+# -- the LSTM ----------------------------------------------------------------------------------------------------------
+
+SIZES = [(1, 1, 0.0), (3, 5, 0.7), (8, 32, 0.0), (16, 16, 3.3), (2, 40, 0.0), (40, 3, 1.0)]
+
+
+@pytest.mark.parametrize("dtype", ["i8", "i16"])
+@pytest.mark.parametrize(("k", "n", "clip"), SIZES)
+def test_lstm_on_random_weights_and_scales(k, n, clip, dtype):
+    graph = lstm_step(k + n, k, n, dtype, clip)
+    assert_bits(program_of(graph), {"x": every_integer(n, graph.inputs["x"])})
+
+
+@pytest.mark.parametrize("dtype", ["i8", "i16"])
+def test_lstm_saturates_as_the_kernel_does(dtype):
+    """Coarse inputs: every pre-activation, their sums and the cell state run into their ends."""
+    graph = lstm_step(3, 6, 9, dtype)
+    coarse = graph.inputs["x"].with_(
+        quant=Quant(graph.inputs["x"].quant.scale * 40, graph.inputs["x"].quant.zero_point)
+    )
+    built = rebuilt(graph, coarse, 2.0**-15)
+    trace = interpret.run(program_of(built), {"x": every_integer(1, coarse)}, states=True)
+    cells = trace.states["main.c"]
+    assert cells.min() == -32768 and cells.max() == 32767
+    assert_bits(program_of(built), {"x": every_integer(1, coarse)})
+
+
+def rebuilt(graph: Graph, x: TensorType, cell_scale: float) -> Graph:
+    """The same LSTM with another type of x and scale of c."""
+    b = Builder()
+    call = next(v for v in graph.values if v.op == "tflite_lstm")
+    syms = [b.input("x", x), b.state("h", graph.states[0].type, graph.params[graph.states[0].init].data)]
+    syms.append(b.state("c", graph.states[1].type.with_(quant=Quant(cell_scale))))
+    syms += [b.param(name, graph.params[name]) for name in call.args[3:]]
+    h, c = b.call("tflite_lstm", *syms)
+    b.next(syms[1], h)
+    b.next(syms[2], c)
+    b.output("y", h)
+    b.output("cell", c)
+    return b.graph()
+
+
+def test_litert_runs_the_int8_file_within_one_lsb():
+    """Measured over these: at most 1 LSB, in 2 to 6 % of the outputs."""
+    litert = pytest.importorskip("ai_edge_litert.interpreter", reason="the extra 'tflite' is not installed")
+    from neurodeploy.backends.tflite.stage import stage_model
+
+    for seed, (k, n, clip) in enumerate(SIZES):
+        graph = lstm_step(seed, k, n, "i8", clip)
+        program, x = program_of(graph), every_integer(seed, graph.inputs["x"], 1)
+        golden = interpret.run(program, {"x": x}).outputs["y"][0]
+        engine = litert.Interpreter(model_content=stage_model(graph, "litert"))
+        engine.allocate_tensors()
+        source, sink = engine.get_input_details()[0]["index"], engine.get_output_details()[0]["index"]
+        for step in range(STEPS):
+            engine.set_tensor(source, x[:, step])
+            engine.invoke()
+            assert np.abs(engine.get_tensor(sink)[0].astype(int) - golden[step]).max() <= 1
+
+
+def test_the_reset_takes_h_to_its_zero_point():
+    from neurodeploy.backends.tflite.stage import stage_model
+    from neurodeploy.deploy.tflm import interpreter
+
+    graph = lstm_step(8, 3, 5, "i8")
+    assert graph.states[0].type.quant.zero_point != 0
+    engine = interpreter(stage_model(graph, "reset"), 1 << 18)
+    x, seen = every_integer(0, graph.inputs["x"], 1)[0], []
+    for _ in range(2):
+        for step in range(20):
+            engine.set_input(x[step : step + 1], 0)
+            engine.invoke()
+            seen.append(engine.get_output(0).copy())
+        engine.reset()
+    np.testing.assert_array_equal(seen[:20], seen[20:])
+    assert any((seen[0] != later).any() for later in seen[1:20])
+
+
+def test_what_the_operator_has_no_state_for_is_refused():
+    from neurodeploy.backends import backend
+
+    graph = lstm_step(0, 2, 3, "i16")
+    shown = Graph(graph.inputs, graph.params, graph.states, graph.values, {"y": "h"})
+    with pytest.raises(UnsupportedError, match="tflite_lstm keeps the state %h, which is used elsewhere too"):
+        backend("tflite").compile(program_of(shown), TARGET)
+
+
+# -- networks ----------------------------------------------------------------------------------------------------------
+
+
+def network(kind: str, k: int = 5, n: int = 9, **attrs) -> Program:
+    """A float network with LSTMs: alone, stacked, bidirectional, and with what the operator hasn't."""
+    w = Weights(4)
+
+    def layer(b: Builder, x, width: int, stem: str, **more):
+        h, c = b.state(f"{stem}h", (n,)), b.state(f"{stem}c", (n,))
+        W, U = b.param(f"{stem}W", w(f"{stem}W", 4 * n, width)), b.param(f"{stem}U", w(f"{stem}U", 4 * n, n))
+        extra = [b.param(f"{stem}p", w(f"{stem}p", 3 * n))] if more.get("peephole") else []
+        new_h, new_c = b.call("lstm", x, h, c, W, U, b.param(f"{stem}b", w(f"{stem}b", 4 * n)), *extra, **more)
+        b.next(h, new_h)
+        b.next(c, new_c)
+        return new_h
+
+    b = Builder()
+    y = layer(b, b.input("x", (k,)), k, "a", **attrs)
+    if kind in ("stacked", "mixed"):
+        y = layer(b, y, n, "b", **({"activations": ["sigmoid", "relu", "tanh"]} if kind == "mixed" else {}))
+    b.output("y", b.param("V", w("V", 3, n)) @ y + b.param("d", w("d", 3)))
+    x = {"x": ProgramInput(TensorType((k,)))}
+    stages = [Stage("main", b.graph(), inputs_from={"x": Ref("x")})]
+    outputs = {"y": Ref("y", "main")}
+    if kind == "bidirectional":
+        back = Builder()
+        back.output("z", layer(back, back.input("x", (k,)), k, "r"))
+        stages.append(Stage("back", back.graph(), Drive("reverse"), {"x": Ref("x")}))
+        outputs["z"] = Ref("z", "back")
+    return verify(Program(kind, x, tuple(stages), outputs))
+
+
+def samples(program: Program, count: int = 4) -> np.ndarray:
+    return np.random.default_rng(9).normal(size=(count, 60, program.inputs["x"].type.shape[0])).astype(np.float32)
+
+
+WIDTHS = [("i16", "i16"), ("i8", "i8"), ("i8", "i16")]
+
+
+@pytest.mark.parametrize(("activations", "states"), WIDTHS)
+@pytest.mark.parametrize("kind", ["alone", "stacked", "bidirectional"])
+def test_networks_of_integers(kind, activations, states):
+    program = network(kind)
+    x = samples(program)
+    widths = {"activation_dtype": activations, "state_dtype": states}
+    built = compile(program, "tflm", x, fused_lstm=True, quantize=widths)
+    golden, found = built.run(x, on="golden"), built.run(x)
+    plain = interpret.run(program, {"x": x}).outputs
+    golden, found = (r if isinstance(r, dict) else {"y": r} for r in (golden, found))
+    for name, array in plain.items():
+        np.testing.assert_array_equal(found[name], golden[name])
+        bound = 0.02 if activations == "i16" else 0.06
+        assert np.abs(found[name] - array).max() < bound * max(1.0, np.abs(array).max())
+    types = {v.op: v.type for stage in built.program.stages for v in stage.graph.values}
+    assert [t.dtype for t in types["tflite_lstm"].items] == [states, "i16"]
+    assert any("CMSIS-NN kernel forgets its state" in text for text in built.artifact.manifest["warnings"])
+
+
+@pytest.mark.parametrize("kind", ["alone", "stacked", "bidirectional"])
+def test_networks_in_float(kind):
+    program = network(kind)
+    x = samples(program)
+    built = compile(program, "tflm", x, fused_lstm=True, numerics="float")
+    found = built.run(x)
+    for name, array in interpret.run(program, {"x": x}).outputs.items():
+        np.testing.assert_allclose(found[name] if isinstance(found, dict) else found, array, atol=1e-5)
+    assert operators(built.artifact.files["main.tflite"]).count("UNIDIRECTIONAL_SEQUENCE_LSTM") == 1 + (
+        kind == "stacked"
+    )
+
+
+@pytest.mark.parametrize("kind", ["alone", "stacked"])
+def test_a_chunk_of_steps_is_one_operator(kind):
+    """60 steps in chunks of 10, and the chunk's states, equal those of single steps."""
+    program = network(kind)
+    x = samples(program, 2)
+    one = compile(program, "tflm", x, fused_lstm=True)
+    ten = compile(program, "tflm", x, fused_lstm=True, steps=10)
+    np.testing.assert_array_equal(ten.run(x), one.run(x))
+    np.testing.assert_array_equal(ten.run(x), ten.run(x, on="golden"))
+    found = operators(ten.artifact.files["main.tflite"])
+    assert found == operators(one.artifact.files["main.tflite"])
+    figures = [{f["name"]: f["value"] for f in b.artifact.manifest["figures"]} for b in (one, ten)]
+    assert figures[0]["macs"] == figures[1]["macs"] == (4 * 9 * 14 + (4 * 9 * 18 if kind == "stacked" else 0) + 27)
+
+
+def test_states_of_the_operator_cant_be_fed():
+    program = network("alone")
+    with pytest.raises(UnsupportedError, match="the fused LSTM keeps the state %ah itself"):
+        compile(program, "tflm", samples(program), fused_lstm=True, state="io")
+
+
+def test_the_smallest_file_has_no_intermediates():
+    """LiteRT wants them, TFLM doesn't read them."""
+    program = network("alone")
+    x, narrow = samples(program), {"activation_dtype": "i8"}
+    built, small = (
+        compile(program, "tflm", x, fused_lstm=True, quantize=narrow, optimize=o) for o in ("balanced", "size")
+    )
+    np.testing.assert_array_equal(small.run(x), built.run(x))
+    assert [tensors(b.artifact.files["main.tflite"]) for b in (built, small)] == [26, 21]
+
+
+def tensors(model: bytes) -> int:
+    from neurodeploy.backends.tflite.write import schema
+
+    return schema().Model.GetRootAsModel(model, 0).Subgraphs(0).TensorsLength()
+
+
+def test_four_bit_weights_are_refused():
+    program = network("alone")
+    widths = {"activation_dtype": "i8", "weight_bits": 4}
+    with pytest.raises(UnsupportedError, match="weights of 4 bits; TFLite Micro's fused LSTM has 8 alone"):
+        compile(program, "tflm", samples(program), fused_lstm=True, quantize=widths)
+
+
+def operators(model: bytes) -> list[str]:
+    from neurodeploy.backends.tflite.write import schema
+
+    fb = schema()
+    root = fb.Model.GetRootAsModel(model, 0)
+    names = {number: name for name, number in vars(fb.BuiltinOperator).items() if not name.startswith("_")}
+    main = root.Subgraphs(0)
+    return [
+        names[root.OperatorCodes(main.Operators(i).OpcodeIndex()).BuiltinCode()] for i in range(main.OperatorsLength())
+    ]
+
+
+def test_an_odd_lstm_stays_apart_and_is_named():
+    program = network("mixed")
+    x = samples(program)
+    built = compile(program, "tflm", x, fused_lstm=True)
+    np.testing.assert_array_equal(built.run(x), built.run(x, on="golden"))
+    assert operators(built.artifact.files["main.tflite"]).count("UNIDIRECTIONAL_SEQUENCE_LSTM") == 1
+    warnings = " ".join(built.artifact.manifest["warnings"])
+    assert "mixed/main: %lstm_1 has the activations sigmoid, relu, tanh: stays apart, not fused." in warnings
+
+
+@pytest.mark.parametrize(
+    ("attrs", "reason"),
+    [
+        ({"peephole": True}, "has peepholes"),
+        ({"clip": 1.0}, "has a clip"),
+        ({"input_forget": True}, "has coupled gates"),
+    ],
+)
+def test_without_a_plain_lstm_the_option_is_an_error(attrs, reason):
+    program = network("alone", **attrs)
+    with pytest.raises(UsageError, match=f"no LSTM that it can run: alone/main: %lstm {reason}"):
+        compile(program, "tflm", samples(program), fused_lstm=True)
+
+
+def test_a_network_without_lstms_is_an_error():
+    b = Builder()
+    b.output("y", b("tanh", b.input("x", (3,))))
+    x = {"x": ProgramInput(TensorType((3,)))}
+    program = Program("none", x, (Stage("main", b.graph(), inputs_from={"x": Ref("x")}),), {"y": Ref("y", "main")})
+    with pytest.raises(UsageError, match="the network has no LSTM"):
+        compile(program, "tflm", np.zeros((1, 2, 3), np.float32), fused_lstm=True)
+
+
+# -- SVDF --------------------------------------------------------------------------------------------------------------
+
+
+def svdf_step(seed: int, k: int, units: int, rank: int, memory: int, dtype: str) -> Graph:
+    """An SVDF with random weights and scales."""
+    rng, b, top, filters = np.random.default_rng(seed), Builder(), TOPS[dtype], units * rank
+    x = b.input("x", TensorType((k,), "i8", Quant(f32(rng.uniform(1, 4) / 127), int(rng.integers(-60, 60)))))
+    line = b.state("line", TensorType((memory, filters), dtype, Quant(f32(rng.uniform(2, 6) / top))))
+    most = 127 if dtype == "i8" else 600
+    weights = TensorType((filters, memory), dtype, Quant(f32(rng.uniform(0.5, 2) / most / np.sqrt(memory))))
+    scale = f32(line.type.quant.scale * weights.quant.scale)
+    params = [
+        b.param("features", random_weights(rng, "i8", filters, k)),
+        b.param("time", Param(weights, rng.integers(-most, most + 1, weights.shape).astype(weights.numpy))),
+        b.param(
+            "bias",
+            Param(TensorType((units,), "i32", Quant(scale)), np.rint(rng.normal(0, 0.3, units) / scale).astype("i4")),
+        ),
+    ]
+    out = f32(rng.uniform(2, 4) / 127)
+    y, moved = b.call("tflite_svdf", x, line, *params, rank=rank, scale=out, zero_point=int(rng.integers(-30, 30)))
+    b.next(line, moved)
+    b.output("y", y)
+    return b.graph()
+
+
+@pytest.mark.parametrize("dtype", ["i8", "i16"])
+@pytest.mark.parametrize(("k", "units", "rank", "memory"), [(13, 5, 3, 3), (10, 7, 2, 11), (1, 2, 1, 1), (20, 8, 1, 9)])
+def test_svdf_on_random_weights_and_scales(k, units, rank, memory, dtype):
+    graph = svdf_step(k + rank, k, units, rank, memory, dtype)
+    assert_bits(program_of(graph), {"x": every_integer(k, graph.inputs["x"])})
+
+
+def test_svdf_multiplies_by_scales_in_double():
+    """Biases chosen so that a multiplier made in float32 rounds otherwise; the source says float, the wheel double."""
+    rng = np.random.default_rng(1)
+    line, weight, out = (f32(s) for s in (*rng.uniform(1e-4, 3e-4, 2), rng.uniform(0.01, 0.03)))
+    step = out / (line * weight)
+    many = np.rint((rng.integers(-128, 128, 1_000_000) + 0.5) * step + rng.uniform(-2, 2, 1_000_000)).astype(np.int64)
+    single = np.float64(np.float32(line) * np.float32(weight) / np.float32(out))
+    odd = many[multiply_32(many, *quantize_multiplier(single)) != multiply_32(many, *quantize_multiplier(1 / step))]
+    odd = odd[np.abs(odd) < 127 * step][:200].astype(np.int32)
+    assert len(odd) > 10
+    b, units = Builder(), len(odd)
+    x = b.input("x", TensorType((1,), "i8", Quant(0.01)))
+    state = b.state("line", TensorType((1, units), "i16", Quant(line)))
+    features = b.param("features", Param(TensorType((units, 1), "i8", Quant(0.01)), np.zeros((units, 1), np.int8)))
+    time = b.param("time", Param(TensorType((units, 1), "i16", Quant(weight)), np.zeros((units, 1), np.int16)))
+    bias = b.param("bias", Param(TensorType((units,), "i32", Quant(f32(line * weight))), odd))
+    y, moved = b.call("tflite_svdf", x, state, features, time, bias, scale=out)
+    b.next(state, moved)
+    b.output("y", y)
+    program, zeros = program_of(b.graph()), {"x": np.zeros((1, 1, 1), np.int8)}
+    from neurodeploy.backends import backend, runner
+
+    found = runner("tflm").run(backend("tflite").compile(program, TARGET), zeros).outputs["y"]
+    np.testing.assert_array_equal(found, interpret.run(program, zeros).outputs["y"])
+
+
+@pytest.mark.parametrize("activation", ["none", "relu", "relu6", "relu_n1_to_1", "tanh"])
+def test_svdf_in_float(activation):
+    from neurodeploy.backends import backend, runner
+
+    rng, b = np.random.default_rng(2), Builder()
+    x, line = b.input("x", (6,)), b.state("line", (5, 8))
+    params = [b.param(n, rng.normal(size=s).astype("f4")) for n, s in (("f", (8, 6)), ("t", (8, 5)), ("b", (4,)))]
+    y, moved = b.call("tflite_svdf", x, line, *params, rank=2, activation=activation)
+    b.next(line, moved)
+    b.output("y", y)
+    graph = b.graph()
+    inputs = {"x": rng.normal(size=(2, 30, 6)).astype("f4")}
+    stage = Stage("main", graph, inputs_from={"x": Ref("x")})
+    program = verify(Program("svdf", {"x": ProgramInput(TensorType((6,)))}, (stage,), {"y": Ref("y", "main")}))
+    golden = interpret.run(program, inputs).outputs["y"]
+    found = runner("tflm").run(backend("tflite").compile(program, TARGET), inputs).outputs["y"]
+    np.testing.assert_allclose(found, golden, atol=2e-5)
+    assert np.ptp(golden) > 0.5
