@@ -207,7 +207,8 @@ def _counts(model: bytes) -> dict[str, int]:
     weighted = {code.FULLY_CONNECTED: 1, code.BATCH_MATMUL: 1, code.SVDF: 2, code.UNIDIRECTIONAL_SEQUENCE_LSTM: 8}
     for i in range(main.OperatorsLength()):
         operator = main.Operators(i)
-        if count := weighted.get(root.OperatorCodes(operator.OpcodeIndex()).BuiltinCode()):
+        code = root.OperatorCodes(operator.OpcodeIndex())
+        if count := weighted.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode())):
             size = sum(int(np.prod(main.Tensors(operator.Inputs(1 + j)).ShapeAsNumpy())) for j in range(count))
             macs += size * int(np.prod(main.Tensors(operator.Outputs(0)).ShapeAsNumpy()[:-1]))
     return {"operators": main.OperatorsLength(), "macs": macs}
