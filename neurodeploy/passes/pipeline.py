@@ -31,8 +31,10 @@ PASSES: Mapping[str, str] = {
     "expand": "neurodeploy.passes.expand:Expand",
     "calibrate": "neurodeploy.passes.calibrate:Calibrate",
     "quantize": "neurodeploy.passes.quantize:Quantize",
+    "blend_tflite": "neurodeploy.passes.tflite.blend:BlendTFLite",
     "decompose_tflite": "neurodeploy.passes.tflite.decompose:DecomposeTFLite",
     "fuse_lstm": "neurodeploy.passes.tflite.fused:FuseLSTM",
+    "solve_tflite": "neurodeploy.passes.tflite.solve:SolveTFLite",
     "quantize_tflite": "neurodeploy.passes.tflite.quantize:QuantizeTFLite",
     "delay_lines": "neurodeploy.passes.delay_lines:DelayLines",
     "tiling": "neurodeploy.passes.tiling:Tiling",
@@ -41,7 +43,16 @@ PASSES: Mapping[str, str] = {
 
 #: Passes that keep every number.
 MOVES = ("simplify", "expand", "simplify")
-_TFLITE = ("simplify", "expand", "simplify", "decompose_tflite", "simplify", "calibrate", "quantize_tflite")
+_TFLITE = (
+    "simplify",
+    "expand",
+    "simplify",
+    "decompose_tflite",
+    "blend_tflite",
+    "simplify",
+    "calibrate",
+    "quantize_tflite",
+)
 
 #: (backend, numerics) -> the names of its passes, in order.
 PIPELINES: Mapping[tuple[str, str], tuple[str, ...]] = {
@@ -49,7 +60,15 @@ PIPELINES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("c", "float"): (*MOVES, "delay_lines"),
     ("c", "tflite"): _TFLITE,
     ("tflite", "tflite"): _TFLITE,
-    ("tflite", "float"): ("simplify", "expand", "simplify", "decompose_tflite", "simplify"),
+    ("tflite", "float"): (
+        "simplify",
+        "expand",
+        "simplify",
+        "decompose_tflite",
+        "solve_tflite",
+        "blend_tflite",
+        "simplify",
+    ),
     ("brian2", "float"): ("simplify",),
     ("nir", "float"): ("simplify",),
     ("snntorch", "float"): ("simplify",),

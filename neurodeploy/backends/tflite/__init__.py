@@ -124,7 +124,7 @@ class TFLiteBackend:
         """File size, arena, multiply-accumulates and operators; with several stages their sums."""
         stages: Mapping[str, Any] = artifact.manifest["layout"]["stages"]
         size = sum(len(artifact.files[s["file"]]) for s in stages.values())
-        shapes = "shapes of the weights of FULLY_CONNECTED, fused LSTM and SVDF"
+        shapes = "shapes of the weights of FULLY_CONNECTED, BATCH_MATMUL, fused LSTM and SVDF"
         return (
             Figure("tflite_bytes", size, "B", "compiled", "size of the .tflite files"),
             self._arena(artifact),
@@ -205,7 +205,7 @@ def _counts(model: bytes) -> dict[str, int]:
     fb = schema()
     root = fb.Model.GetRootAsModel(model, 0)
     main, macs, code = root.Subgraphs(0), 0, fb.BuiltinOperator
-    weighted = {code.FULLY_CONNECTED: 1, code.SVDF: 2, code.UNIDIRECTIONAL_SEQUENCE_LSTM: 8}
+    weighted = {code.FULLY_CONNECTED: 1, code.BATCH_MATMUL: 1, code.SVDF: 2, code.UNIDIRECTIONAL_SEQUENCE_LSTM: 8}
     for i in range(main.OperatorsLength()):
         operator = main.Operators(i)
         kind = root.OperatorCodes(operator.OpcodeIndex())

@@ -156,6 +156,7 @@ class Subgraph:
         self.operators: list[Operator] = []
         self.inputs: list[int] = []
         self.outputs: list[int] = []
+        self._shared: dict[tuple[str, tuple[int, ...], bytes], int] = {}
 
     def tensor(
         self, name: str, shape: tuple[int, ...], kind: str, quant: Quant | None = None, data: np.ndarray | None = None
@@ -169,7 +170,14 @@ class Subgraph:
 
     def ints(self, name: str, values: Collection[int]) -> int:
         """A constant vector of int32: a shape, a permutation, bounds."""
-        return self.tensor(name, (len(values),), "i32", data=np.array(list(values), np.int32))
+        return self.shared(name, "i32", np.array(list(values), np.int32))
+
+    def shared(self, name: str, kind: str, data: np.ndarray) -> int:
+        """A constant without a scale; equal ones are one tensor."""
+        key = kind, data.shape, data.tobytes()
+        if key not in self._shared:
+            self._shared[key] = self.tensor(name, data.shape, kind, data=data)
+        return self._shared[key]
 
     def op(
         self, code: str, inputs: Collection[int], outputs: Collection[int], table: str | None = None, **options: Any
