@@ -136,7 +136,7 @@ def links(q: StageQuantizer) -> set[str]:
     """Every value that a longer chain takes in."""
     found: set[str] = set()
     for value in q.made.values():
-        if q.source[value.name].dtype != "f32":
+        if value.body is not None or q.source[value.name].dtype != "f32":
             continue
         if value.op in FUNCTIONS:
             found.update(chain(q, value.args[0]).links)
