@@ -143,6 +143,22 @@ def test_litert_runs_the_int8_file_within_one_lsb():
             assert np.abs(engine.get_tensor(sink)[0].astype(int) - golden[step]).max() <= 1
 
 
+@pytest.mark.parametrize("kind", ["stacked", "bidirectional"])
+def test_litert_runs_the_networks(kind):
+    """Measured: 1 LSB in 2 to 5 % of the outputs at int8, 4e-7 in float."""
+    pytest.importorskip("ai_edge_litert", reason="the extra 'tflite' is not installed")
+    from neurodeploy.backends import runner
+
+    program = network(kind)
+    x = samples(program)
+    for bound, options in ((1, {"quantize": {"activation_dtype": "i8"}}), (5e-6, {"numerics": "float"})):
+        artifact = compile(program, "tflm", x, fused_lstm=True, **options).artifact
+        found = runner("litert").run(artifact, {"x": x})
+        assert found.record["agreement"] == []  # no step can begin from the golden model's states
+        for name, array in runner("golden").run(artifact, {"x": x}).outputs.items():
+            assert np.abs(array.astype(float) - found.outputs[name]).max() <= bound
+
+
 def test_the_reset_takes_h_to_its_zero_point():
     from neurodeploy.backends.tflite.stage import stage_model
     from neurodeploy.deploy.tflm import interpreter
