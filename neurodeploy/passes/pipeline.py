@@ -43,16 +43,7 @@ PASSES: Mapping[str, str] = {
 
 #: Passes that keep every number.
 MOVES = ("simplify", "expand", "simplify")
-_TFLITE = (
-    "simplify",
-    "expand",
-    "simplify",
-    "decompose_tflite",
-    "blend_tflite",
-    "simplify",
-    "calibrate",
-    "quantize_tflite",
-)
+_TFLITE = (*MOVES, "decompose_tflite", "blend_tflite", "simplify", "calibrate", "quantize_tflite")
 
 #: (backend, numerics) -> the names of its passes, in order.
 PIPELINES: Mapping[tuple[str, str], tuple[str, ...]] = {
@@ -60,15 +51,7 @@ PIPELINES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("c", "float"): (*MOVES, "delay_lines"),
     ("c", "tflite"): _TFLITE,
     ("tflite", "tflite"): _TFLITE,
-    ("tflite", "float"): (
-        "simplify",
-        "expand",
-        "simplify",
-        "decompose_tflite",
-        "solve_tflite",
-        "blend_tflite",
-        "simplify",
-    ),
+    ("tflite", "float"): (*MOVES, "decompose_tflite", "solve_tflite", "blend_tflite", "simplify"),
     ("brian2", "float"): ("simplify",),
     ("nir", "float"): ("simplify",),
     ("snntorch", "float"): ("simplify",),
