@@ -148,6 +148,7 @@ class Model:
         larger one (``GetBuiltinCode``), so the small file has it in one of them."""
         number = getattr(self.fb.BuiltinOperator, name)
         wide = None if self.small and number < 127 else number
+        narrow = None if self.small and number >= 127 else min(number, 127)
         version = {"Version": VERSIONS[name]} if name in VERSIONS else {}
         return pack.table("OperatorCode", BuiltinCode=wide, DeprecatedBuiltinCode=narrow, **version)
 
