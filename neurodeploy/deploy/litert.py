@@ -163,9 +163,7 @@ class LiteRTRunner:
         return trace
 
 
-def from_equal_states(
-    artifact: Artifact, inputs: Mapping[str, Array], lengths: Array | None
-) -> list[dict[str, Any]]:
+def from_equal_states(artifact: Artifact, inputs: Mapping[str, Array], lengths: Array | None) -> list[dict[str, Any]]:
     """How far LiteRT is from the golden model in one step, each step begun from the golden model's states.
 
     One agreement for each dtype, as :class:`~neurodeploy.report.schema.Agreement` takes it.
