@@ -6,6 +6,7 @@ shape of the graph is drawn by hypothesis, so that a failing case shrinks; numbe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,8 +160,8 @@ INTEGER_OPS = (
 
 
 @st.composite
-def integer_cases(draw: st.DrawFn, max_ops: int = 14) -> Case:
-    """A random integer step graph of ``native`` ops in which nothing can leave its dtype, whatever the inputs."""
+def integer_cases(draw: st.DrawFn, max_ops: int = 14, ops: Sequence[str] = INTEGER_OPS) -> Case:
+    """A random integer step graph of ``native`` ops, or of some of them, in which nothing can leave its dtype."""
     r = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     b = Builder()
     maker = _Integers(b, r)
@@ -177,7 +178,7 @@ def integer_cases(draw: st.DrawFn, max_ops: int = 14) -> Case:
         maker.add(states[-1], *int_range(dtype))
     table = b.state("table", [4, size], dtype="i16")
     maker.table = Bounded(table, *int_range("i16"))
-    for op in draw(st.lists(st.sampled_from(INTEGER_OPS), min_size=1, max_size=max_ops)):
+    for op in draw(st.lists(st.sampled_from(ops), min_size=1, max_size=max_ops)):
         maker.value(op, draw(st.integers(0, len(maker.known) - 1)), draw(st.integers(0, len(maker.known) - 1)))
     when = None
     if draw(st.booleans()):

@@ -19,6 +19,7 @@ LUT_SIZE = 513
 LUT_STEP_BITS = 7
 #: 16384 (a half, Q0.15) and rounding, before the shift by 8; 127 rather than 128 keeps the result below 32768.
 HALF_OFFSET = (16384 << 8) + 127
+PHILOX_ROUNDS, PHILOX_MULTIPLIER, PHILOX_KEY_STEP = 10, 0xD256D193, 0x9E3779B9
 
 __all__ = ["FIXED_OPS", "LUT_SIZE", "divide", "isqrt", "lut_table", "matmul", "multiplier", "philox", "saturate"]
 
@@ -198,10 +199,10 @@ def philox(counter: Array, size: int, seed: int) -> Array:
     left = np.repeat(counter.astype(np.uint64).reshape(-1, 1) & np.uint64(0xFFFFFFFF), size, axis=1)
     right = np.broadcast_to(np.arange(size, dtype=np.uint64), left.shape).copy()
     key = seed & 0xFFFFFFFF
-    for _ in range(10):
-        product = left * np.uint64(0xD256D193)
+    for _ in range(PHILOX_ROUNDS):
+        product = left * np.uint64(PHILOX_MULTIPLIER)
         left, right = (product >> np.uint64(32)) ^ np.uint64(key) ^ right, product & np.uint64(0xFFFFFFFF)
-        key = (key + 0x9E3779B9) & 0xFFFFFFFF
+        key = (key + PHILOX_KEY_STEP) & 0xFFFFFFFF
     return left.astype(np.uint32)
 
 

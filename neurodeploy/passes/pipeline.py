@@ -31,8 +31,10 @@ PASSES: Mapping[str, str] = {
     "expand": "neurodeploy.passes.expand:Expand",
     "calibrate": "neurodeploy.passes.calibrate:Calibrate",
     "quantize": "neurodeploy.passes.quantize:Quantize",
+    "blend_tflite": "neurodeploy.passes.tflite.blend:BlendTFLite",
     "decompose_tflite": "neurodeploy.passes.tflite.decompose:DecomposeTFLite",
     "fuse_lstm": "neurodeploy.passes.tflite.fused:FuseLSTM",
+    "solve_tflite": "neurodeploy.passes.tflite.solve:SolveTFLite",
     "quantize_tflite": "neurodeploy.passes.tflite.quantize:QuantizeTFLite",
     "delay_lines": "neurodeploy.passes.delay_lines:DelayLines",
     "tiling": "neurodeploy.passes.tiling:Tiling",
@@ -41,7 +43,7 @@ PASSES: Mapping[str, str] = {
 
 #: Passes that keep every number.
 MOVES = ("simplify", "expand", "simplify")
-_TFLITE = ("simplify", "expand", "simplify", "decompose_tflite", "simplify", "calibrate", "quantize_tflite")
+_TFLITE = (*MOVES, "decompose_tflite", "blend_tflite", "simplify", "calibrate", "quantize_tflite")
 
 #: (backend, numerics) -> the names of its passes, in order.
 PIPELINES: Mapping[tuple[str, str], tuple[str, ...]] = {
@@ -49,7 +51,7 @@ PIPELINES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("c", "float"): (*MOVES, "delay_lines"),
     ("c", "tflite"): _TFLITE,
     ("tflite", "tflite"): _TFLITE,
-    ("tflite", "float"): ("simplify", "expand", "simplify", "decompose_tflite", "simplify"),
+    ("tflite", "float"): (*MOVES, "decompose_tflite", "solve_tflite", "blend_tflite", "simplify"),
     ("brian2", "float"): ("simplify",),
     ("nir", "float"): ("simplify",),
     ("snntorch", "float"): ("simplify",),
@@ -58,7 +60,7 @@ PIPELINES: Mapping[tuple[str, str], tuple[str, ...]] = {
 }
 
 
-#: backend -> the composites that it runs as they are: its passes don't expand them.
+#: backend -> the composites that it runs as they are in a program that is quantized already.
 NATIVE: Mapping[str, tuple[str, ...]] = {"tflite": ("tflite_lstm", "tflite_svdf")}
 
 
@@ -165,8 +167,8 @@ def pipeline(
         raise UsageError(
             f"there is no pipeline for '{backend}' with '{numerics}' numerics.", hint=nearest(backend, known)
         )
-    keep = {"keep": NATIVE[backend]} if backend in NATIVE else {}
-    all_given: dict[str, Mapping[str, Any]] = {"expand": keep, "calibrate": {"method": method, **keep}, **given}
+    keep = {"keep": NATIVE[backend]} if quantized and backend in NATIVE else {}
+    all_given: dict[str, Mapping[str, Any]] = {"expand": keep, "calibrate": {"method": method}, **given}
     names = (*MOVES, *(("delay_lines",) if backend == "c" else ())) if quantized else PIPELINES[backend, numerics]
     return tuple(make(name, all_given.get(name, {}), data) for name in names)
 

@@ -5,12 +5,14 @@ Every recurrent family, random graphs, and a trained classifier. Operators one b
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from neurodeploy import hardware
 from neurodeploy.backends import backend, runner
@@ -22,6 +24,8 @@ from neurodeploy.ir.drive import real_outputs
 from neurodeploy.ir.graph import Program, ProgramInput, Ref, Stage
 from neurodeploy.ir.types import Quant, TensorType
 from neurodeploy.passes import pipeline, run
+from neurodeploy.passes.tflite.quantize import QuantizeTFLite
+from neurodeploy.passes.tflite.scales import Scales
 from tests.families import CASES
 from tests.strategies import float_cases
 
@@ -32,7 +36,6 @@ TARGET = hardware.find("tflm")
 
 #: Families that TFLM's int16 kernels can't run, and the op or value that stands in the way.
 REFUSED = {
-    "ising": "random",
     "memristive_network": "solve",
 }
 
@@ -60,8 +63,6 @@ def lengthened(case):
 
 
 def sampled(program: Program, inputs, lengths) -> Data:
-    from dataclasses import replace
-
     data = arrange(dict(inputs), program)
     return data if lengths is None else replace(data, lengths=np.asarray(lengths))
 
@@ -107,6 +108,10 @@ def test_families(case, width):
     plain = interpret.run(case.program, inputs, lengths)
     if case.name in ("spiking", "history_compressor") or (case.name == "dnc" and options):
         return  # a threshold is crossed a step earlier or later; usages that 8 bits can't tell apart are taken in turn
+    if case.name == "ising":  # a spin turns where its probability is within a step of the random number
+        spins = real_outputs(program, golden)["s"]
+        assert (np.sign(spins) != plain.outputs["s"]).mean() < 0.02
+        return
     tolerance *= 2 if case.name == "ntm" else 1  # its weighting over the memory is a state, and its own argument
     for name, array in real_outputs(program, golden).items():
         steps = slice(0, 20) if case.name == "clockwork" else slice(None)  # it makes small differences 50 times larger
@@ -114,15 +119,38 @@ def test_families(case, width):
         assert np.abs(array.astype(float) - wanted).max() < tolerance * max(1.0, np.abs(wanted).max())
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@settings(max_examples=40)
+@pytest.mark.parametrize("width", [*WIDTHS, "i4"])
+@settings(max_examples=30)
 @given(case=float_cases())
 def test_random_graphs(width, case):
+    options, _ = WIDTHS.get(width, ({"activation_dtype": "i8", "weight_bits": 4}, 0))
     try:
-        program = quantized(case.program, sampled(case.program, case.inputs, case.lengths), **WIDTHS[width][0])
+        program = quantized(case.program, sampled(case.program, case.inputs, case.lengths), **options)
     except (UnsupportedError, UsageError) as error:
         assume(not isinstance(error, UsageError) or "no calibrated range" in str(error))
         assert error.place
+        return
+    assert_exact(program, case.inputs, case.lengths, trails=(False,))
+
+
+@settings(max_examples=30)
+@given(case=float_cases(), seed=st.integers(0, 1000))
+def test_random_widths(case, seed):
+    """Every class of values of its own width: quantized between i8 and i16 wherever two meet."""
+    rng, dtypes = np.random.default_rng(seed), {}
+    *before, _ = pipeline("tflite", "tflite", data=sampled(case.program, case.inputs, case.lengths))
+    try:
+        calibrated = run(case.program, before)
+        scales = Scales(calibrated, 1.1)
+        graph = calibrated.stages[0].graph
+        for value in graph.values:
+            if isinstance(value.type, TensorType) and value.type.dtype == "f32":
+                root = scales.find((calibrated.stages[0].name, value.name))
+                dtypes[value.name] = dtypes.setdefault(root, str(rng.choice(["i8", "i16"])))
+        named = {value.name: dtypes[value.name] for value in graph.values if value.name in dtypes}
+        program = QuantizeTFLite(activations=named)(calibrated)
+    except (UnsupportedError, UsageError) as error:
+        assume("no calibrated range" in str(error) or isinstance(error, UnsupportedError))
         return
     assert_exact(program, case.inputs, case.lengths, trails=(False,))
 
@@ -158,13 +186,27 @@ def test_delay_lines_moves_and_initial_values():
     assert_exact(quantized(program, sampled(program, x, lengths)), x, lengths)
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_sums_of_products_with_matrices(width):
+    rng = np.random.default_rng(4)
+    b = Builder()
+    x = b.input("x", [4, 3])
+    b.output("left", b.param("W", rng.normal(size=(5, 4))) @ x + b.param("b", rng.normal(size=3)))
+    b.output("right", b("relu", x @ b.param("V", rng.normal(size=(3, 6))) + b.param("c", rng.normal(size=6))))
+    program = one_stage(b)
+    inputs = {"x": rng.normal(size=(3, 8, 4, 3)).astype(np.float32)}
+    made = quantized(program, sampled(program, inputs, None), **WIDTHS[width][0])
+    _, golden = assert_exact(made, inputs)
+    plain, found = interpret.run(program, inputs).outputs, real_outputs(made, golden)
+    for name, wanted in plain.items():
+        assert np.abs(found[name] - wanted).max() < 0.03 * np.abs(wanted).max()
+
+
 def test_final_states_that_start_at_a_value():
     rng = np.random.default_rng(1)
     b = Builder()
     x, h = b.input("x", [3]), b.state("h", [5], rng.normal(size=5))
     b.next(h, b("tanh", b.param("W", rng.normal(size=(5, 3))) @ x + b.param("U", rng.normal(size=(5, 5))) @ h))
-    from dataclasses import replace
-
     program = replace(one_stage(b), outputs={"end": Ref("h", "main", "final")})
     x, lengths = {"x": rng.normal(size=(5, 6, 3)).astype(np.float32)}, np.array([6, 0, 2, 6, 1])
     made = quantized(program, sampled(program, x, lengths))
@@ -236,21 +278,31 @@ def vowels() -> Program:
     return Program("vowels", inputs, (stage,), {"logits": Ref("logits", "main", "last")})
 
 
-def test_a_trained_gru_keeps_its_accuracy_and_every_bit():
+@pytest.mark.parametrize(
+    ("options", "loss"),
+    [
+        ({}, 0.005),
+        ({"activation_dtype": "i8"}, 0.01),
+        ({"activation_dtype": "i8", "state_dtype": "i16"}, 0.01),
+        ({"activation_dtype": "i8", "weight_bits": 4}, 0.015),
+    ],
+    ids=["i16", "i8", "mixed", "i4"],
+)
+def test_a_trained_gru_keeps_its_accuracy_and_every_bit(options, loss):
     source = vowels()
     with np.load(EXAMPLES / "data" / "japanese_vowels_train.npz") as train:
-        program = quantized(source, sampled(source, {"x": train["x"]}, train["lengths"]))
+        program = quantized(source, sampled(source, {"x": train["x"]}, train["lengths"]), **options)
     with np.load(EXAMPLES / "data" / "japanese_vowels_test.npz") as test:
         x, lengths, y = test["x"], test["lengths"], test["y"]
     artifact, golden = assert_exact(program, {"x": x}, lengths, source, trails=(False,))
     plain = interpret.run(source, {"x": x}, lengths).outputs["logits"].argmax(-1)
     assert (plain == y).mean() > 0.95
-    assert abs((golden.outputs["logits"].argmax(-1) == y).mean() - (plain == y).mean()) <= 0.005
+    assert (golden.outputs["logits"].argmax(-1) == y).mean() >= (plain == y).mean() - loss
     figures = {f["name"]: f for f in artifact.manifest["figures"]}
     assert figures["macs"]["value"] == 96 * 12 + 96 * 32 + 9 * 32
     assert figures["tflite_bytes"]["value"] == len(artifact.files["main.tflite"])
     assert figures["arena_bytes"]["how"] == "measured"
-    assert figures["arena_bytes"]["value"] > 2 * (96 + 32)
+    assert figures["arena_bytes"]["value"] > (96 + 32) * (1 if "activation_dtype" in options else 2)
 
 
 # -- artifact and runner -----------------------------------------------------------------------------------------------
@@ -285,8 +337,6 @@ def test_litert_reads_the_files_too(small):
 
 
 def test_other_builds_and_options_are_refused(small):
-    from dataclasses import replace
-
     artifact, case = small
     with pytest.raises(UsageError, match="a build for 'c'"):
         runner("tflm").run(replace(artifact, backend="c"), dict(case.inputs), case.lengths)
@@ -325,8 +375,6 @@ def test_what_tflm_would_compute_wrongly_is_refused():
         wide = [b.input(n, [4], "i16", Quant(1.0)) for n in "ab"]
         b.output("y", b("tfl_add", *wide, quant=Quant(1e-5)))
         stage_model(b.graph(), "net/main")
-    with pytest.raises(UnsupportedError, match="concat joins 11 values; TFLM joins 10"):
-        graph("concat", *[Quant(0.1)] * 11, axis=0)()
     b = Builder()
     b.output("y", b("lt", b.input("a", [4], "i16", Quant(0.1)), b.input("b", [4], "i16", Quant(0.2))))
     with pytest.raises(UnsupportedError, match="%lt: lt compares .* needed one scale"):

@@ -20,18 +20,12 @@ pytest.importorskip("tflite_micro", reason="the extra 'tflite' is not installed"
 
 TARGET = hardware.find("tflm")
 #: Families that no float kernel of TFLM can run, and the op that stands in the way.
-REFUSED = {
-    "ising": "random",
-    "recursive": "row",
-    "rntn": "row",
-    "memristive_network": "solve",
-}
-#: Families with whole numbers.
-WAITING = {"clockwork"}
+REFUSED: dict[str, str] = {}
 
 
-def built(program):
-    return backend("tflite").compile(run(program, pipeline("tflite", "float")), TARGET, source=program)
+def built(program, **options):
+    made = run(program, pipeline("tflite", "float"))
+    return backend("tflite").compile(made, TARGET, source=program, **options)
 
 
 def assert_close(program, inputs, lengths=None):
@@ -50,7 +44,7 @@ def assert_close(program, inputs, lengths=None):
     return artifact
 
 
-@pytest.mark.parametrize("case", [c for c in CASES.values() if c.name not in WAITING], ids=lambda c: c.name)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_families(case):
     if case.name in REFUSED:
         with pytest.raises(UnsupportedError, match=f"%[a-z_.]*: {REFUSED[case.name]} has no operator"):
@@ -124,6 +118,22 @@ def test_einsum(equation, constant):
     assert_close(program, inputs)
 
 
+@pytest.mark.parametrize("n", [1, 2, 5, 8])
+def test_solve_with_pivoting(n):
+    rng, b = np.random.default_rng(3), Builder()
+    b.output("x", b("solve", b.input("A", [n, n]), b.input("c", [n])))
+    well = np.linalg.qr(rng.normal(size=(6, 4, n, n)))[0] * rng.uniform(0.5, 2, (6, 4, n, 1))
+    well[0, 0] = np.roll(np.eye(n), 1, axis=0)  # every pivot on the diagonal is 0
+    assert_close(one_stage_of(b), {"A": well.astype(np.float32), "c": rng.normal(size=(6, 4, n)).astype(np.float32)})
+
+
+def test_many_unknowns_are_refused():
+    b = Builder()
+    b.output("x", b("solve", b.input("A", [9, 9]), b.input("c", [9])))
+    with pytest.raises(UnsupportedError, match="%solve: solve has 9 unknowns; for TFLite Micro 8 at most.* C target"):
+        built(one_stage_of(b))
+
+
 def test_a_diagonal_is_refused():
     b = Builder()
     b.output("y", b("einsum", b.input("x", [3, 3]), eq="ii->i"))
@@ -155,3 +165,14 @@ def test_a_constant_that_is_added_becomes_a_bias():
     b.output("product", product)
     artifact = assert_close(one_stage_of(b), {"x": np.ones((1, 1, 3), np.float32)})
     assert artifact.manifest["layout"]["stages"]["main"]["operators"] == 3  # FULLY_CONNECTED twice, ADD once
+
+
+@pytest.mark.parametrize("options", [{"steps": 3}, {"state": "io"}])
+@pytest.mark.parametrize("name", ["gru_reset_after", "ntm"])
+def test_several_steps_a_call_and_states_as_inputs(name, options):
+    case = CASES[name]
+    artifact = built(case.program, **options)
+    golden = interpret.run(text.from_files(artifact.files, "program"), case.inputs, case.lengths)
+    found = runner("tflm").run(artifact, dict(case.inputs), case.lengths)
+    compared = agreement(found, golden, against="golden", equality=FLOAT_EQUALITY)
+    assert compared.holds, (compared.max_difference, compared.first_difference)

@@ -5,8 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from neurodeploy.errors import UnsupportedError
+from neurodeploy.ir import interpret
+from neurodeploy.ir.build import Builder
+from neurodeploy.ir.drive import real_outputs
 from neurodeploy.ir.types import Quant, TensorType
+from tests.differential.test_tflite import WIDTHS, assert_exact, one_stage, quantized, sampled
 from tests.differential.test_tflite_kernels import EVERY, PAIRS, assert_kernel, quant, tensor
+from tests.families import CASES
 
 pytest.importorskip("tflite_micro", reason="the extra 'tflite' is not installed")
 
@@ -72,3 +78,133 @@ def test_tables_of_every_int8():
     table = {"t": rng.integers(-128, 128, 256).astype(np.int8)}
     types = {"x": tensor("i8", 0.1, 7, 4, 64), "t": TensorType((256,), "i8", quant(0.3, 1))}
     assert_kernel("tfl_lookup", types, quant(0.3, 1), {"x": EVERY["i8"].reshape(1, 4, 64)}, table)
+
+
+# -- programs ----------------------------------------------------------------------------------------------------------
+
+
+def compiled(b, inputs, **options):
+    """A program's integer form, exact on the wheel; what it says and how far it is from the float one, by output."""
+    program = one_stage(b)
+    made = quantized(program, sampled(program, inputs, None), **options)
+    _, golden = assert_exact(made, inputs)
+    plain, found = interpret.run(program, inputs).outputs, real_outputs(made, golden)
+    return made, {n: np.abs(found[n] - a).max() / np.abs(a).max() for n, a in plain.items()}
+
+
+def noise(seed, *shape):
+    return np.random.default_rng(seed).uniform(-2, 2, (6, 40, *shape)).astype(np.float32)
+
+
+#: How far a function may be off, as a share of its greatest value, by the widths of activations and states.
+LOSS = {"i16": 0.002, "i8": 0.03, "mixed": 0.03}
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_functions(width):
+    b = Builder()
+    x = b.input("x", [5])
+    positive = b("abs", x) + 0.3
+    for name in ("exp", "softplus"):
+        b.output(name, b(name, x))
+    for name in ("log", "sqrt"):
+        b.output(name, b(name, positive))
+    b.output("inverse", b.const(1.0) / positive)
+    b.output("quotient", x / (0.3 + b("sigmoid", x)))
+    b.output("chain", x / b("sqrt", 2.0 * positive + 0.1))
+    b.output("long", b("log", 1.0 + b("exp", 0.5 * x - 1.0)))
+    b.output("both", (twice := b("exp", -x)) / (1.0 + twice))
+    b.output("column", b("exp", b("reshape", x, shape=[5, 1])))
+    _, lost = compiled(b, {"x": noise(0, 5)}, **WIDTHS[width][0])
+    assert {n: v for n, v in lost.items() if v > LOSS[width]} == {}
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_products_sums_and_softmax(width):
+    b = Builder()
+    x, matrix = b.input("x", [4]), b.input("M", [3, 4])
+    b.output("Mx", matrix @ x)
+    b.output("xMt", x @ b("transpose", matrix, perm=[1, 0]))
+    b.output("MMt", matrix @ b("transpose", matrix, perm=[1, 0]))
+    b.output("CM", b.param("C", np.random.default_rng(1).normal(size=(2, 3))) @ matrix)
+    b.output("xx", x @ x)
+    b.output("bilinear", b("einsum", x, matrix, b.param("T", noise(2, 3)[0, :4]), eq="j,ij,jk->ik"))
+    for axis in (0, 1):
+        b.output(f"sum{axis}", b("sum", matrix, axis=axis))
+        b.output(f"softmax{axis}", b("softmax", matrix, axis=axis))
+        b.output(f"prod{axis}", b("prod", 1.0 - 0.2 * matrix, axis=axis))
+    e = b("exp", x)
+    b.output("normal", e / b("sum", e, axis=0))
+    _, lost = compiled(b, {"x": noise(3, 4), "M": noise(4, 3, 4)}, **WIDTHS[width][0])
+    assert {n: v for n, v in lost.items() if v > 2 * LOSS[width]} == {}
+
+
+def test_a_chain_is_one_function():
+    b = Builder()
+    x = b.input("x", [5])
+    b.output("y", b.const(1.0) / b("sqrt", b("exp", x) + 0.5))
+    made, _ = compiled(b, {"x": noise(5, 5)})
+    assert [v.op for v in made.stages[0].graph.values] == ["reshape", *["tfl_fully_connected"] * 2, "reshape"]
+    made, _ = compiled(b, {"x": noise(5, 5)}, activation_dtype="i8")
+    assert [v.op for v in made.stages[0].graph.values] == ["tfl_lookup"]
+
+
+def test_what_jumps_is_a_table_or_refused():
+    b = Builder()
+    x = b.input("x", [5])
+    b.output("floor", b("floor", x))
+    b.output("round", b("round", x))
+    made, _ = compiled(b, {"x": noise(5, 5)}, activation_dtype="i8")
+    assert [v.op for v in made.stages[0].graph.values] == ["tfl_lookup", "tfl_lookup"]
+    with pytest.raises(UnsupportedError, match="%floor: floor has no int16 kernel.* activation_dtype=i8"):
+        compiled(b, {"x": noise(5, 5)})
+
+
+def test_divisors_far_apart_are_bounded_and_named():
+    b = Builder()
+    x = b.input("x", [5])
+    b.output("y", x / (b("abs", x) + 1e-5))
+    made, _ = compiled(b, {"x": noise(6, 5)})
+    assert any("'div' divides by values that differ by a factor of" in w for w in made.meta["warnings"])
+    b = Builder()
+    x = b.input("x", [5])
+    b.output("y", x / (b("abs", x) + 0.5))
+    made, _ = compiled(b, {"x": noise(6, 5)})
+    assert not made.meta.get("warnings")
+
+
+def test_what_calibration_has_not_seen_stays_within_the_kernels_integers():
+    b = Builder()
+    x, y = b.input("x", [4]), b.input("y", [4])
+    b.output("quotient", x / (y + 3.0))
+    b.output("matrix", b("reshape", x, shape=[4, 1]) @ b("reshape", y, shape=[1, 4]))
+    b.output("log", b("log", y + 3.0))
+    b.output("softmax", b("softmax", 100.0 * x, axis=0))
+    b.output("sum", b("sum", x * y, axis=0))
+    program = one_stage(b)
+    small = {"x": 0.01 * noise(7, 4), "y": 0.01 * noise(8, 4)}
+    for options, _ in WIDTHS.values():
+        made = quantized(program, sampled(program, small, None), **options)
+        assert_exact(made, {"x": noise(9, 4), "y": -100 * noise(10, 4)})
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_what_cancels_in_calibration_saturates(width):
+    b = Builder()
+    x, y = b.input("x", [4]), b.input("y", [4])
+    big, other = 3e4 * x, 3e4 * y
+    b.output("product", b("concat", big, other, axis=0) @ b("concat", x, -x, axis=0))
+    b.output("sum", b("sum", b("concat", big, -other, axis=0), axis=0))
+    program = one_stage(b)
+    same = noise(11, 4)
+    made = quantized(program, sampled(program, {"x": same, "y": same}, None), **WIDTHS[width][0])
+    _, golden = assert_exact(made, {"x": same, "y": -same})
+    for name, array in golden.outputs.items():
+        assert array.max() == np.iinfo(array.dtype).max, name
+
+
+def test_solve_is_refused_by_name():
+    case = CASES["memristive_network"]
+    data = sampled(case.program, case.inputs, case.lengths)
+    with pytest.raises(UnsupportedError, match="%ctdv.solve: solve has no operator in TFLite Micro.* C target"):
+        quantized(case.program, data)

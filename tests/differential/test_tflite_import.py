@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from neurodeploy import hardware
-from neurodeploy.backends import backend
+from neurodeploy.backends.tflite.stage import stage_model
 from neurodeploy.backends.tflite.write import Model, Subgraph
 from neurodeploy.data import arrange
-from neurodeploy.errors import NeurodeployError
+from neurodeploy.errors import NeurodeployError, UnsupportedError
 from neurodeploy.importers import load
+from neurodeploy.ir.drive import real_outputs
 from neurodeploy.ir.graph import Program
 from neurodeploy.ir.interpret import StepInterpreter, run
 from neurodeploy.ir.types import Quant, TensorType
@@ -32,6 +32,10 @@ def written(build: Build) -> bytes:
     model = Model()
     build(model.subgraph("main"))
     return model.finish()
+
+
+def f32(x: float) -> float:
+    return float(np.float32(x))
 
 
 def loaded(tmp_path, data: bytes) -> Program:
@@ -265,6 +269,77 @@ def test_integer_reductions_and_products(tmp_path, dtype):
     assert_as_tflm(tmp_path, written(integers("BATCH_MATMUL", dtype, (1, 3, 5), adjY=True, into=(5.0, 9))))
 
 
+@pytest.mark.parametrize("dtype", ["i8", "i16"])
+def test_integer_means(tmp_path, dtype):
+    for count, into in ((2, 0.1), (7, 0.03), (64, 0.1), (1000, 0.017), (3, 40.0)):
+
+        def build(s: Subgraph, count=count, into=into) -> None:
+            given, made = (Quant(0.1, 5), Quant(into, -9)) if dtype == "i8" else (Quant(0.1), Quant(into))
+            s.inputs, s.outputs = [s.tensor("x", (1, count, 4), dtype, given)], [s.tensor("y", (1, 4), dtype, made)]
+            s.op("MEAN", [*s.inputs, s.ints("axis", [1])], s.outputs, "ReducerOptions")
+
+        assert_as_tflm(tmp_path, written(build))
+
+
+@pytest.mark.parametrize("code", ["LEAKY_RELU", "HARD_SWISH"])
+def test_functions_of_every_int8(tmp_path, code):
+    for given, made in (
+        (Quant(0.05, 4), Quant(0.04, -11)), (Quant(0.05, -128), Quant(0.05, -128)), (Quant(0.9, 0), Quant(0.3, 0)),
+        (Quant(0.011, 127), Quant(0.009, 70)), (Quant(0.0004, 0), Quant(0.0005, 3)), (Quant(7.0, -3), Quant(3.0, -3)),
+    ):  # fmt: skip
+
+        def build(s: Subgraph, given=given, made=made) -> None:
+            s.inputs, s.outputs = [s.tensor("x", (1, 256), "i8", given)], [s.tensor("y", (1, 256), "i8", made)]
+            table = {"table": "LeakyReluOptions", "alpha": 0.3} if code == "LEAKY_RELU" else {}
+            s.op(code, s.inputs, s.outputs, **table)
+
+        assert_as_tflm(tmp_path, written(build), steps=12)
+
+
+# -- floats and integers -----------------------------------------------------------------------------------------------
+
+
+def island(s: Subgraph) -> None:
+    """Integers, a float EXP between them, integers again."""
+    x, wide = s.tensor("x", (1, 6), "i8", Quant(0.02, 5)), s.tensor("wide", (1, 6), "f32")
+    made, y = s.tensor("made", (1, 6), "f32"), s.tensor("y", (1, 6), "i8", Quant(0.07, -100))
+    s.inputs, s.outputs = [x], [y]
+    s.op("DEQUANTIZE", [x], [wide])
+    s.op("EXP", [wide], [made])
+    s.op("QUANTIZE", [made], [y])
+
+
+def test_a_float_island_keeps_its_floats(tmp_path):
+    program = assert_as_tflm(tmp_path, written(island))
+    assert program.numerics == "tflite"
+    assert [v.op for v in program.stages[0].graph.values] == ["tfl_to_float", "exp", "tfl_from_float"]
+
+
+def float_ends(s: Subgraph) -> None:
+    x, inner = s.tensor("x", (1, 6), "f32"), s.tensor("inner", (1, 6), "i8", Quant(0.02, 5))
+    made, y = s.tensor("made", (1, 6), "i8", Quant(0.02, 5)), s.tensor("y", (1, 6), "f32")
+    s.inputs, s.outputs = [x], [y]
+    s.op("QUANTIZE", [x], [inner])
+    s.op("RELU", [inner], [made])
+    s.op("DEQUANTIZE", [made], [y])
+
+
+def test_float_ends_are_the_integers_themselves(tmp_path):
+    from neurodeploy.deploy.tflm import interpreter
+
+    data = written(float_ends)
+    program = loaded(tmp_path, data)
+    assert program.inputs["x"].type == program.output_types()["y"] == TensorType((6,), "i8", Quant(f32(0.02), 5))
+    assert program.meta["float_ends"] == ["x", "y"]
+    x = numbers(np.random.default_rng(0), "f32", (1, 50, 6))
+    (found,) = real_outputs(program, run(program, {"x": x})).values()
+    engine = interpreter(data, 1 << 20)
+    for k in range(50):
+        engine.set_input(x[:, k], 0)
+        engine.invoke()
+        np.testing.assert_allclose(found[0, k], engine.get_output(0)[0], rtol=1e-6)
+
+
 # -- variables ---------------------------------------------------------------------------------------------------------
 
 
@@ -322,16 +397,20 @@ def test_uint8_ends_are_i8_with_the_zero_point_moved(tmp_path):
 # -- our own files -----------------------------------------------------------------------------------------------------
 
 #: Numerics and options of the quantizer, and how many families have to come back.
+LOOPS = ("ising",)
 MODES = {
-    "i16": ("tflite", {}, 25),
-    "i8": ("tflite", {"quantize_tflite": {"activation_dtype": "i8"}}, 25),
-    "float": ("float", {}, 28),
+    "i16": ("tflite", {}, 31),
+    "i8": ("tflite", {"quantize_tflite": {"activation_dtype": "i8"}}, 31),
+    "float": ("float", {}, 32),
 }
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_files_that_we_wrote_read_back(tmp_path, mode):
-    """Every family that compiles: the imported step has the bits of the one that was written (floats but for 1e-5)."""
+    """Every family that compiles: the imported step has the bits of the one that was written (floats but for 1e-5).
+
+    Only a loop inside of a step, WHILE, has no primitives here; a random generator is written as one.
+    """
     numerics, options, least = MODES[mode]
     came_back = 0
     for case in CASES.values():
@@ -339,14 +418,19 @@ def test_files_that_we_wrote_read_back(tmp_path, mode):
         data = data if case.lengths is None else replace(data, lengths=np.asarray(case.lengths))
         try:
             program = run_passes(case.program, pipeline("tflite", numerics, data=data, **options))
-            artifact = backend("tflite").compile(program, hardware.find("tflm"))
+            files = [stage_model(s.graph, s.name, start=list(s.state_from)) for s in program.stages]
         except NeurodeployError:
             continue  # what can't be written: test_tflite.py
-        for stage in program.stages:
-            found = loaded(tmp_path, artifact.files[f"{stage.name}.tflite"])
+        for stage, file in zip(program.stages, files, strict=True):
+            try:
+                found = loaded(tmp_path, file)
+            except UnsupportedError as error:
+                assert "aren't supported: WHILE (" in str(error) and case.name in LOOPS
+                break
             assert found.numerics == numerics
             assert_same_steps(stage, found)
-        came_back += 1
+        else:
+            came_back += 1
     assert came_back >= least
 
 

@@ -51,7 +51,7 @@ class Calculator:
         """A constant; a single number has shape ``[1]``."""
         array = np.atleast_1d(np.asarray(data))
         kinds = {"f32": np.float32, "i8": np.int8, "i16": np.int16, "i32": np.int32, "bool": np.bool_}
-        return self.subgraph.tensor(self.stem, array.shape, dtype, data=array.astype(kinds[dtype]))
+        return self.subgraph.shared(self.stem, dtype, array.astype(kinds[dtype]))
 
     def __call__(
         self,

@@ -59,28 +59,35 @@ def _simple(code: str, table: str | None = None, **options: Any) -> Rule:
 
 
 def _add(writer: StageWriter, value: Value) -> None:
-    if value.name not in writer.index:  # a product has taken it as its bias otherwise
+    """ADD, unless it is the bias of a product."""
+    makers = [v for v in writer.graph.values if v.name in value.args and v.op == "matmul"]
+    if not any(_weighted(writer, v) and _bias(writer, v) for v in makers):
         _simple("ADD", "AddOptions")(writer, value)
 
 
-def _matmul(writer: StageWriter, value: Value) -> None:
-    """FULLY_CONNECTED with constant weights ``[n, k]`` (and the constant vector that is added, if any), else
-    BATCH_MATMUL."""
+def _weighted(writer: StageWriter, value: Value) -> tuple[str, str, np.ndarray] | None:
+    """A product's computed factor, and of the other a name and its weights ``[n, k]``; None where both are computed."""
     first, second = value.args
-    params, left = writer.graph.params, writer.types[first].shape
+    params = writer.graph.params
     if second in params and first not in params:
         weights = params[second].data
-        _fully_connected(writer, value, first, weights.reshape(len(weights), -1).T, second)
-    elif first in params and second not in params and len(writer.types[second].shape) == 1:
-        _fully_connected(writer, value, second, params[first].data.reshape(-1, left[-1]), first)
-    else:
+        return first, f"{second}.columns", weights.reshape(len(weights), -1).T
+    if first in params and second not in params and len(writer.types[second].shape) == 1:
+        return second, f"{first}.rows", params[first].data.reshape(-1, params[first].type.shape[-1])
+    return None
+
+
+def _matmul(writer: StageWriter, value: Value) -> None:
+    """FULLY_CONNECTED with constant weights (and the constant vector that is added, if any), else BATCH_MATMUL."""
+    if (weighted := _weighted(writer, value)) is None:
         _batch_matmul(writer, value)
-
-
-def _fully_connected(writer: StageWriter, value: Value, x: str, weights: np.ndarray, stem: str) -> None:
-    main, target, inputs = writer.main, value, [writer.at(x)]
-    inputs.append(main.tensor(f"{stem}_rows", weights.shape, "f32", data=np.ascontiguousarray(weights)))
-    if (bias := _bias(writer, value, len(weights))) is not None:
+        return
+    x, rows, weights = weighted
+    main, target = writer.main, value
+    if rows not in writer.index:
+        writer.index[rows] = main.tensor(rows, weights.shape, "f32", data=np.ascontiguousarray(weights))
+    inputs = [writer.at(x), writer.index[rows]]
+    if bias := _bias(writer, value):
         target, name = bias
         inputs.append(writer.weights(name))
     made = (1, *writer.types[x].shape[:-1], len(weights))
@@ -94,7 +101,7 @@ def _fully_connected(writer: StageWriter, value: Value, x: str, weights: np.ndar
     main.op("RESHAPE", [wide, sizes], [writer.out(target)], "ReshapeOptions", newShape=[1, *target.tensor.shape])
 
 
-def _bias(writer: StageWriter, value: Value, rows: int) -> tuple[Value, str] | None:
+def _bias(writer: StageWriter, value: Value) -> tuple[Value, str] | None:
     """The sum that alone uses a product, and the constant vector that it adds."""
     graph = writer.graph
     if value.name in graph.outputs.values() or any(value.name in (s.next, s.when) for s in graph.states):
@@ -103,7 +110,7 @@ def _bias(writer: StageWriter, value: Value, rows: int) -> tuple[Value, str] | N
     if len(users) != 1 or users[0].op != "add" or not value.tensor.same_data(users[0].tensor):
         return None
     other = [a for a in users[0].args if a != value.name]
-    if len(other) == 1 and other[0] in graph.params and writer.types[other[0]].shape == (rows,):
+    if len(other) == 1 and other[0] in graph.params and writer.types[other[0]].shape == value.tensor.shape[-1:]:
         return users[0], other[0]
     return None
 

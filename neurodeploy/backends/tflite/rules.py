@@ -14,6 +14,7 @@ from neurodeploy.ir.graph import Value
 from neurodeploy.ir.ops_shape import slice_bounds
 from neurodeploy.ir.tflite.fixed_point import quantize_multiplier
 from neurodeploy.ir.tflite.pointwise import ADD_SHIFT, add_factors
+from neurodeploy.ir.tflite.tables import RESULTS
 
 MAX_CONCAT = 10
 
@@ -45,6 +46,22 @@ def _sums(code: str, table: str) -> Rule:
             raise UnsupportedError(
                 f"{value.op} of {left} and {right} can't be made on {value.tensor}; needed a scale above "
                 f"1/{1 << (ADD_SHIFT[value.tensor.dtype] - 1)} of the coarser one.",
+                place=f"{writer.name}: %{value.name}",
+            )
+        rule(writer, value)
+
+    return write
+
+
+def _tables(code: str, function: str) -> Rule:
+    """LOGISTIC or TANH, whose kernels know one scale of the result for each dtype."""
+    rule = _elementwise(code)
+
+    def write(writer: StageWriter, value: Value) -> None:
+        wanted = value.tensor.with_(quant=RESULTS[function, value.tensor.dtype])
+        if value.tensor != wanted:
+            raise UnsupportedError(
+                f"{value.op} gives {value.tensor}; needed {wanted}.",
                 place=f"{writer.name}: %{value.name}",
             )
         rule(writer, value)
@@ -111,15 +128,17 @@ def _slice(writer: StageWriter, value: Value) -> None:
 
 
 def _concat(writer: StageWriter, value: Value) -> None:
+    """As many at once as CONCATENATION takes (``kMaxInputNum`` of kernels/concatenation.cc)."""
     writer.same_scale(value)
-    if len(value.args) > MAX_CONCAT:
-        raise UnsupportedError(
-            f"concat joins {len(value.args)} values; TFLM joins {MAX_CONCAT} at most.",
-            place=f"{writer.name}: %{value.name}",
-        )
-    axis = value.attrs.get("axis", 0) % len(value.tensor.shape) + 1
-    inputs = [writer.at(a) for a in value.args]
-    writer.main.op("CONCATENATION", inputs, [writer.out(value)], "ConcatenationOptions", axis=axis)
+    main, type_, inputs = writer.main, value.tensor, [writer.at(a) for a in value.args]
+    axis = value.attrs.get("axis", 0) % len(type_.shape) + 1
+    while len(inputs) > MAX_CONCAT:
+        shape = [1, *type_.shape]
+        shape[axis] = sum(main.tensors[t].shape[axis] for t in inputs[:MAX_CONCAT])
+        part = main.tensor(f"{value.name}_part", tuple(shape), type_.dtype, type_.quant)
+        main.op("CONCATENATION", inputs[:MAX_CONCAT], [part], "ConcatenationOptions", axis=axis)
+        inputs = [part, *inputs[MAX_CONCAT:]]
+    main.op("CONCATENATION", inputs, [writer.out(value)], "ConcatenationOptions", axis=axis)
 
 
 def _reshape(writer: StageWriter, value: Value) -> None:
@@ -180,8 +199,8 @@ RULES: Mapping[str, Rule] = with_whole(
         "tfl_hard_swish": _elementwise("HARD_SWISH"),
         "tfl_elu": _elementwise("ELU"),
         "tfl_quantize": _elementwise("QUANTIZE", "QuantizeOptions"),
-        "tfl_logistic": _elementwise("LOGISTIC"),
-        "tfl_tanh": _elementwise("TANH"),
+        "tfl_logistic": _tables("LOGISTIC", "sigmoid"),
+        "tfl_tanh": _tables("TANH", "tanh"),
         "min": _moves("MINIMUM", "MaximumMinimumOptions", logical="LOGICAL_AND"),
         "max": _moves("MAXIMUM", "MaximumMinimumOptions", logical="LOGICAL_OR"),
         "select": _moves("SELECT_V2", "SelectV2Options"),

@@ -88,6 +88,7 @@ class StageWriter:
         self.variables = variables(graph)
         self._partitions = partitions(graph, self.types)
         self._shared: dict[str, int] = {}
+        self._once: dict[str, tuple[int, int]] = {}
 
     def write(self, describe: Callable[[StageWriter], None] | None = None) -> bytes:
         """The file's bytes; ``describe`` adds what it says of itself.
@@ -260,6 +261,12 @@ class StageWriter:
         """A RESHAPE of one tensor into another."""
         shape = self.main.tensors[result].shape
         self.main.op("RESHAPE", [source], [result], "ReshapeOptions", newShape=shape)
+
+    def once(self, key: str, make: Callable[[], tuple[int, int]]) -> tuple[int, int]:
+        """What is made at its first use and shared by later ones."""
+        if key not in self._once:
+            self._once[key] = make()
+        return self._once[key]
 
     def split(self, source: int, axis: int, results: Collection[int]) -> None:
         """A SPLIT of one tensor into equal parts along one of its axes."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from neurodeploy.backends.tflite.calculate import Calculator
+from neurodeploy.backends.tflite.philox import random
 from neurodeploy.backends.tflite.stage import Rule, StageWriter
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Value
@@ -102,6 +103,14 @@ def _matmul(writer: StageWriter, value: Value) -> None:
     calc.reshape(total, (1, *value.tensor.shape), out=writer.out(value))
 
 
+def _refuse(writer: StageWriter, value: Value) -> None:
+    raise UnsupportedError(
+        f"{value.op} of {writer.types[value.args[0]]} has no operator in TFLite Micro (it takes float32 alone).",
+        place=f"{writer.name}: %{value.name}",
+        hint="Cast it to f32 first, or choose a C target.",
+    )
+
+
 # -- decisions ---------------------------------------------------------------------------------------------------------
 
 
@@ -130,7 +139,7 @@ def _cast(writer: StageWriter, value: Value) -> None:
     calc, x, to = calculator(writer, value), writer.at(value.args[0]), value.tensor.dtype
     source = calc.dtype(x)
     if to == "bool":
-        zero = calc.const(0, "i32" if source == "i16" else source)
+        zero = calc.const(0, "i32" if source in ("i8", "i16") else source)
         calc("NOT_EQUAL", calc.cast(x, calc.dtype(zero)), zero, out=writer.out(value))
         return
     if source == "f32" and to != "f32":
@@ -301,6 +310,7 @@ _WHOLE: Mapping[str, Rule] = {
     "neg": _neg,
     "abs": _abs,
     "relu": _relu,
+    "sqrt": _refuse,
     "matmul": _matmul,
     "lt": _compare,
     "eq": _compare,
@@ -318,7 +328,12 @@ _ANY: Mapping[str, Rule] = {
     "gather": _gather,
     "row": _row,
     "put": _put,
+    "random": random,
 }
+
+
+#: Every op whose rule knows whole numbers.
+WRITTEN = frozenset({*_WHOLE, *_ANY})
 
 
 def with_whole(rules: Mapping[str, Rule]) -> dict[str, Rule]:

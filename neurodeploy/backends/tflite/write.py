@@ -25,6 +25,8 @@ TENSOR_TYPES = {
     "i64": "INT64",
     "bool": "BOOL",
 }
+#: Operators whose first version LiteRT doesn't have; TFLM reads no versions.
+VERSIONS = {"BROADCAST_TO": 2}
 
 
 def schema() -> Any:
@@ -135,7 +137,8 @@ class Model:
         larger one, so the small file leaves out the wide one where the other holds it."""
         number = getattr(self.fb.BuiltinOperator, name)
         wide = None if self.small and number < 127 else number
-        return pack.table("OperatorCode", BuiltinCode=wide, DeprecatedBuiltinCode=min(number, 127))
+        version = {"Version": VERSIONS[name]} if name in VERSIONS else {}
+        return pack.table("OperatorCode", BuiltinCode=wide, DeprecatedBuiltinCode=min(number, 127), **version)
 
     def _signature(self, pack: Packer, signature: Signature) -> int:
         maps = [
@@ -156,6 +159,7 @@ class Subgraph:
         self.operators: list[Operator] = []
         self.inputs: list[int] = []
         self.outputs: list[int] = []
+        self._shared: dict[tuple[str, tuple[int, ...], bytes], int] = {}
 
     def tensor(
         self, name: str, shape: tuple[int, ...], kind: str, quant: Quant | None = None, data: np.ndarray | None = None
@@ -169,7 +173,14 @@ class Subgraph:
 
     def ints(self, name: str, values: Collection[int]) -> int:
         """A constant vector of int32: a shape, a permutation, bounds."""
-        return self.tensor(name, (len(values),), "i32", data=np.array(list(values), np.int32))
+        return self.shared(name, "i32", np.array(list(values), np.int32))
+
+    def shared(self, name: str, kind: str, data: np.ndarray) -> int:
+        """A constant without a scale; equal ones are one tensor."""
+        key = kind, data.shape, data.tobytes()
+        if key not in self._shared:
+            self._shared[key] = self.tensor(name, data.shape, kind, data=data)
+        return self._shared[key]
 
     def op(
         self, code: str, inputs: Collection[int], outputs: Collection[int], table: str | None = None, **options: Any

@@ -7,7 +7,7 @@ Sources: tensorflow/tflite-micro, ``kernels/internal/reference/integer_ops/logis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -25,9 +25,17 @@ from neurodeploy.ir.tflite.fixed_point import (
     scale_of,
 )
 from neurodeploy.ir.tflite.pointwise import infer_same
-from neurodeploy.ir.types import TensorType
+from neurodeploy.ir.types import Quant, TensorType
 
 TABLE_STEP = 1 / 24
+
+#: The one form of the results, by function and dtype.
+RESULTS: Mapping[tuple[str, str], Quant] = {
+    ("sigmoid", "i16"): Quant(2.0**-15),
+    ("tanh", "i16"): Quant(2.0**-15),
+    ("sigmoid", "i8"): Quant(2.0**-8, -128),
+    ("tanh", "i8"): Quant(2.0**-7),
+}
 
 #: Integer bits of the argument at i8.
 SERIES_BITS = 4

@@ -136,6 +136,8 @@ def links(q: StageQuantizer) -> set[str]:
     """Every value that a longer chain takes in."""
     found: set[str] = set()
     for value in q.made.values():
+        if q.source[value.name].dtype != "f32":
+            continue
         if value.op in FUNCTIONS:
             found.update(chain(q, value.args[0]).links)
         elif value.op == "div" and value.args[1] not in q.known:
@@ -164,6 +166,18 @@ def _function(q: StageQuantizer, value: Value) -> None:
     applied(q, source, lambda x: outer(inner(x)), value.name, q.form(value.name))
 
 
+def _whole(q: StageQuantizer, value: Value) -> None:
+    """Floor and round jump: a table has that, ramps don't."""
+    x, function = value.args[0], {"floor": np.floor, "round": np.rint}[value.op]
+    if (q.held(x).dtype, q.form(value.name).dtype) != ("i8", "i8"):
+        raise UnsupportedError(
+            f"{value.op} has no int16 kernel in TFLite Micro.",
+            place=q.place(value.name),
+            hint="Choose activation_dtype=i8 (a table), --numerics float, or a C target.",
+        )
+    applied(q, x, function, value.name, q.form(value.name))
+
+
 def applied(q: StageQuantizer, source: str, function: Function, name: str, form: Form) -> None:
     """A function of a value in that form: a table where both have 8 bits, else ramps on the value with 16."""
     if form.dtype == "i8" and q.held(source).dtype == "i8":
@@ -178,16 +192,18 @@ def applied(q: StageQuantizer, source: str, function: Function, name: str, form:
 def _tabled(q: StageQuantizer, source: str, function: Function, name: str, form: Form) -> None:
     held = q.types[source].quant
     zero = 0 if held is None else held.zero_point
-    steps = (np.arange(-128, 128) - zero) * q.held(source).scale
-    q.emit("tfl_lookup", [source, q.param(f"{name}_table", _finite(q, function(steps), name), form)], form, name)
+    table = _values(q, function, (np.arange(-128, 128) - zero) * q.held(source).scale, name)
+    q.emit("tfl_lookup", [source, q.param(f"{name}_table", table, form)], form, name)
 
 
-def _finite(q: StageQuantizer, results: Array, name: str) -> Array:
-    """The results, with those that aren't finite between or beside their neighbours."""
-    good = np.nonzero(np.isfinite(results))[0]
+def _values(q: StageQuantizer, function: Function, at: Array, name: str) -> Array:
+    """The function's values; those that aren't finite lie between or beside their neighbours."""
+    with np.errstate(all="ignore"):
+        found = function(at)
+    good = np.nonzero(np.isfinite(found))[0]
     if not len(good):
         raise UnsupportedError("is finite nowhere on its calibrated range.", place=q.place(name))
-    return np.interp(np.arange(len(results)), good, results[good])
+    return np.interp(np.arange(len(found)), good, found[good])
 
 
 def _ramps(q: StageQuantizer, x: str, source: str, function: Function, name: str, form: Form) -> None:
@@ -196,8 +212,7 @@ def _ramps(q: StageQuantizer, x: str, source: str, function: Function, name: str
     low, high = _reach(q, source, step)
 
     def steps(whole: Array) -> Array:
-        with np.errstate(all="ignore"):
-            return _finite(q, function(whole * step), name) / form.scale
+        return _values(q, function, whole * step, name) / form.scale
 
     made = ramps.fit(steps, low, high)
     whole = np.arange(low, high + 1, dtype=np.float64)
@@ -232,7 +247,7 @@ def _ramp_params(q: StageQuantizer, made: ramps.Ramps, scales: tuple[float, ...]
 
 
 def _by_row(scales: tuple[float, ...]) -> Quant:
-    return Quant(scales, 0, 0) if len(scales) > 1 else Quant(scales[0])
+    return Quant(scales[0]) if len(scales) == 1 else Quant(scales, 0, 0)
 
 
 def _reach(q: StageQuantizer, source: str, step: float) -> tuple[int, int]:
@@ -304,4 +319,5 @@ RULES: Mapping[str, Rule] = {
     "div": _div,
     "solve": _solve,
     **dict.fromkeys(FUNCTIONS, _function),
+    **dict.fromkeys(("floor", "round"), _whole),
 }

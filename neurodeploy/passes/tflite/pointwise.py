@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,10 @@ import numpy as np
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Value
 from neurodeploy.ir.tflite.pointwise import mul_factor
-from neurodeploy.ir.types import Quant
+from neurodeploy.ir.tflite.tables import RESULTS
+from neurodeploy.ir.types import Quant, TensorType
 from neurodeploy.passes.tflite.products import added
-from neurodeploy.passes.tflite.scales import COARSEST, NARROW_TABLES, TABLE_SCALE, TABLES, Form
+from neurodeploy.passes.tflite.scales import COARSEST, TABLES, Form
 from neurodeploy.passes.tflite.stage import UPSCALE, Rule, StageQuantizer
 
 #: How much finer MUL's result may be than the product of its arguments' scales: its int32 overflows beyond.
@@ -22,6 +23,11 @@ FINEST_PRODUCT = {"i8": 1 << 14, "i16": 0.999}
 def _sub(q: StageQuantizer, value: Value) -> None:
     left, right = q.operands(value)
     added(q, "tfl_sub", left, right, value.name, q.form(value.name))
+
+
+def multiplies(q: StageQuantizer, args: Sequence[str], result: TensorType) -> bool:
+    """Whether a MUL can be as fine as that."""
+    return mul_factor(q.types[args[0]], q.types[args[1]], result) < FINEST_PRODUCT[result.dtype]
 
 
 def multiplied(q: StageQuantizer, left: str, right: str, name: str) -> None:
@@ -78,8 +84,7 @@ def _table(q: StageQuantizer, value: Value) -> None:
     x = q.operand(value.args[0], dtype)
     if dtype == "i16" and q.held(x).scale > 1:
         x = q.at(x, Form("i16", Quant(2.0**COARSEST)))
-    made_in = NARROW_TABLES[value.op] if dtype == "i8" else Quant(TABLE_SCALE)
-    q.finish(TABLES[value.op], [x], Form(dtype, made_in), value.name)
+    q.finish(TABLES[value.op], [x], Form(dtype, RESULTS[value.op, dtype]), value.name)
 
 
 def _relu(q: StageQuantizer, value: Value) -> None:

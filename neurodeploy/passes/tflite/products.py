@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -37,7 +36,7 @@ def fully_connected(q: StageQuantizer, value: Value, bias: np.ndarray | None, na
         given = np.zeros(len(weights)) if bias is None else np.broadcast_to(bias, (len(weights),))
         whole, size, moved = narrow_weights(weights, given, moment)
         weights, bias = whole * size, moved if np.any(moved) else bias
-    args = [x, *_constants(q, x, weights, bias, stem, name, bits)]
+    args = [x, *_constants(q, x, weights, bias, stem, name, bits, q.shared_tops.get(value.name))]
     wide = form if form.dtype == dtype else form.narrowed()
     result = wide.of((*q.types[x].shape[:-1], len(weights)))
     made_in = _made_in(q, args, wide, result)
@@ -67,12 +66,15 @@ def _factors(q: StageQuantizer, value: Value) -> tuple[str, np.ndarray, str]:
 
 
 def _constants(
-    q: StageQuantizer, x: str, weights: np.ndarray, bias: np.ndarray | None, stem: str, name: str, bits: int
-) -> list[str]:
-    """The params of the weights and of the bias: a scale per row, or one in all."""
+    q: StageQuantizer, x: str, weights: np.ndarray, bias: np.ndarray | None, stem: str, name: str, bits: int,
+    shared: np.ndarray | None,
+) -> list[str]:  # fmt: skip
+    """The params of the weights and of the bias: a scale per row, by its greatest weight or the ``shared`` one's, or
+    one in all."""
     held, top = q.held(x), 7 if bits == 4 else 127
     into = f32(held.scale)
     tops = np.abs(weights).max(axis=1, initial=0)
+    tops = tops if shared is None else shared
     tops = np.where(tops > 0, tops, tops.max(initial=0) or 1.0) / top
     full = None if bias is None else np.broadcast_to(bias, (len(weights),))
     if full is not None and held.dtype == "i8":  # half of int32 for the bias
@@ -91,8 +93,19 @@ def _constants(
     return found
 
 
-def _made_in(q: StageQuantizer, args: list[str], form: Form, result: TensorType) -> Form:
+def _made_in(q: StageQuantizer, args: Sequence[str], form: Form, result: TensorType) -> Form:
     """The form, or one so much coarser that no accumulator overflows. Raises :class:`UnsupportedError`."""
+    worst = _overflow(q, args, result)
+    return form if worst < 1 else form.at(form.scale * worst * 2)
+
+
+def sums(q: StageQuantizer, args: Sequence[str], result: TensorType) -> bool:
+    """Whether a FULLY_CONNECTED can be as fine as that."""
+    return _overflow(q, args, result) < 1
+
+
+def _overflow(q: StageQuantizer, args: Sequence[str], result: TensorType) -> float:
+    """By how much a multiplied accumulator may be too large, below 1 if it never is."""
     x, w, *bias = args
     dtype = q.types[x].dtype
     reach = float(np.iinfo(q.types[x].numpy).max + 1 + abs(zero_of(q.types[x])))
@@ -106,12 +119,7 @@ def _made_in(q: StageQuantizer, args: list[str], form: Form, result: TensorType)
             hint="Choose activation_dtype=i16, or a C target.",
         )
     factor = fully_connected_factor(q.types[x], q.types[w], result)
-    worst = np.max(np.maximum(factor / FACTOR[dtype], factor * size / (1 << 30)))
-    return form if worst < 1 else form.at(form.scale * float(worst) * 2)
-
-
-def _matmul(q: StageQuantizer, value: Value) -> None:
-    fully_connected(q, value, None, value.name, q.form(value.name))
+    return float(np.max(np.maximum(factor / FACTOR[dtype], factor * size / (1 << 30)), initial=0))
 
 
 def _add(q: StageQuantizer, value: Value) -> None:
@@ -163,27 +171,19 @@ def _sum_of(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, floa
     return a[0] + b[0], a[1] + b[1]
 
 
+def adds(q: StageQuantizer, args: Sequence[str], result: TensorType) -> bool:
+    """Whether an ADD or SUB can be as fine as that (TFLM aborts the whole process otherwise)."""
+    return add_factors(q.types[args[0]], q.types[args[1]], result)[2] < 0.999
+
+
 def added(q: StageQuantizer, op: str, left: str, right: str, name: str, form: Form) -> str:
     """An ADD or SUB; its kernel can't make a result finer than 1/16384 (at i8 2^-19) of its coarser argument."""
     left, right = (q.operand(a, form.dtype) for a in (left, right))
-    worst = add_factors(q.types[left], q.types[right], form.of(()))[2]
-    if worst < 0.999:
+    if adds(q, [left, right], form.of(())):
         return q.emit(op, [left, right], form, name)
+    worst = add_factors(q.types[left], q.types[right], form.of(()))[2]
     raw = q.emit(op, [left, right], form.at(form.scale * worst * 1.01), q.fresh(f"{name}_raw"))
     return q.rescale(raw, form, name)
 
 
-def _sum_axis(q: StageQuantizer, value: Value) -> None:
-    """A sum over the last axis: a product with ones."""
-    source = q.stage.graph.tensor(value.args[0])
-    axis = value.attrs.get("axis", 0) % len(source.shape)
-    if axis != len(source.shape) - 1:
-        raise UnsupportedError(
-            f"sums over axis {axis} of {source.shape}; only the last one is supported.", place=q.place(value.name)
-        )
-    ones = q.fresh(f"{value.name}_ones")
-    q.known[ones] = np.ones((source.shape[-1], 1))
-    fully_connected(q, replace(value, args=(value.args[0], ones)), None, value.name, q.form(value.name))
-
-
-RULES: Mapping[str, Rule] = {"matmul": _matmul, "add": _add, "sum": _sum_axis}
+RULES: Mapping[str, Rule] = {"add": _add}

@@ -23,13 +23,12 @@ import numpy as np
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import Graph, Program, Ref, Stage
 from neurodeploy.ir.ops import OPS
+from neurodeploy.ir.tflite.tables import RESULTS
 from neurodeploy.ir.types import Quant, TensorType
 from neurodeploy.passes.tflite.widths import Widths
 
 TABLES = {"sigmoid": "tfl_logistic", "tanh": "tfl_tanh"}
-TABLE_SCALE = 2.0**-15
 FINEST, COARSEST = -14, -11
-NARROW_TABLES = {"sigmoid": Quant(2.0**-8, -128), "tanh": Quant(2.0**-7)}
 #: Where both are within half a step of 8 bits of their last value.
 FLAT = {"sigmoid": math.log(511.0), "tanh": math.atanh(1 - 2.0**-8)}
 #: A zero point is worth its while if it makes the step smaller than this share of the even one.
@@ -179,6 +178,8 @@ class Scales:
             if value.op in MOVES and value.args[0] in known and value.name not in known:
                 table = known[value.args[0]]
                 self._reach((stage.name, value.name), float(table.min(initial=0)), float(table.max(initial=0)))
+            if value.op == "softmax":  # on sigmoid's scales
+                self._tables.setdefault(self.find((stage.name, value.name)), set()).add("sigmoid")
             if value.op == "tflite_lstm":
                 self._cells.add(self.find((stage.name, value.args[2])))
             if value.op not in MOVES:
@@ -245,7 +246,7 @@ class Scales:
     def _wide(self, root: Key) -> Quant:
         top = max(-self._range.get(root, (0.0, 0.0))[0], self._range.get(root, (0.0, 0.0))[1])
         if root in self._tables and top <= 1:
-            return Quant(TABLE_SCALE)
+            return RESULTS["tanh", "i16"]
         top = top * self.headroom or 1.0
         if root in self._cells:
             return Quant(2.0 ** max(math.ceil(math.log2(max(top / 32767, SMALLEST))), FINEST_CELL))
@@ -262,9 +263,9 @@ class Scales:
         tables, held = self._tables.get(root, set()), root in self._states
         if tables and -1 <= low and high <= 1:
             if tables == {"sigmoid"} and low >= 0 and not held:
-                return NARROW_TABLES["sigmoid"]
+                return RESULTS["sigmoid", "i8"]
             if "tanh" in tables:
-                return NARROW_TABLES["tanh"]
+                return RESULTS["tanh", "i8"]
         if root in self._to_tables and root not in self._elsewhere:
             flat = max(FLAT[op] for op in self._to_tables[root])
             low, high = max(low, -flat), min(high, flat)

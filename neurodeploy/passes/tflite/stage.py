@@ -14,6 +14,7 @@ from neurodeploy.ir.fixed import saturate
 from neurodeploy.ir.graph import Graph, Param, Stage, State, Value, prune
 from neurodeploy.ir.ops import infer, op
 from neurodeploy.ir.types import Quant, TensorType
+from neurodeploy.passes.tflite.joint import shared_tops
 from neurodeploy.passes.tflite.rounding import Moments
 from neurodeploy.passes.tflite.scales import Form, Scales, narrow, step
 
@@ -47,9 +48,11 @@ class StageQuantizer:
         self.ranges = self.scales.program.meta.get("ranges", {}).get(self.stage.name, {})
         self.sums = self._absorbed()
         self._copies: dict[tuple[str, Form], str] = {}
+        self.shared_tops = shared_tops(self)
 
     def graph(self) -> Graph:
         """The quantized graph."""
+        from neurodeploy.passes.tflite.activations import fuse
         from neurodeploy.passes.tflite.functions import links
         from neurodeploy.passes.tflite.rules import RULES
 
@@ -65,7 +68,7 @@ class StageQuantizer:
                 raise IRError(f"{value.op} is a composite; expand the program first.", place=self.place(value.name))
             if rule is None:
                 raise UnsupportedError(
-                    f"{value.op} has no int16 kernel in TFLite Micro.",
+                    f"{value.op} has no integer kernel in TFLite Micro.",
                     place=self.place(value.name),
                     hint="Choose a C target, or keep that part off the device.",
                 )
@@ -73,7 +76,7 @@ class StageQuantizer:
         for name in [*old.outputs.values(), *(s.next for s in old.states)]:
             if name in self.known:
                 self.param(name, self.known[name], self.form(name), name)
-        return prune(Graph(inputs, self.params, states, tuple(self.values), old.outputs))
+        return prune(fuse(self, Graph(inputs, self.params, states, tuple(self.values), old.outputs)))
 
     def place(self, name: str) -> str:
         """Where a value stands, for messages."""
@@ -212,11 +215,12 @@ class StageQuantizer:
         return types[a].same_data(types[b])  # type: ignore[union-attr]
 
     def product(self, name: str) -> bool:
-        """Whether a value is a product with a constant that only one value uses."""
+        """Whether a value is a FULLY_CONNECTED that only one value uses: a product with constant weights."""
         value = self.made.get(name)
-        if value is None or name in self.known or value.op != "matmul":
+        if value is None or name in self.known or value.op != "matmul" or self.uses[name] != 1:
             return False
-        return self.uses[name] == 1 and any(a in self.known for a in value.args)
+        first, second = value.args
+        return second in self.known or (first in self.known and len(self.stage.graph.tensor(second).shape) == 1)
 
     def _absorbed(self) -> set[str]:
         """Values that a sum takes into itself: its inner sums, and products that only it uses."""

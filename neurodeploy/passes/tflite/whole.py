@@ -9,7 +9,7 @@ import numpy as np
 
 from neurodeploy.ir.graph import Value
 from neurodeploy.ir.types import Quant
-from neurodeploy.passes.tflite.scales import TABLE_SCALE, Form
+from neurodeploy.passes.tflite.scales import Form
 from neurodeploy.passes.tflite.stage import Rule, StageQuantizer
 
 BOOL, I32 = Form("bool"), Form("i32")
@@ -62,7 +62,7 @@ def _random(q: StageQuantizer, value: Value) -> None:
         _plain(q, value)
         return
     attrs = {**value.attrs, "dtype": "i16"}
-    q.finish("random", [q.plain(value.args[0])], Form("i16", Quant(TABLE_SCALE)), value.name, **attrs)
+    q.finish("random", [q.plain(value.args[0])], Form("i16", Quant(2.0**-15)), value.name, **attrs)
 
 
 # -- between whole and real --------------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ def _integer(q: StageQuantizer, value: Value, x: str) -> None:
     q.emit("cast", [cut], dtype, name, to=dtype.dtype)
 
 
-_PLAIN = ("add", "sub", "mul", "div", "neg", "abs", "relu", "matmul", "sum", "reduce_max", "argmax")
+_PLAIN = ("add", "sub", "mul", "div", "neg", "abs", "relu", "sqrt", "matmul", "sum", "reduce_max", "argmax")
 _ANY: Mapping[str, Rule] = {"gather": _table, "put": _table, "row": _row, "random": _random, "cast": _cast}
 
 
