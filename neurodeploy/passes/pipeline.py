@@ -45,6 +45,7 @@ _TFLITE = (
     "expand",
     "simplify",
     "decompose_tflite",
+    "solve_tflite",
     "blend_tflite",
     "simplify",
     "calibrate",
