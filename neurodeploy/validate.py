@@ -250,7 +250,9 @@ def first_difference(run: Run) -> str:
         if found.bit_exact == found.compared:
             lines.append(exact)
         elif found.equality.startswith(("close", "lsb")) and found.holds:
-            lines.append(f"all {found.compared} {found.per}s within {found.max_difference:.2g}{unit} of {found.against}")
+            lines.append(
+                f"all {found.compared} {found.per}s within {found.max_difference:.2g}{unit} of {found.against}"
+            )
         elif found.equality.startswith("statistical"):
             held = "holds" if found.holds else "BROKEN" if found.holds is False else "not judged"
             lines.append(f"{found.equality} equality with {found.against}: {held}")

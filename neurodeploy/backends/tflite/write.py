@@ -25,6 +25,8 @@ TENSOR_TYPES = {
     "i64": "INT64",
     "bool": "BOOL",
 }
+#: Operators whose first version LiteRT doesn't have; TFLM reads no versions.
+VERSIONS = {"BROADCAST_TO": 2}
 
 
 def schema() -> Any:
@@ -135,7 +137,8 @@ class Model:
         larger one, so the small file leaves out the wide one where the other holds it."""
         number = getattr(self.fb.BuiltinOperator, name)
         wide = None if self.small and number < 127 else number
-        return pack.table("OperatorCode", BuiltinCode=wide, DeprecatedBuiltinCode=min(number, 127))
+        version = {"Version": VERSIONS[name]} if name in VERSIONS else {}
+        return pack.table("OperatorCode", BuiltinCode=wide, DeprecatedBuiltinCode=min(number, 127), **version)
 
     def _signature(self, pack: Packer, signature: Signature) -> int:
         maps = [
