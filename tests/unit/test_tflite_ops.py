@@ -199,16 +199,6 @@ def test_a_state_that_stalls_is_named(dtype):
         )
 
 
-def test_a_state_that_starts_elsewhere_is_named():
-    b = Builder()
-    x, h = b.input("x", [2]), b.state("h", [2], np.array([0.5, 0.0]))
-    b.next(h, b("tanh", x, name="new"))
-    b.output("y", h)
-    (warning,) = QuantizeTFLite()(program(b, {"x": [-1, 1], "h": [-1, 1], "new": [-1, 1]})).meta["warnings"]
-    assert "'main.h' starts at a value other than 0" in warning
-    assert "make the interpreter anew" in warning
-
-
 def test_eight_bits_use_the_whole_range():
     made = QuantizeTFLite(activation_dtype="i8")(elman())
     graph = made.stages[0].graph

@@ -136,7 +136,7 @@ def links(q: StageQuantizer) -> set[str]:
     """Every value that a longer chain takes in."""
     found: set[str] = set()
     for value in q.made.values():
-        if q.source[value.name].dtype != "f32":
+        if getattr(q.source[value.name], "dtype", None) != "f32":  # a composite of several results has none
             continue
         if value.op in FUNCTIONS:
             found.update(chain(q, value.args[0]).links)
