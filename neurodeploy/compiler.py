@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from neurodeploy.ir.graph import Program
     from neurodeploy.mixed import Front
 
+#: Composites of the option ``fused_lstm``: neither expanded nor taken apart by the quantizer.
+FUSED = ("tflite_lstm",)
 #: Passes that quantize; the first one has widths that a loss can choose.
 QUANTIZERS = ("quantize", "quantize_tflite")
 
@@ -157,11 +159,12 @@ def compile(
     ``quantize``: options of the pass of that name, such as ``{"weight_bits": 4}``. ``max_loss``: choose the width of
     every weight so that this much is lost at most, see :func:`neurodeploy.mixed.search`; the build then holds the front
     of all that was tried. ``minimise``: ``flash``, or ``ram`` by the widths of the states. Further options go to the
-    backend. Of tflite, ``fused_lstm``: LSTMs become TFLite's own operator, which TFLM's CMSIS-NN kernel runs without
-    keeping its state (:class:`neurodeploy.passes.tflite.fused.FuseLSTM`); ``state``, ``steps`` and ``optimize`` of
-    :meth:`neurodeploy.backends.tflite.TFLiteBackend.compile`. Of spiking ones they are the conversion's
-    (``levels``, ``ticks``, ``neurons`` ..., and ``max_loss`` chooses these); of C: ``optimize``, how weights are stored
-    (``balanced``, ``speed`` or ``size``), and ``ram`` (``fast``, or ``small`` for less RAM and some more instructions).
+    backend. Of tflite, and of C with tflite numerics, ``fused_lstm``: LSTMs become TFLite's own, which TFLM's CMSIS-NN
+    kernel runs without keeping its state (:class:`neurodeploy.passes.tflite.fused.FuseLSTM`). Of tflite ``state``,
+    ``steps`` and ``optimize`` of :meth:`neurodeploy.backends.tflite.TFLiteBackend.compile`. Of spiking ones they are
+    the conversion's (``levels``, ``ticks``, ``neurons`` ..., and ``max_loss`` chooses these); of C: ``optimize``, how
+    weights are stored (``balanced``, ``speed`` or ``size``), and ``ram`` (``fast``, or ``small`` for less RAM and some
+    more instructions).
     Of crossbars also ``fine_tune``: train with the devices' noise for so many epochs first, by the ``labels``
     (:mod:`neurodeploy.crossbar.repair.fine_tune`).
     Raises :class:`UsageError` and its kin; writes nothing.
@@ -174,7 +177,7 @@ def compile(
     described = hardware.find(target) if isinstance(target, str) else target
     if toolchain is not None and described.backend != "c":
         raise UsageError(f"'{described.name}' is not compiled by a C compiler; leave out the toolchain.")
-    fused_lstm = _fused_lstm(options, described)
+    fused_lstm = bool(options.pop("fused_lstm", False))
     tuning = options.pop("fine_tune", None) if isinstance(described, hardware.Crossbar) else None
     engine = find_backend(described.backend)
     known = inspect.signature(engine.compile).parameters
@@ -186,7 +189,7 @@ def compile(
             )
     if max_loss is not None and isinstance(described, hardware.Neuromorphic):
         options["max_loss"], max_loss = max_loss, None  # the conversion to spikes chooses by it
-    kind = numerics_of(described.backend, numerics)
+    kind = numerics_of(described.backend, numerics, source)
     data = calibration_of(calibration, lengths, labels, source)
     say = progress or (lambda _: None)
     tuned = None
@@ -229,9 +232,21 @@ def compile(
     return Built(Artifact(manifest["name"], artifact.backend, artifact.target, files, manifest))
 
 
-def numerics_of(backend: str, wanted: str | None) -> str:
-    """The numerics asked for, or the backend's own. Raises :class:`UsageError` for what it hasn't."""
+def numerics_of(backend: str, wanted: str | None, source: Program | None = None) -> str:
+    """The numerics asked for, those of a ``source`` that is quantized already, or the backend's own.
+
+    Raises :class:`UsageError` for what the backend hasn't, or the source isn't.
+    """
     known = NUMERICS.get(backend, ("float",))
+    if source is not None and source.numerics != "float":
+        if wanted not in (None, source.numerics) or source.numerics not in known:
+            needed = wanted or f"{' or '.join(known)} for the backend '{backend}'"
+            raise UsageError(
+                f"is quantized already, with {source.numerics} numerics; needed {needed}.",
+                place=source.name,
+                hint="Give the float model.",
+            )
+        return source.numerics
     if wanted is not None and wanted not in known:
         raise UsageError(
             f"the backend '{backend}' has no numerics '{wanted}'; needed: {' or '.join(known)}.",
@@ -265,26 +280,35 @@ def prepare(
     fused_lstm: bool = False,
     progress: Progress,
 ) -> Program:
-    """The program as the backend takes it: its pipeline of passes run on the float program."""
+    """The program as the backend takes it: its pipeline of passes run on the float program.
+
+    A source that is quantized already is only simplified and expanded.
+    """
     from neurodeploy import passes
 
+    if source.numerics != "float":
+        if quantize or fused_lstm:
+            raise UsageError(f"is quantized already, with {source.numerics} numerics.", place=source.name)
+        return passes.run(source, passes.pipeline(backend, numerics, quantized=True), progress=progress)
     if numerics != "float":
         _require_data(source, numerics, data)
-    options = {quantizer_of(backend, numerics): quantize} if quantize else {}
+    options: dict[str, Any] = {quantizer_of(backend, numerics): quantize} if quantize else {}
+    if fused_lstm:
+        _require_fused_lstm(source, backend, numerics)
+        options |= {"expand": {"keep": FUSED}, "calibrate": {"method": method, "keep": FUSED}}
     pipeline = passes.pipeline(backend, numerics, data=data, method=method, **options)
     if fused_lstm:
         pipeline = (passes.make("simplify", {}), passes.make("fuse_lstm", {}), *pipeline)
     return passes.run(source, pipeline, progress=progress)
 
 
-def _fused_lstm(options: dict[str, Any], described: Target) -> bool:
-    """The option of the backend 'tflite' that its passes take, out of ``options``."""
-    wanted = options.pop("fused_lstm", False)
-    if wanted and described.backend != "tflite":
+def _require_fused_lstm(source: Program, backend: str, numerics: str) -> None:
+    if backend != "tflite" and numerics != "tflite":
         raise UsageError(
-            f"the backend '{described.backend}' has no fused LSTM.", place=described.name, hint="Leave out fused_lstm."
+            f"'{numerics}' numerics on the backend '{backend}' has no fused LSTM.",
+            place=source.name,
+            hint="Compile for TFLite Micro, or for C with --numerics tflite.",
         )
-    return bool(wanted)
 
 
 def _mixed(

@@ -62,7 +62,7 @@ def fit_boards(
     program = source if isinstance(source, Program) else compiler.load(source)
     say = progress or (lambda _: None)
     data = compiler.calibration_of(calibration, None, None, program)
-    numerics = compiler.numerics_of("c", numerics)
+    numerics = compiler.numerics_of("c", numerics, program)
     lowered = compiler.prepare(program, "c", numerics, data, method=method, progress=say)
     work = _Work(lowered, program, _few(data), toolchain)
     cores: dict[str, list[Board]] = {}

@@ -318,6 +318,8 @@ def _reset(code: StageCode, constants: Constants) -> list[str]:
         data = code.stage.graph.params[state.init].data
         if not state.type.shape:
             lines.append(f"    state->{identifier(state.name)} = {literal(data, state.type.dtype)};")
+        elif state.type.dtype == "i8" and (data == data.flat[0]).all() and data.any():
+            lines.append(f"    memset(state->{identifier(state.name)}, {int(data.flat[0])}, {state.type.nbytes});")
         elif data.any():
             array = constants.array(state.init, data, state.type.dtype)
             lines.append(f"    memcpy(state->{identifier(state.name)}, {array}, {state.type.nbytes});")

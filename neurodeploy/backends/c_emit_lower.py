@@ -16,6 +16,7 @@ import numpy as np
 
 from neurodeploy.backends.c_layouts import PLAIN, Layout
 from neurodeploy.backends.c_operands import Region, packed, regions, up
+from neurodeploy.backends.c_rings import rings_in_place
 from neurodeploy.backends.c_rounding import round_by_shifts
 from neurodeploy.backends.c_tflite import lower_tflite
 from neurodeploy.errors import UnsupportedError
@@ -32,7 +33,7 @@ def lower(graph: Graph, layout: Layout = PLAIN) -> Graph:
     graph = inline(graph)
     held = tuple(replace(s, when=None) if s.next == s.name else s for s in graph.states)
     graph = replace(graph, states=held)
-    graph = lower_tflite(prune(_constants_to_params(graph)))
+    graph = rings_in_place(lower_tflite(prune(_constants_to_params(graph))))
     graph = _Products(graph, layout).lower()
     graph = round_by_shifts(_fuse_requantize(_slice_products(graph)))
     pruned = prune(graph)

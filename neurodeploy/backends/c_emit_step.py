@@ -203,6 +203,11 @@ class StepWriter:
             target = self.lvalue(copy.to) + ("" if self.is_scalar(copy.to) else "[0]")
             self.line(f"{target} = {stored(dtype, self.element(view, (), origin))};")
             return
+        if origin == copy.to:
+            nbytes, size = self.type(copy.source).nbytes, self.type(copy.source).numpy.itemsize
+            self.headers.add("nd_move.h")
+            self.line(f"nd_move_down({self.lvalue(origin)}, {nbytes + view.offset * size}, {nbytes});")
+            return
         if view.contiguous and not self.is_scalar(origin) and origin.kind != "local":
             source = f"{self.lvalue(origin)} + {view.offset}" if view.offset else self.lvalue(origin)
             self.line(f"memcpy({self.lvalue(copy.to)}, {source}, {self.type(copy.source).nbytes});")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from neurodeploy.backends import c_tflite_calls
@@ -333,7 +334,14 @@ def _shift(w: StepWriter, value: Value, action: Call) -> None:
     line, new = value.args
     rows, *shape = value.tensor.shape
     names = INDICES[: len(shape)]
-    if rows > 1:
+    w.target(value)
+    old, made = w.fused.views[line], w.fused.views[value.name]
+    in_place = w.place(old.base) == w.place(made.base) and replace(old, base=made.base) == made and made.contiguous
+    if rows > 1 and in_place and shape:
+        w.headers.add("nd_move.h")
+        nbytes = value.tensor.nbytes
+        w.line(f"nd_move_down({w.pointer(value.name)}, {nbytes}, {nbytes // rows * (rows - 1)});")
+    elif rows > 1:
         w.open(f"for (int32_t q = 1; q < {rows}; ++q)")
         count = w.loops(shape, names)
         w.line(f"{_result(w, value, ['q - 1', *names])} = {w.at(line, ['q', *names])};")

@@ -102,7 +102,7 @@ def bounds(graph: Graph) -> dict[str, Bounds]:
     known: dict[str, Bounds] = {}
     for name, type_ in graph.types().items():
         if isinstance(type_, TensorType) and type_.dtype != "f32":
-            known[name] = (0, 1) if type_.dtype == "bool" else int_range(type_.dtype)
+            known[name] = any_of(type_.dtype)
     for name, param in graph.params.items():
         if name in known and param.data.size:
             known[name] = (int(param.data.min()), int(param.data.max()))
@@ -118,7 +118,12 @@ def bounds_of(value: Value, known: Callable[[str], Bounds]) -> Bounds | None:
     if rule is None:
         return None
     found = rule([known(a) for a in value.args], value.attrs, value)
-    return found if _within(found, int_range(value.tensor.dtype)) else None
+    return found if _within(found, any_of(value.tensor.dtype)) else None
+
+
+def any_of(dtype: str) -> Bounds:
+    """Least and greatest integer of a dtype that is no float."""
+    return (0, 1) if dtype == "bool" else int_range(dtype)
 
 
 def _corners(a: Sequence[Bounds], attrs: Mapping[str, Any], value: Value) -> Bounds:

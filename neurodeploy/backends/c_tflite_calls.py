@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from neurodeploy.backends.c_ops import STORED, WRAPS
 from neurodeploy.ir.graph import Value
-from neurodeploy.passes.fuse import Call
+from neurodeploy.passes.fuse import Call, View
 
 if TYPE_CHECKING:
     from neurodeploy.backends.c_emit_step import StepWriter
@@ -16,12 +16,28 @@ if TYPE_CHECKING:
 INDICES = "ijklmn"
 
 
+def _plus(text: str, number: int) -> str:
+    return f"({text} + {number})" if number > 0 else f"({text} - {-number})" if number else text
+
+
 def _wide_sums(w: StepWriter, value: Value, action: Call) -> None:
     w.headers.add("nd_tflite.h")
     w.target(value)
     rows, columns = value.attrs["rows"], value.attrs["columns"]
     pointers = ", ".join(w.pointer(a) for a in value.args)
     w.line(f"nd_tfl_sums({pointers}, {rows}, {columns}, {w.pointer(value.name)});")
+
+
+def _channels(w: StepWriter, value: Value, action: Call) -> None:
+    """The rescale of sums whose channels, the last axis, differ."""
+    w.headers.add("nd_tfl_channels.h")
+    w.target(value)
+    total, pairs = (w.pointer(a) for a in value.args)
+    w.constants.weights.add(pairs)
+    rows = value.tensor.shape[-1]
+    times = value.tensor.size // max(rows, 1)
+    kind = f"nd_tfl_channels_{value.tensor.dtype}"
+    w.line(f"{kind}({total}, {pairs}, {value.attrs['more']}, {rows}, {times}, {w.pointer(value.name)});")
 
 
 def _zero_matmul(w: StepWriter, value: Value, action: Call) -> None:
@@ -36,8 +52,7 @@ def _zero_matmul(w: StepWriter, value: Value, action: Call) -> None:
     factors = []
     for arg, axes, zero in zip(value.args, ((m, "q"), ("q", n)), value.attrs["zeros"], strict=True):
         view = w.fused.views[arg].broadcast((*shape[:-2], *w.type(arg).shape[-2:]))
-        text = w.element(view, [*lead, *axes])
-        factors.append(f"({text} - {zero})" if zero > 0 else f"({text} + {-zero})" if zero else text)
+        factors.append(_plus(w.element(view, [*lead, *axes]), -zero))
     w.line(f"acc += ({acc})({factors[0]} * {factors[1]});")
     w.close()
     w.target(value)
@@ -120,22 +135,47 @@ def windows(w: StepWriter, value: Value, action: Call) -> None:
 
 def _depthwise(w: StepWriter, value: Value, action: Call) -> None:
     """Sums over the taps, channel by channel; ``fill`` is taken from every element."""
-    window, dtype = value.attrs["window"], value.tensor.dtype
     x, weights, bias = value.args
+    window, view, dtype = value.attrs["window"], w.fused.views[x], value.tensor.dtype
     outputs, each = value.tensor.shape[2], value.tensor.shape[2] // w.type(x).shape[2]
     w.target(value)
+    in_order = view.strides[2] == 1 and each == 1 and not window.padded and dtype == "i32"
+    if in_order and w.type(weights).dtype == "i8":
+        _depthwise_call(w, value, view)
+        return
     w.loops((*window.made, outputs), "ijc")
     acc = WRAPS[dtype]
     w.line(f"{acc} acc = ({acc}){w.at(bias, 'c')};")
 
     def add(row: str, column: str) -> None:
-        seen = w.at(x, (row, column, "c" if each == 1 else f"(c / {each})"))
-        seen = f"({seen} - {window.fill})" if window.fill > 0 else f"({seen} + {-window.fill})" if window.fill else seen
+        seen = _plus(w.at(x, (row, column, "c" if each == 1 else f"(c / {each})")), -window.fill)
         w.line(f"acc += ({acc})({seen} * {w.at(weights, 'klc')});")
 
     _seen(w, window, add, None)
     w.line(f"{w.at(value.name, 'ijc')} = ({STORED[dtype]})acc;")
     for _ in range(3):
+        w.close()
+
+
+def _depthwise_call(w: StepWriter, value: Value, view: View) -> None:
+    """The kernel for taps that all lie inside of the sample, at every position."""
+    w.headers.add("nd_tfl_depthwise.h")
+    window, (x, weights, bias) = value.attrs["window"], value.args
+    steps = [stride * by for stride, by in zip(view.strides[:2], window.dilation, strict=True)]
+    moves = [stride * by for stride, by in zip(view.strides[:2], window.stride, strict=True)]
+    at = w.pointer(x)
+    y = w.pointer(value.name)
+    channels = value.tensor.shape[2]
+    opened = 0
+    for name, count, move, made in zip("ij", window.made, moves, (window.made[1] * channels, channels), strict=True):
+        if count > 1:
+            opened += w.loops([count], name)
+            at, y = f"{at} + {move} * {name}", f"{y} + {made} * {name}"
+    numbers = f"{window.taps[0]}, {steps[0]}, {window.taps[1]}, {steps[1]}, {channels}"
+    kind = f"nd_tfl_depthwise_{w.type(x).dtype}"
+    w.constants.weights |= {w.pointer(weights), w.pointer(bias)}
+    w.line(f"{kind}({at}, {w.pointer(weights)}, {w.pointer(bias)}, {numbers}, {y});")
+    for _ in range(opened):
         w.close()
 
 
@@ -166,10 +206,11 @@ def _pool(w: StepWriter, value: Value, action: Call) -> None:
 
 
 #: Calls that read all of their arguments through pointers.
-CONTIGUOUS = frozenset({"wide_sums", "softmax_i8", "softmax_i16"})
+CONTIGUOUS = frozenset({"wide_sums", "softmax_i8", "softmax_i16", "channels"})
 
 CALLS: Mapping[str, Callable[[StepWriter, Value, Call], None]] = {
     "wide_sums": _wide_sums,
+    "channels": _channels,
     "zero_matmul": _zero_matmul,
     "softmax_i8": _softmax,
     "softmax_i16": _softmax,

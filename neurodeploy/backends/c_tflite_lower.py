@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from neurodeploy.backends.c_rounding import I32, Bounds, bounds_of
+from neurodeploy.backends.c_rounding import I32, Bounds, any_of, bounds_of
 from neurodeploy.backends.c_tflite_ops import high_bounds, shift_bounds
 from neurodeploy.errors import NumericsError, UnsupportedError
 from neurodeploy.ir.graph import Graph, Param, Value
@@ -20,7 +20,7 @@ from neurodeploy.ir.op import Op
 from neurodeploy.ir.ops import OPS
 from neurodeploy.ir.tflite import TFLITE_OPS
 from neurodeploy.ir.tflite.fixed_point import activation_range, quantize_multiplier, zero_of
-from neurodeploy.ir.types import TensorType, int_range
+from neurodeploy.ir.types import TensorType
 
 HALF = 1 << 30  # the multiplier of a power of two
 
@@ -78,7 +78,7 @@ class Lowering:
         if data is not None and data.size and type_.dtype != "f32":
             self.known[name] = int(data.min()), int(data.max())
         elif type_.dtype != "f32":
-            self.known[name] = (0, 1) if type_.dtype == "bool" else int_range(type_.dtype)
+            self.known[name] = any_of(type_.dtype)
 
     def _keep(self, value: Value) -> None:
         self.values.append(value)
@@ -125,7 +125,7 @@ class Lowering:
             return name
         if data is not None:
             return self.constant(data - zero)
-        return self.emit("sub", [name, self.constant(zero)], TensorType(self.type(name).shape, "i32"))
+        return self.emit("add", [name, self.constant(-zero)], TensorType(self.type(name).shape, "i32"))
 
     def scaled(self, name: str, factor: tuple[int, int], left: int = 0) -> str:
         """``multiply_32(x << left, mult, shift)`` in 32 bits."""
@@ -140,6 +140,8 @@ class Lowering:
     ) -> str:
         (mult, shift), (low, high) = factor, self.known[name]
         up = left + max(shift, 0)
+        if not mult:
+            return self.offset(self.constant(np.zeros(into.shape, np.int64)), into, act, result)
         if mult == HALF and up + min(shift, 0) >= 1:
             by = 1 << (up + min(shift, 0) - 1)
             made = name if by == 1 else self.emit("mul", [name, self.constant(by)], TensorType(into.shape, "i32"))
@@ -150,14 +152,14 @@ class Lowering:
             "rescale",
             [name],
             into,
-            attrs | self._end(high_bounds((low, high), up, (mult,)), attrs["shift"], into, act),
+            attrs | self._end(high_bounds((low, high), up, mult), attrs["shift"], into, act),
             result,
         )
 
     def _end(self, high: Bounds, shift: int, into: TensorType, act: str | None) -> dict[str, Any]:
         """Attributes of a rescale's end: zero point, clamp, and whether half a step may be added first."""
         zero, (least, most) = zero_of(into), activation_range(into, act)
-        low, top = shift_bounds(high, (shift,), zero, None)
+        low, top = shift_bounds(high, shift, zero, None)
         more = (1 << shift >> 1) + (zero << shift)
         far = bool(shift) and not (I32[0] <= high[0] - 1 + more and high[1] + more <= I32[1])
         return {"zero": zero, "clamp": None if least <= low and top <= most else (least, most), "far": far}

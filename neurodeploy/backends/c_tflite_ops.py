@@ -2,9 +2,8 @@
 
 ``rescale`` is gemmlowp's rounding doubling high multiply of ``x << left`` by ``by``, a rounding shift to the right by
 ``shift``, halves away from zero, a zero point and a clamp. ``narrow``: twice ``x << left`` fits 32 bits; ``far``: half
-a step may not be added before the shift. Where channels differ, multipliers are an argument, and shifts, less one.
-``offset`` is its end alone, a zero point and a clamp. ``table``: 256 results of an int8. ``rescale_32`` and
-``rescale_64`` are the kernels' whole rescales, for factors that no shorter form holds.
+a step may not be added before the shift. ``offset`` is its end alone, a zero point and a clamp. ``table``: 256 results
+of an int8. ``rescale_32`` and ``rescale_64`` are the kernels' whole rescales, for factors that no shorter form holds.
 """
 
 from __future__ import annotations
@@ -36,14 +35,13 @@ def rescale(value: Value, a: Sequence[str], held: Callable[[int], str]) -> str:
     attrs = value.attrs
     left, shift, zero, narrow = (attrs[key] for key in ("left", "shift", "zero", "narrow"))
     x = _times(a[0], left + 1 if narrow else left)
-    mult = a[1] if len(a) > 1 else held(attrs["by"])
+    mult = held(attrs["by"])
     if not shift:
         high = "nd_rescale" if narrow else "nd_tfl_high"
         return clamped(value, _plus(f"{high}({x}, {mult})", zero))
     scale = "nd_tfl_scale" if narrow else "nd_tfl_scale_wide"
-    if len(a) > 2 or attrs["far"]:
-        lower = a[2] if len(a) > 2 else str(shift - 1)
-        return clamped(value, f"({scale}({x}, {mult}, 0) >> {lower}) + {1 + 2 * zero}", 1)
+    if attrs["far"]:
+        return clamped(value, _plus(f"({scale}({x}, {mult}, 0) >> {shift - 1})", 1 + 2 * zero), 1)
     return clamped(value, f"{scale}({x}, {mult}, {held((1 << shift >> 1) + (zero << shift))})", shift)
 
 
@@ -92,28 +90,27 @@ EXPRESSIONS: Mapping[str, Callable[[Value, Sequence[str], Types], str]] = {
 # -- bounds ------------------------------------------------------------------------------------------------------------
 
 
-def high_bounds(x: Bounds, left: int, mults: Sequence[int]) -> Bounds:
+def high_bounds(x: Bounds, left: int, mult: int) -> Bounds:
     """Of the product before its shift."""
-    ends = [((end << left) * m + (1 << 30)) >> 31 for end in x for m in mults]
-    return min(ends), max(ends)
+    low, high = (((end << left) * mult + (1 << 30)) >> 31 for end in x)
+    return low, high
 
 
-def shift_bounds(x: Bounds, shifts: Sequence[int], zero: int, clamp: Clamp) -> Bounds:
+def shift_bounds(x: Bounds, shift: int, zero: int, clamp: Clamp) -> Bounds:
     """Of what is shifted, offset and clamped."""
-    ends = [((end + (1 << e >> 1) - (end < 0)) >> e if e else end) + zero for end in x for e in shifts]
-    low, high = clamp or (min(ends), max(ends))
-    return min(max(min(ends), low), high), max(min(max(ends), high), low)
+    least, most = (((end + (1 << shift >> 1) - (end < 0)) >> shift if shift else end) + zero for end in x)
+    low, high = clamp or (least, most)
+    return min(max(least, low), high), max(min(most, high), low)
 
 
 def _rescale_bounds(a: Sequence[Bounds], attrs: Mapping[str, Any], value: Value) -> Bounds:
-    high = high_bounds(a[0], attrs["left"], a[1] if len(a) > 1 else (attrs["by"],))
-    shifts = [e + 1 for e in a[2]] if len(a) > 2 else [attrs["shift"]]
-    return shift_bounds(high, shifts, attrs["zero"], attrs["clamp"])
+    high = high_bounds(a[0], attrs["left"], attrs["by"])
+    return shift_bounds(high, attrs["shift"], attrs["zero"], attrs["clamp"])
 
 
 BOUNDS: Mapping[str, Callable[[Sequence[Bounds], Mapping[str, Any], Value], Bounds]] = {
     "rescale": _rescale_bounds,
-    "offset": lambda a, attrs, value: shift_bounds(a[0], (0,), attrs["zero"], attrs["clamp"]),
+    "offset": lambda a, attrs, value: shift_bounds(a[0], 0, attrs["zero"], attrs["clamp"]),
     "table": lambda a, attrs, value: a[1],
     "tfl_logistic": lambda a, attrs, value: (0, 32767),
     "tfl_tanh": lambda a, attrs, value: (-32767, 32767),

@@ -52,6 +52,34 @@ def _lookup(q: Lowering, value: Value) -> None:
     q.emit("table", value.args, value.tensor, {}, value.name)
 
 
+def _parts(q: Lowering, x: str) -> tuple[str, str]:
+    """What of an integer, less its zero point, is negative, and what is positive."""
+    wide, centred, nought = TensorType(q.type(x).shape, "i32"), q.centred(x), q.constant(0)
+    return q.emit("min", [centred, nought], wide), q.emit("max", [centred, nought], wide)
+
+
+def _leaky(q: Lowering, value: Value) -> None:
+    """One of both parts is 0, and so is its rescale."""
+    x, into = value.args[0], value.tensor
+    alpha = np.float64(np.float32(value.attrs.get("alpha", 0.0)))
+    scale, result = np.float64(scale_of(q.type(x))), np.float64(scale_of(into))
+    below, above = _parts(q, x)
+    parts = [q.scaled(above, single(scale / result)), q.scaled(below, single(abs(scale * alpha / result)))]
+    total = q.emit("sub" if alpha < 0 else "add", parts, TensorType(into.shape, "i32"))
+    q.offset(total, into, None, value.name)
+
+
+def _prelu(q: Lowering, value: Value) -> None:
+    (x, alpha), into = value.args, value.tensor
+    wide = TensorType(into.shape, "i32")
+    factor = np.float64(scale_of(q.type(x))) / np.float64(scale_of(into))
+    steep = np.float64(scale_of(q.type(x))) * np.float64(scale_of(q.type(alpha))) / np.float64(scale_of(into))
+    below, above = _parts(q, x)
+    below = q.emit("mul", [below, q.centred(alpha)], wide)
+    total = q.emit("add", [q.scaled(above, single(factor)), q.scaled(below, single(steep))], wide)
+    q.offset(total, into, None, value.name)
+
+
 def _relu6(q: Lowering, value: Value) -> None:
     type_ = q.type(value.args[0])
     low, high = int_range(type_.dtype)
@@ -77,6 +105,8 @@ RULES: Mapping[str, Callable[[Lowering, Value], None]] = {
     "tfl_mul_narrow": _mul,
     "tfl_relu": _quantize,
     "tfl_relu6": _relu6,
+    "tfl_leaky_relu": _leaky,
+    "tfl_prelu": _prelu,
     "tfl_quantize": _quantize,
     "tfl_logistic": _curve(0),
     "tfl_tanh": _curve(1),

@@ -155,10 +155,9 @@ class Rescale:
             return q.result(total, (int(mult[0]), int(shift[0])), into, self.act, self.result)
         low, high = q.known[total]
         zero, clamp = zero_of(into), activation_range(into, self.act)
-        if shift.max() <= -1 and 2 * low >= I32[0] and 2 * high <= I32[1]:
-            attrs = {"by": 0, "left": 0, "narrow": True, "shift": 1, "zero": zero, "clamp": clamp, "far": True}
-            args = [total, q.constant(mult), q.constant(-shift - 1, "i8")]
-            return q.emit("rescale", args, into, attrs, self.result)
+        if shift.max() <= -1 and 2 * low >= I32[0] and 2 * high <= I32[1] and clamp == int_range(into.dtype):
+            pairs = q.constant(np.stack([mult, -shift - 1], axis=1))
+            return q.emit("channels", [total, pairs], into, {"more": 1 + 2 * zero}, self.result)
         args = [total, q.constant(mult), q.constant(shift, "i8")]
         return q.emit("rescale_32", args, into, {"zero": zero, "clamp": clamp}, self.result)
 

@@ -39,14 +39,17 @@ def runtime() -> str:
     """
     found = next((name for name in RUNTIMES if importlib.util.find_spec(name) is not None), None)
     if found is None:
-        require("ai_edge_litert", "tflite", "running .tflite in LiteRT")
+        raise MissingExtraError(
+            "running .tflite in LiteRT needs the package 'ai_edge_litert'.",
+            hint="Install it: pip install 'neurodeploy[tflite]'",
+        )
     if found == "tflite_runtime" and int(np.__version__.split(".")[0]) >= 2:
         raise MissingExtraError(
             f"tflite-runtime {version('tflite-runtime')} is built for numpy 1 (it fails with '_ARRAY_API not found'); "
             f"numpy {np.__version__} is installed.",
             hint="Install LiteRT, its successor: pip install ai-edge-litert (or pip install 'numpy<2').",
         )
-    return str(found)
+    return found
 
 
 class LiteRTEngine:

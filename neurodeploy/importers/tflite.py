@@ -6,7 +6,8 @@
   CALL_ONCE runs. A read after an assignment sees the new value.
 - The leading axis of size 1 of a tensor, the batch, is dropped (:mod:`neurodeploy.importers.tflite_step`).
 - uint8 is held as i8 with its zero point less 128: the same real values; ``meta["uint8"]`` names such ends.
-- QUANTIZE of a float input and DEQUANTIZE into a float output are left out: the program takes and gives the integers.
+- QUANTIZE of a float input and DEQUANTIZE into a float output are left out: the program takes and gives the integers,
+  of the same real values. ``meta["float_ends"]`` names them; floats inside stay floats.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ import numpy as np
 
 from neurodeploy.errors import ModelError, UnsupportedError
 from neurodeploy.importers.check import unchecked
+from neurodeploy.importers.tflite_check import checked
 from neurodeploy.importers.tflite_ops import FLOAT_RULES, QUANTIZED_RULES
 from neurodeploy.importers.tflite_ops_conv import RULES as CONVOLUTIONS
 from neurodeploy.importers.tflite_ops_shape import RULES as MOVES
-from neurodeploy.importers.tflite_read import Model, Subgraph, read
+from neurodeploy.importers.tflite_read import Model, Subgraph, Tensor, read
 from neurodeploy.importers.tflite_recurrent import RULES as RECURRENT
 from neurodeploy.importers.tflite_step import Call, Rule, Step, finished, identifier
 from neurodeploy.ir.build import Sym
@@ -34,6 +36,7 @@ from neurodeploy.ir.types import TensorType
 from neurodeploy.ir.verify import verify
 
 STAGE = "step"
+INTEGERS = ("INT8", "INT16", "UINT8")
 VARIABLES = ("CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE")
 REMEDY = "Leave those operators to the application, or replace them in the model."
 
@@ -53,12 +56,8 @@ def load_tflite(source: str | Path, *, check: bool = True) -> Program:
     model = read(data, path.name)
     program = _Importer(model).program(path.stem)
     origin = {"file": path.name, "sha256": hashlib.sha256(data).hexdigest(), "format": "tflite"}
-    program = verify(_with_meta(program, {"origin": origin}))
-    return unchecked(program, "the check was turned off")
-
-
-def _with_meta(program: Program, more: Mapping[str, Any]) -> Program:
-    return replace(program, meta={**program.meta, **more})
+    program = verify(replace(program, meta={**program.meta, "origin": origin}))
+    return checked(program, model, data) if check else unchecked(program, "the check was turned off")
 
 
 def _supported(model: Model) -> None:
@@ -92,7 +91,8 @@ def _used(model: Model) -> list[Subgraph]:
                 raise ModelError(
                     f"names subgraph {number} of {len(model.subgraphs)}.", place=operator.place(model.file)
                 )
-            found.append(model.subgraphs[number])
+            if model.subgraphs[number] not in found:
+                found.append(model.subgraphs[number])
     return found
 
 
@@ -104,6 +104,7 @@ class _Importer:
     first: dict[str, Param] = field(default_factory=dict)
     states: dict[str, Sym] = field(default_factory=dict)
     uint8: list[str] = field(default_factory=list)
+    float_ends: list[str] = field(default_factory=list)
 
     def program(self, name: str) -> Program:
         _supported(self.model)
@@ -124,7 +125,7 @@ class _Importer:
         stage = Stage(STAGE, graph, inputs_from={n: Ref(n) for n in inputs})
         refs = {n: Ref(n, STAGE) for n in outputs}
         series = {n: ProgramInput(graph.inputs[n]) for n in inputs}
-        meta = {"uint8": self.uint8} if self.uint8 else {}
+        meta = {key: names for key, names in (("uint8", self.uint8), ("float_ends", self.float_ends)) if names}
         return Program(identifier(name), series, (stage,), refs, "tflite" if quantized else "float", meta)
 
     # ends
@@ -136,11 +137,30 @@ class _Importer:
         found = []
         for index in main.inputs:
             tensor, name = main.tensors[index], self.step.builder.fresh(self._name(index))
-            self.step.symbols[index] = self.step.builder.input(name, self.step.type_of(tensor))
+            inner = self._quantized(main, index)
+            self.step.symbols[index] = self.step.builder.input(name, self.step.type_of(inner or tensor))
             found.append(name)
-            if tensor.kind == "UINT8":
+            if (inner or tensor).kind == "UINT8":
                 self.uint8.append(name)
+            if inner is not None:
+                self.float_ends.append(name)
         return found
+
+    def _quantized(self, main: Subgraph, index: int) -> Tensor | None:
+        """What a float input becomes if QUANTIZE is all that takes it: then the program's input is that."""
+        takers = [o for o in main.operators if index in o.inputs]
+        inner = [main.tensors[i] for o in takers for i in o.outputs[:1] if o.code == "QUANTIZE"]
+        alike = {(t.kind, t.scale, t.zero_point) for t in inner}
+        float_end = main.tensors[index].kind == "FLOAT32" and index not in main.outputs
+        return inner[0] if float_end and len(inner) == len(takers) > 0 and len(alike) == 1 else None
+
+    def _dequantized(self, main: Subgraph, index: int) -> int:
+        """The integer tensor behind a float output if DEQUANTIZE makes it."""
+        maker = next((o for o in main.operators if index in o.outputs), None)
+        if maker is None or maker.code != "DEQUANTIZE" or main.tensors[maker.inputs[0]].kind not in INTEGERS:
+            return index
+        self.float_ends.append(self._name(index))
+        return maker.inputs[0]
 
     def _outputs(self, main: Subgraph) -> list[str]:
         found: list[str] = []
@@ -148,9 +168,10 @@ class _Importer:
             stem, name, count = self._name(index), self._name(index), 1
             while name in found:
                 name, count = f"{stem}_{count}", count + 1
-            self.step.builder.output(name, self.step.symbol(index))
+            inner = self._dequantized(main, index)
+            self.step.builder.output(name, self.step.symbol(inner))
             found.append(name)
-            if main.tensors[index].kind == "UINT8":
+            if main.tensors[inner].kind == "UINT8":
                 self.uint8.append(name)
         return found
 
@@ -165,7 +186,10 @@ class _Importer:
             data = call.constant(1)
             self.first[variable] = Param(inner.type_of(call.tensor(1)).with_(shape=data.shape), data)
 
-        inner.run(_step_rules(inner) | {"ASSIGN_VARIABLE": assign})
+        def call_once(call: Call) -> None:
+            raise UnsupportedError("runs another subgraph before the first step.")
+
+        inner.run(_step_rules(inner) | {"ASSIGN_VARIABLE": assign, "CALL_ONCE": call_once})
 
     def _states(self, main: Subgraph) -> None:
         """A state for each variable that the step reads or assigns, of the type that it is first read in."""

@@ -11,6 +11,8 @@ from neurodeploy.errors import IRError, UnsupportedError
 from neurodeploy.importers.tflite_step import Call, Rule
 from neurodeploy.ir.build import Sym
 from neurodeploy.ir.graph import Param
+from neurodeploy.ir.tflite.activations import hard_swish, leaky_relu
+from neurodeploy.ir.types import INT_BITS, TensorType, int_range
 
 
 def acted(call: Call, x: Sym) -> None:
@@ -56,9 +58,9 @@ def fixed_result(call: Call, i8: tuple[float, int], i16: tuple[float, int]) -> N
         )
 
 
-def _binary(plain: str, dialect: str | None) -> Rule:
+def _binary(plain: str, dialect: str) -> Rule:
     def rule(call: Call) -> None:
-        if call.quantized and dialect is not None:
+        if call.quantized:
             scaled(call, 0, 1)
             call.put(dialect, call.x(0), call.x(1), **checked_act(call))
         else:
@@ -113,10 +115,8 @@ def _quantize(call: Call) -> None:
     """Another scale or width; from floats the border of an integer part."""
     source, target = call.x(), call.step.type_of(call.result())
     if source.type.dtype == "f32":
-        raise UnsupportedError(
-            "quantizes a computed float.", hint="Convert the whole model to integers, or none of it."
-        )
-    if source.type == target:
+        call.put("tfl_from_float", source, to=target.dtype)
+    elif source.type == target:
         call.give(source)
     else:
         call.put("tfl_quantize", source, to=target.dtype)
@@ -124,11 +124,10 @@ def _quantize(call: Call) -> None:
 
 def _dequantize(call: Call) -> None:
     x = call.x()
-    if x.type.dtype != "f32":
-        raise UnsupportedError(
-            "dequantizes a computed integer.", hint="Convert the whole model to integers, or none of it."
-        )
-    call.give(x)
+    if x.type.dtype == "f32":  # a constant float16
+        call.give(x)
+    else:
+        call.put("tfl_to_float", x)
 
 
 def _fully_connected(call: Call) -> None:
@@ -162,7 +161,21 @@ def bias_of(call: Call, outputs: int) -> list[Sym]:
     return []
 
 
+def _function_of_i8(call: Call, function: Callable[[np.ndarray, TensorType, TensorType], np.ndarray]) -> None:
+    """A kernel of one int8, as its table of all 256."""
+    scaled(call, 0)
+    source, target = call.x().type, call.step.type_of(call.result())
+    if (source.dtype, target.dtype) != ("i8", "i8"):
+        raise UnsupportedError(f"computes with {source.dtype}; on integers needed i8.")
+    table = function(np.arange(-128, 128), source, target)
+    param = call.step.builder.param("table", Param(TensorType((256,), "i8", target.quant), table.astype(np.int8)))
+    call.put("tfl_lookup", call.x(), param)
+
+
 def _leaky_relu(call: Call) -> None:
+    if call.quantized:
+        _function_of_i8(call, lambda x, s, t: leaky_relu(x, s, t, call.options["alpha"]))
+        return
     x = call.x()
     call.put("select", call.emit("lt", x, 0.0), call.emit("mul", x, call.options["alpha"]), x)
 
@@ -173,6 +186,9 @@ def _prelu(call: Call) -> None:
 
 
 def _hard_swish(call: Call) -> None:
+    if call.quantized:
+        _function_of_i8(call, hard_swish)
+        return
     x = call.x()
     gate = call.emit("min", call.emit("relu", x + 3.0), 6.0)
     call.put("mul", call.emit("mul", x, gate), 1 / 6)
@@ -253,6 +269,10 @@ def joined_axes(call: Call, x: Sym, axes: list[int]) -> Sym:
 
 def _mean(call: Call) -> None:
     axes, x = _reduced(call)
+    if call.quantized:
+        scaled(call, 0)
+        call.put("tfl_mean", joined_axes(call, x, axes))
+        return
     count = math.prod(x.shape[axis] for axis in axes)
     for axis in reversed(axes):
         x = call.emit("sum", x, axis=axis)
@@ -294,13 +314,62 @@ def _logical_not(call: Call) -> None:
 
 
 def _cast(call: Call) -> None:
+    """Integers that a narrower type doesn't hold wrap around, as in C++."""
     source, target = call.x(), call.step.type_of(call.result())
     if call.tensor().kind == "UINT8" or call.result().kind == "UINT8":
         raise UnsupportedError("casts uint8, which is held as i8 here.", hint="Quantize with int8.")
     if source.type.dtype == target.dtype:
         call.give(source)
-    else:
-        call.put("cast", source, to=target.dtype)
+        return
+    widths = INT_BITS.get(source.type.dtype, 0), INT_BITS.get(target.dtype, 64)
+    if widths[0] > widths[1] and not _within(call, source, target.dtype):
+        source = _wrapped(call, source, widths[1])
+    call.put("cast", source, to=target.dtype)
+
+
+def _within(call: Call, x: Sym, dtype: str) -> bool:
+    """Whether a value is a MINIMUM of a MAXIMUM (or the reverse) by constants that the dtype holds."""
+    low, high = int_range(dtype)
+    found = set()
+    for _ in range(2):
+        value = call.step.builder.value(x.name)
+        if value is None or value.op not in ("min", "max"):
+            return False
+        sides = [(a, call.step.builder.constant(a)) for a in value.args]
+        bound = next((data for _, data in sides if data is not None), None)
+        if bound is None or not (low <= bound.min() and bound.max() <= high):
+            return False
+        found.add(value.op)
+        x = Sym(next((a for a, data in sides if data is None), x.name), call.step.builder)
+    return found == {"min", "max"}
+
+
+def _wrapped(call: Call, x: Sym, bits: int) -> Sym:
+    """``x - 2^bits floor((x + 2^(bits-1)) / 2^bits)``; the rounding division of an odd number has no halves."""
+    wide = x if x.type.dtype == "i64" else call.emit("cast", x, to="i64")
+
+    def number(value: int) -> Sym:
+        return call.step.builder.const(value, "i64")
+
+    odd = call.emit("add", call.emit("mul", wide, number(2)), number(1))
+    turns = call.emit("div", odd, number(2 << bits))
+    return call.emit("sub", wide, call.emit("mul", turns, number(1 << bits)))
+
+
+def _div(call: Call) -> None:
+    """Integers are cut towards zero: the rounded quotient, one nearer to zero where its product is beyond."""
+    if call.x(0).type.dtype == "f32":
+        acted(call, call.emit("div", call.x(0), call.x(1)))
+        return
+    if call.act:
+        raise UnsupportedError("has a fused activation on integers without a scale.")
+    a, b = (call.emit("cast", call.x(i), to="i64") for i in (0, 1))
+    zero, one = (call.step.builder.const(v, "i64") for v in (0, 1))
+    rounded = call.emit("div", a, b)
+    size, reach = call.emit("abs", a), call.emit("abs", call.emit("mul", rounded, b))
+    sign = call.emit("select", call.emit("lt", zero, rounded), one, call.emit("neg", one))
+    nearer = call.emit("sub", rounded, sign)
+    call.put("cast", call.emit("select", call.emit("lt", size, reach), nearer, rounded), to="i32")
 
 
 def _batch_matmul(call: Call) -> None:
@@ -329,7 +398,7 @@ FLOAT_RULES: Mapping[str, Rule] = {
     "ADD": _binary("add", "tfl_add"),
     "SUB": _binary("sub", "tfl_sub"),
     "MUL": _binary("mul", "tfl_mul"),
-    "DIV": _binary("div", None),
+    "DIV": _div,
     "MAXIMUM": _move_extremes("max"),
     "MINIMUM": _move_extremes("min"),
     "FULLY_CONNECTED": _fully_connected,
@@ -363,7 +432,7 @@ FLOAT_RULES: Mapping[str, Rule] = {
 QUANTIZED_RULES: Mapping[str, Rule] = {
     **{code: FLOAT_RULES[code] for code in (
         "ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", "FULLY_CONNECTED", "BATCH_MATMUL", "RELU", "RELU6", "LOGISTIC",
-        "TANH", "SOFTMAX", "SUM", "REDUCE_MAX", "ARG_MAX", "CAST",
+        "TANH", "SOFTMAX", "SUM", "MEAN", "LEAKY_RELU", "HARD_SWISH", "REDUCE_MAX", "ARG_MAX", "CAST",
     )},
     "QUANTIZE": _quantize,
     "DEQUANTIZE": _dequantize,

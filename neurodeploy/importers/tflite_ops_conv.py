@@ -15,6 +15,9 @@ from neurodeploy.importers.tflite_step import Call, Rule
 from neurodeploy.ir.build import Sym
 from neurodeploy.ir.tflite.convolutions import pair, window_sizes
 
+#: A float convolution becomes as many slices as its window has taps.
+MOST_TAPS = 1024
+
 
 def _window(call: Call) -> dict[str, Any]:
     """Stride, dilation and padding as the dialect's attributes."""
@@ -64,6 +67,8 @@ def _padded(call: Call, x: Sym, taps: tuple[int, int], window: dict[str, Any], f
 def _taps(call: Call, x: Sym, taps: tuple[int, int], window: dict[str, Any], fill: float) -> Iterator[Sym]:
     """What each tap of the window sees: ``[height, width, channels]`` of the result."""
     sizes, _ = window_sizes((x.shape[0], x.shape[1]), taps, window)
+    if taps[0] * taps[1] > MOST_TAPS:
+        raise UnsupportedError(f"has a window of {taps[0]} x {taps[1]} floats; at most {MOST_TAPS} are taken apart.")
     stride, dilation = pair(window, "stride"), pair(window, "dilation")
     x = _padded(call, x, taps, window, fill)
     for at in product(range(taps[0]), range(taps[1])):

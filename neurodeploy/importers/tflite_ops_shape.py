@@ -91,10 +91,51 @@ def _ranges(call: Call, ranges: Sequence[tuple[int, int, int]]) -> None:
 
 
 def _slice(call: Call) -> None:
+    if call.step.array_or_none(call.operator.inputs[1]) is None:
+        _slice_at(call)
+        return
     shape, begin, size = call.tensor().shape, call.integers(1), call.integers(2)
     if not len(shape) == len(begin) == len(size):
         raise IRError(f"slices the shape {list(shape)} from {begin} by {size}")
     _ranges(call, [(b, n - b if s < 0 else s, 1) for n, b, s in zip(shape, begin, size, strict=True)])
+
+
+def _slice_at(call: Call) -> None:
+    """A SLICE whose beginning is computed, along the axes of which it doesn't take the whole."""
+    shape, size, x = call.tensor().shape, call.integers(2), call.whole()
+    if len(size) != len(shape) or any(not 0 < s <= n for s, n in zip(size, shape, strict=True)):
+        raise UnsupportedError(f"slices {size} of {list(shape)} from a computed beginning.")
+    for axis in range(len(shape)):
+        if size[axis] < shape[axis]:
+            index = _entry(call, 1, axis)
+            if size[axis] > 1:
+                ahead = call.step.builder.param("ahead", np.arange(size[axis], dtype=np.int32))
+                index = call.emit("add", index, ahead)
+            x = call.emit("gather", x, index, quant=x.type.quant, axis=axis)
+    call.give(x)
+
+
+def _entry(call: Call, i: int, axis: int) -> Sym:
+    """One entry of a computed vector, as ``[1]``."""
+    vector = call.whole(i)
+    if vector.type.dtype != "i32":
+        raise UnsupportedError(f"takes {vector.type} as where it begins; needed i32.")
+    return cut(call, vector, 0, axis, axis + 1)
+
+
+def _dynamic_update_slice(call: Call) -> None:
+    """One row of a table replaced; a row outside of it is its nearest end's."""
+    shape, update = call.tensor(0).shape, call.tensor(1).shape
+    short = [axis for axis in range(len(shape)) if update[axis] != shape[axis]]
+    dropped = call.batched(shape, update)
+    if short != [int(dropped)] or update[short[0]] != 1:
+        raise UnsupportedError(f"writes {list(update)} into {list(shape)}; needed one row of a table.")
+    last = call.step.builder.param("last", np.int32(shape[short[0]] - 1))
+    least = call.step.builder.param("least", np.int32(0))
+    index = call.shaped(_entry(call, 2, short[0]), ())
+    inside = call.emit("min", call.emit("max", index, least), last)
+    table = call.x(0) if dropped else call.whole(0)
+    call.put("put", table, inside, call.shaped(call.x(1), table.shape[1:]))
 
 
 def _strided_slice(call: Call) -> None:
@@ -156,15 +197,15 @@ def _pad(call: Call) -> None:
 
 
 def _gather(call: Call) -> None:
-    if call.options["batch_dims"]:
-        raise UnsupportedError("gathers per batch (batch_dims).")
     shape = call.tensor().shape
-    axis = call.axis(call.options["axis"], len(shape))
+    axis, per_batch = call.axis(call.options["axis"], len(shape)), call.options["batch_dims"]
+    if per_batch and (per_batch != 1 or not axis or not call.batched(shape, call.tensor(1).shape)):
+        raise UnsupportedError(f"gathers per batch in {per_batch} axes; needed a batch of 1.")
     index = call.step.array_or_none(call.operator.inputs[1]) if call.has(1) else None
     if index is not None and index.size and not (0 <= index.min() and index.max() < shape[axis]):
         raise IRError(f"gathers entries {index.min()} to {index.max()} of {shape[axis]}")
     if call.batched(shape) and axis:
-        call.put("gather", call.x(), call.whole(1), axis=axis - 1)
+        call.put("gather", call.x(), call.x(1) if per_batch else call.whole(1), axis=axis - 1)
     else:
         call.put("gather", call.whole(), call.whole(1), axis=axis)
 
@@ -218,6 +259,7 @@ RULES: Mapping[str, Rule] = {
     "PAD": _pad,
     "PADV2": _pad,
     "GATHER": _gather,
+    "DYNAMIC_UPDATE_SLICE": _dynamic_update_slice,
     "SHAPE": _shape,
     "RANK": _rank,
     "ZEROS_LIKE": _zeros_like,

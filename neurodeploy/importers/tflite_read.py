@@ -14,7 +14,7 @@ from neurodeploy.errors import ModelError, UnsupportedError
 from neurodeploy.importers import tflite_schema as schema
 from neurodeploy.importers.tflite_flat import HINT, Flat, Table
 
-#: No tensor may have more elements: a model for a microcontroller is far smaller.
+#: The tensors of a file may have no more elements than this: a model for a microcontroller has far fewer.
 MOST_ELEMENTS = 1 << 26
 _NUMPY = {
     "FLOAT32": "<f4",
@@ -96,7 +96,7 @@ class _Reader:
     def __init__(self, data: bytes, file: str) -> None:
         if len(data) < 8 or data[4:8] != b"TFL3":
             raise ModelError("is no TFLite file (its identifier isn't 'TFL3').", place=file, hint=HINT)
-        self.flat, self.file = Flat(data, file), file
+        self.flat, self.file, self.elements = Flat(data, file), file, 0
         self.root = self.flat.root().read(schema.MODEL)
 
     def model(self) -> Model:
@@ -170,8 +170,11 @@ class _Reader:
         found = table.read(schema.TENSOR)
         place = f"{where}, tensor {index} ({found['name'][:60]})"
         shape = tuple(int(size) for size in found["shape"])
-        if any(size < 0 for size in shape) or math.prod(shape) > MOST_ELEMENTS or len(shape) > 8:
+        if any(size < 0 for size in shape) or len(shape) > 8:
             raise self._error(f"has the shape {list(shape)[:9]}", place)
+        self.elements += math.prod(shape)
+        if self.elements > MOST_ELEMENTS:
+            raise self._error(f"has the shape {list(shape)}; the file's tensors hold too many elements", place)
         number = found["type"]
         kind = schema.TENSOR_TYPES[number] if 0 <= number < len(schema.TENSOR_TYPES) else f"TYPE_{number}"
         if found["sparsity"] is not None or found["external_buffer"]:

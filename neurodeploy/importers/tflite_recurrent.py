@@ -23,6 +23,8 @@ LSTM_WEIGHTS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 14, 15)
 #: What TFLite Micro doesn't compute: peepholes, projection, layer normalisation.
 LSTM_ABSENT = {9: "peepholes", 10: "peepholes", 11: "peepholes", 16: "a projection", 17: "a projection"}
 LSTM_ABSENT |= dict.fromkeys((20, 21, 22, 23), "layer normalisation")
+#: A call over several steps becomes as many composites.
+MOST_STEPS = 256
 HIDDEN, CELL, SVDF_STATE = 18, 19, 4
 
 
@@ -51,6 +53,11 @@ def _lstm(call: Call) -> None:
     if len(shape) != 3 or shape[1 if options["time_major"] else 0] != 1:
         raise UnsupportedError(f"takes the shape {list(shape)}; needed a batch of 1.")
     steps, size = shape[0 if options["time_major"] else 1], shape[2]
+    if steps > MOST_STEPS:
+        raise UnsupportedError(
+            f"runs {steps} steps a call; at most {MOST_STEPS} are taken apart.",
+            hint="Convert it for fewer steps a call.",
+        )
     hidden_type = call.step.type_of(call.result()).with_(shape=call.tensor(HIDDEN).shape[-1:])
     hidden = held(call, HIDDEN, hidden_type)
     cell_type = call.step.type_of(call.tensor(CELL)).with_(shape=hidden.shape)

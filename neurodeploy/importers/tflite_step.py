@@ -35,6 +35,9 @@ DTYPES: Mapping[str, str] = {
     "UINT8": "i8",
     "INT4": "i8",
 }
+#: Operators of constants alone are computed while a file is read: these always, the others up to so many elements.
+FOLDED = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "DEQUANTIZE", "QUANTIZE", "CAST", "SPLIT", "SPLIT_V")
+MOST_FOLDED = 1 << 16
 QUANTIZED = ("INT8", "INT16", "UINT8", "INT4")
 NAME_LENGTH = 48
 
@@ -102,6 +105,10 @@ class Step:
         data = np.zeros(tensor.shape, np.float32) if tensor.data is None else tensor.data
         if tensor.kind == "UINT8":
             data = data.astype(np.int16) - 128
+        if data.dtype.kind == "f" and np.isnan(data).any():
+            raise ModelError(
+                "holds NaN.", place=f"{self.model.file}: tensor {index} ({tensor.name[:60]})", hint="Train it again."
+            )
         self.known[index] = data.astype(self.type_of(tensor).numpy)
         return self.known[index]
 
@@ -142,6 +149,9 @@ class Step:
         """An operator of constants alone is computed now."""
         inputs = [i for i in call.operator.inputs if i >= 0]
         if not inputs or not call.operator.outputs or any(self.array_or_none(i) is None for i in inputs):
+            return False
+        tensors = [self.subgraph.tensors[i] for i in (*inputs, *call.operator.outputs)]
+        if call.operator.code not in FOLDED and sum(math.prod(t.shape) for t in tensors) > MOST_FOLDED:
             return False
         inner = Step(self.model, self.subgraph, known=self.known)
         rule(Call(inner, call.operator))

@@ -140,6 +140,14 @@ class Builder:
                 return Sym(known.name, self)
         return self("const", name=name, value=data, dtype=dtype)
 
+    def value(self, name: str) -> Value | None:
+        """The value of that name, None for an input, state or param."""
+        return next((v for v in reversed(self._values) if v.name == name), None)
+
+    def constant(self, name: str) -> np.ndarray | None:
+        """The data of the param of that name, None for anything else."""
+        return self._params[name].data if name in self._params else None
+
     def __call__(
         self, op: str, *args: Sym | float, name: str | None = None, quant: Quant | None = None, **attrs: Any
     ) -> Sym:

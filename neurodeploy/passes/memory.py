@@ -2,8 +2,9 @@
 
 - A state is updated *in place* by whatever computes its next value, if every other read of the old value can come
   before; else the new value is copied at the end, through scratch where states swap.
-- ``put`` on a state stores one row; a delay line (``shift``) moves in place. A line is moved rather than turned as a
-  ring because whoever reads it, reads it whole and in order, and because a state then means the same wherever it lies.
+- ``put`` on a state stores one row; a delay line (``shift``, or a state with room behind it) moves in place. A line is
+  moved rather than turned as a ring because whoever reads it, reads it whole and in order, and because a state then
+  means the same wherever it lies.
 - An output is written straight to the caller's memory once no input is read any more: ``in`` and ``out`` may overlap.
 - What is left lies in scratch, where values that are not alive together share bytes; a loop may write a vector over one
   that it reads for the last time. Where RAM matters most, an output's own memory is scratch until it is written.
@@ -202,7 +203,7 @@ class _Planner:
             self._wait_for_reads(number)
             commits[state.name] = number
         for name, number in commits.items():
-            onto_itself = self._base(self._copy(number).source) == name
+            onto_itself = self._base(self._copy(number).source) == name and not self._moves_down(number)
             if onto_itself or not self._try_edges(self._reads_first(name, number)):
                 self._save(name, commits)
         return commits
@@ -215,6 +216,11 @@ class _Planner:
         if not isinstance(action, Copy):
             raise AssertionError("no copy")
         return action
+
+    def _moves_down(self, number: int) -> bool:
+        """Whether a commit moves rows that lie behind a state's own to its front: an overlap that does no harm."""
+        view = self.fused.views[self._copy(number).source]
+        return view.contiguous and view.offset > 0
 
     def _save(self, name: str, commits: Mapping[str, int]) -> None:
         """Let commits that read an old state read a copy of it that is made before anything is overwritten."""

@@ -36,36 +36,22 @@ PASSES: Mapping[str, str] = {
     "fuse_lstm": "neurodeploy.passes.tflite.fused:FuseLSTM",
     "solve_tflite": "neurodeploy.passes.tflite.solve:SolveTFLite",
     "quantize_tflite": "neurodeploy.passes.tflite.quantize:QuantizeTFLite",
+    "delay_lines": "neurodeploy.passes.delay_lines:DelayLines",
     "tiling": "neurodeploy.passes.tiling:Tiling",
     "spiking": "neurodeploy.passes.spiking:SigmaDelta",
 }
 
-_TFLITE = (
-    "simplify",
-    "expand",
-    "simplify",
-    "decompose_tflite",
-    "blend_tflite",
-    "simplify",
-    "calibrate",
-    "quantize_tflite",
-)
+#: Passes that keep every number.
+MOVES = ("simplify", "expand", "simplify")
+_TFLITE = (*MOVES, "decompose_tflite", "blend_tflite", "simplify", "calibrate", "quantize_tflite")
 
 #: (backend, numerics) -> the names of its passes, in order.
 PIPELINES: Mapping[tuple[str, str], tuple[str, ...]] = {
-    ("c", "native"): ("simplify", "expand", "simplify", "calibrate", "quantize", "simplify"),
-    ("c", "float"): ("simplify", "expand", "simplify"),
+    ("c", "native"): (*MOVES, "delay_lines", "calibrate", "quantize", "simplify"),
+    ("c", "float"): (*MOVES, "delay_lines"),
     ("c", "tflite"): _TFLITE,
     ("tflite", "tflite"): _TFLITE,
-    ("tflite", "float"): (
-        "simplify",
-        "expand",
-        "simplify",
-        "decompose_tflite",
-        "solve_tflite",
-        "blend_tflite",
-        "simplify",
-    ),
+    ("tflite", "float"): (*MOVES, "decompose_tflite", "solve_tflite", "blend_tflite", "simplify"),
     ("brian2", "float"): ("simplify",),
     ("nir", "float"): ("simplify",),
     ("snntorch", "float"): ("simplify",),
@@ -74,8 +60,8 @@ PIPELINES: Mapping[tuple[str, str], tuple[str, ...]] = {
 }
 
 
-#: backend -> the composites that it runs as they are: its passes don't expand them.
-NATIVE: Mapping[str, tuple[str, ...]] = {"tflite": ("tflite_lstm",)}
+#: backend -> the composites that it runs as they are in a program that is quantized already.
+NATIVE: Mapping[str, tuple[str, ...]] = {"tflite": ("tflite_lstm", "tflite_svdf")}
 
 
 def pass_class(name: str) -> type:
@@ -166,17 +152,25 @@ def _value(text: str) -> Any:
 
 
 def pipeline(
-    backend: str, numerics: str, *, data: Data | None = None, method: str = "minmax", **given: Mapping[str, Any]
+    backend: str,
+    numerics: str,
+    *,
+    data: Data | None = None,
+    method: str = "minmax",
+    quantized: bool = False,
+    **given: Mapping[str, Any],
 ) -> tuple[Pass, ...]:
-    """The passes of a backend; ``given``: pass name -> its options. Raises :class:`UsageError`."""
+    """The passes of a backend; ``given``: pass name -> its options. For a program that is ``quantized`` already, those
+    that keep its numbers. Raises :class:`UsageError`."""
     if (backend, numerics) not in PIPELINES:
         known = [f"{b} with {n}" for b, n in PIPELINES]
         raise UsageError(
             f"there is no pipeline for '{backend}' with '{numerics}' numerics.", hint=nearest(backend, known)
         )
-    keep = {"keep": NATIVE[backend]} if backend in NATIVE else {}
-    all_given: dict[str, Mapping[str, Any]] = {"expand": keep, "calibrate": {"method": method, **keep}, **given}
-    return tuple(make(name, all_given.get(name, {}), data) for name in PIPELINES[backend, numerics])
+    keep = {"keep": NATIVE[backend]} if quantized and backend in NATIVE else {}
+    all_given: dict[str, Mapping[str, Any]] = {"expand": keep, "calibrate": {"method": method}, **given}
+    names = (*MOVES, *(("delay_lines",) if backend == "c" else ())) if quantized else PIPELINES[backend, numerics]
+    return tuple(make(name, all_given.get(name, {}), data) for name in names)
 
 
 def run(

@@ -76,7 +76,7 @@ def test_tflite_runtime_with_numpy_2_is_refused(monkeypatch):
     with pytest.raises(MissingExtraError, match="built for numpy 1"):
         litert.runtime()
     here["tflite_runtime"] = None
-    with pytest.raises(MissingExtraError, match=r"neurodeploy\[tflite\]"):
+    with pytest.raises(MissingExtraError, match="needs the package 'ai_edge_litert'"):
         litert.runtime()
 
 

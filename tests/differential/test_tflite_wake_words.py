@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from neurodeploy.backends import runner
+from neurodeploy.compiler import Built, compile
 from neurodeploy.importers import load
 from neurodeploy.ir.interpret import run
 
@@ -57,7 +59,7 @@ def interpreted(path: Path, steps: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("word", WORDS)
 def test_every_step_of_every_clip_has_the_interpreters_bits(word: str) -> None:
     path = model_file(word)
-    program = load(path)
+    program = load(path, check=False)
     ((name, given),) = program.inputs.items()
     assert given.type.quant is not None and isinstance(given.type.quant.scale, float)
     steps = clips(given.type.quant.scale, given.type.quant.zero_point)
@@ -73,3 +75,21 @@ def test_every_step_of_every_clip_has_the_interpreters_bits(word: str) -> None:
         if wanted.max() > 0.85 * 255:
             heard.add(clip)
     assert heard == {f"{word}_{i}" for i in (1, 2, 3)}
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_c_has_the_golden_bits(word: str) -> None:
+    """On this machine, every step of one clip; on a board: ``tests/hardware/test_wake_words.py``."""
+    pytest.importorskip("ziglang", reason="needs the extra 'board'")
+    built = compile(load(model_file(word), check=False), "host", costs=False)
+    assert_c_is_golden(built, f"{word}_1", "host")
+
+
+def assert_c_is_golden(built: Built, clip: str, on: str, steps: int | None = None) -> None:
+    """C gives what the golden model gives, on a clip or its last steps."""
+    ((name, given),) = built.program.inputs.items()
+    assert given.type.quant is not None and isinstance(given.type.quant.scale, float)
+    x = clips(given.type.quant.scale, given.type.quant.zero_point)[clip][-(steps or 0) :][None]
+    found = runner(on).run(built.artifact, {name: x}).outputs
+    for output, wanted in run(built.program, {name: x}).outputs.items():
+        np.testing.assert_array_equal(found[output], wanted)

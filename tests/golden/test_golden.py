@@ -24,7 +24,7 @@ from neurodeploy.passes import parse, run
 
 HERE = Path(__file__).parent
 FILES = sorted(p for p in HERE.rglob("*.nd"))
-FOLDERS = ("simplify", "expand", "calibrate", "quantize", "spiking", "tflite", "tiling", "bad")
+FOLDERS = ("simplify", "expand", "delay_lines", "calibrate", "quantize", "spiking", "tflite", "tiling", "bad")
 MARK = "# expect\n"
 
 

@@ -111,6 +111,28 @@ def test_rescaling_on_every_integer():
     exact(list(rescalings()))
 
 
+def rectifiers() -> Iterator[Case]:
+    rng = np.random.default_rng(2)
+    for i, ratio in enumerate((0.004, 0.25, 0.99, 1.0, 1.7, 30.0)):
+        for dtype, zeros in (("i8", (-128, 5)), ("i16", (0, 0))):
+            quant = Quant(float(np.float32(0.0123 / ratio)), zeros[1])
+            x, type_ = EVERY[dtype], tensor(dtype, 0.0123, zeros[0], EVERY[dtype].size)
+            for alpha in (0.1, 0.0, -0.3, 1.5):
+                yield Case("tfl_leaky_relu", {"x": type_}, quant, {"x": x}, {}, {"alpha": alpha})
+            types = {"x": tensor(dtype, 0.0123, zeros[0], x.size // 4, 4), "a": tensor("i8", 0.02, 3 * i, 4)}
+            yield Case(
+                "tfl_prelu", types, quant, {"x": x.reshape(-1, 4)}, {"a": rng.integers(-128, 128, 4).astype(np.int8)}
+            )
+            if dtype == "i8":
+                yield Case("tfl_elu", {"x": type_}, quant, {"x": x})
+                if ratio <= 30 and ratio >= 1:
+                    yield Case("tfl_hard_swish", {"x": type_}, Quant(0.0123, 7), {"x": x})
+
+
+def test_rectifiers_on_every_integer():
+    exact(list(rectifiers()))
+
+
 # -- two arguments -----------------------------------------------------------------------------------------------------
 
 #: Scales of both arguments and of the result, as far apart as the kernels take them, and zero points at both ends.
@@ -252,3 +274,53 @@ def test_a_lookup():
     types = {"x": tensor("i8", 0.1, 3, 256), "t": TensorType((256,), "i8")}
     table = np.random.default_rng(0).permutation(EVERY["i8"])
     exact([Case("tfl_lookup", types, Quant(0.1), {"x": EVERY["i8"]}, {"t": table})])
+
+
+# -- windows -----------------------------------------------------------------------------------------------------------
+
+#: Samples and windows, and attributes of the window: streams' windows in a row, and others that leave the sample.
+WINDOWS = [
+    ((5, 1, 8), (3, 1), {}),
+    ((5, 1, 8), (3, 1), {"stride": [2, 1]}),
+    ((9, 1, 5), (4, 1), {"dilation": [2, 1]}),
+    ((1, 1, 16), (1, 1), {"padding": "same"}),
+    ((6, 7, 3), (3, 2), {"padding": "same"}),
+    ((6, 7, 3), (3, 3), {"stride": [2, 2], "padding": "same"}),
+    ((8, 8, 4), (3, 3), {"stride": [1, 2]}),
+    ((10, 9, 2), (3, 3), {"dilation": [2, 3]}),
+    ((4, 6, 4), (2, 6), {}),
+]
+
+
+def windowed(seed: int) -> Iterator[Case]:
+    rng = np.random.default_rng(seed)
+    for i, (shape, taps, attrs) in enumerate(WINDOWS):
+        for dtype, every in EVERY.items():
+            zero, zero_out = map(int, rng.integers(-128, 128, 2)) if dtype == "i8" else (0, 0)
+            into = float(np.float32(0.02 if dtype == "i8" else 1e-4))
+            x = rng.integers(every[0], int(every[-1]) + 1, shape).astype(every.dtype)
+            type_ = tensor(dtype, into, zero, *shape)
+            more = {**attrs, **({"act": ACTS[i % 4]} if i % 4 else {})}
+            for op, wanted, outputs, axis in (
+                ("tfl_conv_2d", (5, *taps, shape[2]), 5, 0),
+                ("tfl_depthwise_conv_2d", (1, *taps, shape[2]), shape[2], 3),
+                ("tfl_depthwise_conv_2d", (1, *taps, 2 * shape[2]), 2 * shape[2], 3),
+            ):
+                scales = tuple(float(np.float32(s)) for s in rng.uniform(1e-3, 1e-1, outputs if seed % 2 else 1))
+                quant = Quant(scales, 0, axis) if seed % 2 else Quant(scales[0])
+                types = {"x": type_, "w": TensorType(wanted, "i8", quant)}
+                constants = {"w": rng.integers(-127, 128, wanted).astype(np.int8)}
+                bias = [None, "i32", "i64" if dtype == "i16" else "i32"][(i + seed) % 3]
+                if bias:
+                    types["b"] = TensorType((outputs,), bias)
+                    constants["b"] = rng.integers(-20000, 20000, outputs).astype(types["b"].numpy)
+                reach = into * np.mean(scales) * 60 * np.sqrt(np.prod(wanted) / outputs)
+                yield Case(op, types, Quant(float(np.float32(reach)), zero_out), {"x": x}, constants, more)
+            for op in ("tfl_average_pool_2d", "tfl_max_pool_2d"):
+                free = {key: v for key, v in more.items() if key != "dilation"}
+                yield Case(op, {"x": type_}, type_.quant, {"x": x}, {}, {**free, "window": list(taps)})
+
+
+@pytest.mark.parametrize(("seed", "layout"), [(0, PLAIN), (1, PAIRS), (2, PAIRS)], ids=lambda v: getattr(v, "name", v))
+def test_windows(seed, layout):
+    exact(list(windowed(seed)), layout)

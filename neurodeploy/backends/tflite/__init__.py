@@ -12,6 +12,7 @@ import numpy as np
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability
 from neurodeploy.backends.tflite.describe import describe
+from neurodeploy.backends.tflite.fused import forgets
 from neurodeploy.backends.tflite.project import project
 from neurodeploy.backends.tflite.rules import RULES
 from neurodeploy.backends.tflite.stage import Call, begins_reset, stage_model
@@ -113,7 +114,7 @@ class TFLiteBackend:
                 "calibration": getattr(data, "sha256", None),
             },
             "compiler": {"name": "neurodeploy tflite", "schema": schema().__name__},
-            "warnings": [*program.meta.get("warnings", []), *_resets(program, state)],
+            "warnings": [*program.meta.get("warnings", []), *_resets(program, state), *forgets(program, steps)],
         }
         artifact = Artifact(name or program.name, self.name, target.name, files, manifest)
         manifest["figures"] = [vars(figure) for figure in self.resources(artifact)]
@@ -207,8 +208,8 @@ def _counts(model: bytes) -> dict[str, int]:
     weighted = {code.FULLY_CONNECTED: 1, code.BATCH_MATMUL: 1, code.SVDF: 2, code.UNIDIRECTIONAL_SEQUENCE_LSTM: 8}
     for i in range(main.OperatorsLength()):
         operator = main.Operators(i)
-        code = root.OperatorCodes(operator.OpcodeIndex())
-        if count := weighted.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode())):
+        kind = root.OperatorCodes(operator.OpcodeIndex())
+        if count := weighted.get(max(kind.BuiltinCode(), kind.DeprecatedBuiltinCode())):
             size = sum(int(np.prod(main.Tensors(operator.Inputs(1 + j)).ShapeAsNumpy())) for j in range(count))
             macs += size * int(np.prod(main.Tensors(operator.Outputs(0)).ShapeAsNumpy()[:-1]))
     return {"operators": main.OperatorsLength(), "macs": macs}

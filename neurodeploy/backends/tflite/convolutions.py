@@ -1,4 +1,4 @@
-"""Operators of convolutions and pools."""
+"""Operators of convolutions, pools, and of the borders between floats and integers."""
 
 from __future__ import annotations
 
@@ -53,9 +53,24 @@ def _pool(code: str) -> Rule:
     return write
 
 
+def _mean(writer: StageWriter, value: Value) -> None:
+    axis = writer.main.ints(f"{value.name}_axis", [len(writer.types[value.args[0]].shape)])
+    writer.main.op("MEAN", [writer.at(value.args[0]), axis], [writer.out(value)], "ReducerOptions", keepDims=False)
+
+
+def _border(code: str) -> Rule:
+    def write(writer: StageWriter, value: Value) -> None:
+        writer.main.op(code, [writer.at(value.args[0])], [writer.out(value)])
+
+    return write
+
+
 RULES: Mapping[str, Rule] = {
     "tfl_conv_2d": _convolution("CONV_2D", "Conv2DOptions"),
     "tfl_depthwise_conv_2d": _convolution("DEPTHWISE_CONV_2D", "DepthwiseConv2DOptions"),
+    "tfl_mean": _mean,
+    "tfl_from_float": _border("QUANTIZE"),
+    "tfl_to_float": _border("DEQUANTIZE"),
     "tfl_average_pool_2d": _pool("AVERAGE_POOL_2D"),
     "tfl_max_pool_2d": _pool("MAX_POOL_2D"),
 }

@@ -26,6 +26,8 @@ TENSOR_TYPES = {
     "i64": "INT64",
     "bool": "BOOL",
 }
+#: Operators whose first version LiteRT doesn't have; TFLM reads no versions.
+VERSIONS = {"BROADCAST_TO": 2}
 
 
 def schema() -> Any:
@@ -147,7 +149,8 @@ class Model:
         number = getattr(self.fb.BuiltinOperator, name)
         wide = None if self.small and number < 127 else number
         narrow = None if self.small and number >= 127 else min(number, 127)
-        return pack.table("OperatorCode", BuiltinCode=wide, DeprecatedBuiltinCode=narrow)
+        version = {"Version": VERSIONS[name]} if name in VERSIONS else {}
+        return pack.table("OperatorCode", BuiltinCode=wide, DeprecatedBuiltinCode=narrow, **version)
 
     def _signature(self, pack: Packer, signature: Signature) -> int:
         maps = [

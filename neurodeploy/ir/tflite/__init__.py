@@ -12,7 +12,7 @@ Where the C++ would overflow a signed integer its result is undefined; here :cla
 from __future__ import annotations
 
 from neurodeploy.ir.op import Op
-from neurodeploy.ir.tflite import convolutions, functions, lstm, pointwise, products, rectifiers, svdf, tables
+from neurodeploy.ir.tflite import borders, convolutions, functions, lstm, pointwise, products, rectifiers, svdf, tables
 
 #: One room a line.
 ROOMS = (
@@ -24,5 +24,6 @@ ROOMS = (
     lstm,
     svdf,
     convolutions,
+    borders,
 )
 TFLITE_OPS: dict[str, Op] = {op.name: op for room in ROOMS for op in room.OPS}

@@ -1,11 +1,12 @@
-"""CONV_2D, DEPTHWISE_CONV_2D, AVERAGE_POOL_2D and MAX_POOL_2D at i8 and i16.
+"""CONV_2D, DEPTHWISE_CONV_2D, AVERAGE_POOL_2D, MAX_POOL_2D and MEAN at i8 and i16.
 
 A sample is ``[height, width, channels]``. Weights of a convolution are ``[outputs, height, width, inputs]`` with one
 scale or one per output (axis 0); fewer inputs than the sample has channels make groups. Those of a depthwise
 convolution are ``[1, height, width, outputs]`` (axis 3); each channel gives ``outputs / channels`` of them.
 
 Sources: tensorflow/tflite-micro, ``kernels/internal/reference/integer_ops`` (``conv.h``, ``depthwise_conv.h``,
-``pooling.h``), ``kernels/padding.h``, and ``PopulateConvolutionQuantizationParams`` in ``kernels/kernel_util.cc``.
+``pooling.h``), ``reference/reduce.h`` (``QuantizedMeanOrSum``),
+``kernels/padding.h``, and ``PopulateConvolutionQuantizationParams`` in ``kernels/kernel_util.cc``.
 """
 
 from __future__ import annotations
@@ -28,11 +29,14 @@ from neurodeploy.ir.tflite.fixed_point import (
     multiply_64,
     offset,
     quantize_multiplier,
+    scale_of,
 )
 from neurodeploy.ir.tflite.pointwise import check_act
 from neurodeploy.ir.tflite.products import BIASES, fully_connected_factor
 from neurodeploy.ir.types import TensorType
 
+#: How far a window may reach beyond its sample.
+MOST_PADDING = 1024
 WINDOW = ("stride", "padding", "act")
 
 
@@ -63,7 +67,10 @@ def window_sizes(
         if result < 1:
             raise IRError(f"a window of {span} doesn't fit in {have}.")
         results.append(result)
-        pads.append(max((result - 1) * by + span - have, 0) // 2)
+        around = max((result - 1) * by + span - have, 0)
+        if around > MOST_PADDING:
+            raise IRError(f"a window of {span} reaches {around} beyond {have}; {MOST_PADDING} at most.")
+        pads.append(around // 2)
     return (results[0], results[1]), (pads[0], pads[1])
 
 
@@ -178,10 +185,33 @@ def _pool(function: Callable[[Array, tuple[int, int], Attrs], Array]) -> Callabl
     return evaluate
 
 
+def _infer_mean(types: Types, attrs: Attrs) -> TensorType:
+    (x,) = types
+    if x.dtype not in BIASES or not x.shape or not x.shape[-1]:
+        raise IRError(f"takes i8[...,n] or i16[...,n]; {x} given.")
+    return TensorType(x.shape[:-1], x.dtype)
+
+
+def mean_multiplier(x: TensorType, result: TensorType) -> tuple[int, int]:
+    """``(mult, shift)`` of a sum over the last axis: that of the scales, its mantissa divided by the count."""
+    count = x.shape[-1]
+    mult, shift = quantize_multiplier(np.float64(scale_of(x)) / np.float64(scale_of(result)))
+    more = min(count.bit_length() - 1, 32, 31 + int(shift))
+    return (int(mult) << more) // count, int(shift) - more
+
+
+def _eval_mean(args: Sequence[Array], attrs: Attrs, type_: TensorType, types: Types) -> Array:
+    """Along the last axis; the sum is in int32."""
+    total = fit(offset(args[0], types[0]).sum(axis=-1), "i32").astype(np.int64)
+    mult, shift = mean_multiplier(types[0], type_)
+    return clamped(multiply_32(total, np.asarray(mult), np.asarray(shift)), type_)
+
+
 CONV = (*WINDOW, "dilation", "weight_bits")
 OPS = (
     Op("tfl_conv_2d", (2, 3), _infer_conv, _eval_conv, INT, CONV),
     Op("tfl_depthwise_conv_2d", (2, 3), _infer_depthwise, _eval_depthwise, INT, CONV),
     Op("tfl_average_pool_2d", (1, 1), _infer_pool, _pool(_average), INT, (*WINDOW, "window")),
+    Op("tfl_mean", (1, 1), _infer_mean, _eval_mean, INT),
     Op("tfl_max_pool_2d", (1, 1), _infer_pool, _pool(_greatest), INT, (*WINDOW, "window")),
 )
