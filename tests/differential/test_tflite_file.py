@@ -16,6 +16,7 @@ from neurodeploy.deploy.tflite_steps import StepExecutor
 from neurodeploy.errors import UnsupportedError, UsageError
 from neurodeploy.ir import interpret
 from neurodeploy.ir.build import Builder
+from neurodeploy.ir.fixed import quantize
 from neurodeploy.ir.graph import Graph, Param, Program, ProgramInput, Ref, Stage
 from neurodeploy.ir.types import Quant, TensorType
 from neurodeploy.passes import pipeline, run
@@ -211,9 +212,10 @@ def test_a_file_read_back_through_the_schema_says_what_it_is():
     for name, type_ in {**graph.inputs, "h": graph.states[0].type, "y": graph.output_types()["y"]}.items():
         quant, wanted = tensors[name].quantization, type_.quant
         assert wanted is not None
-        assert quant.scale == [np.float32(wanted.scale)] and quant.zeroPoint == [wanted.zero_point]
+        assert quant.scale == [np.float32(wanted.array)] and quant.zeroPoint == [wanted.zero_point]
         assert tensors[name].shape.tolist() == [1, *type_.shape]
     for param in (p for p in graph.params.values() if p.type.dtype == "i8" and len(p.type.shape) == 2):
+        assert param.type.quant is not None
         (found,) = (t for t in main.tensors if t.buffer and np.array_equal(bytes_of(model, t), param.data.tobytes()))
         np.testing.assert_array_equal(found.quantization.scale, np.float32(param.type.quant.array))
         assert (found.quantization.zeroPoint == np.zeros(len(param.data))).all()
@@ -221,6 +223,7 @@ def test_a_file_read_back_through_the_schema_says_what_it_is():
     (note,) = model.metadata
     assert note.name == b"neurodeploy"
     said = json.loads(bytes(model.buffers[note.buffer].data))
+    assert graph.inputs["x"].quant is not None
     scale = graph.inputs["x"].quant.scale
     assert said["inputs"] == {"x": f"i8[8], real = {scale:.9g}*q"}
     assert said["labels"] == ["élan", "halt"]
@@ -256,7 +259,7 @@ def test_litert_runs_every_signature_alike(dtype):
     program, inputs = labelled()
     program = quantized(program, inputs, dtype=dtype)
     type_ = program.inputs["x"].type
-    x = np.clip(np.rint(inputs["x"][0, :12] / type_.quant.array), -128, 127).astype(type_.numpy)
+    x = quantize(inputs["x"][0, :12], type_)
     found = {}
     for (state, steps), (key, into, out) in SIGNATURES.items():
         file = compiled(program, state=state, steps=steps).files[MODEL]
