@@ -27,6 +27,9 @@ RULES: Mapping[str, Callable[[Lowering, Value], None]] = {
     **c_tflite_svdf.RULES,
 }
 
+#: Ops of one int8 that are always tables.
+TABLES = frozenset({"tfl_elu", "tfl_hard_swish"})
+
 
 def lower_tflite(graph: Graph) -> Graph:
     """The graph without ops of the dialect. Raises :class:`UnsupportedError` for one that has no C."""
