@@ -396,10 +396,7 @@ def test_bools_and_constants_in_a_chunk():
 def test_the_fused_lstm_takes_a_chunk_as_it_is_and_is_not_fed():
     case = CASES["lstm"]
     data = arrange(dict(case.inputs), case.program)
-    passes = pipeline("tflite", "tflite", data=data)
-    from neurodeploy.passes import make
-
-    program = run(case.program, (make("simplify", {}), make("fuse_lstm", {}), *passes))
+    program = compiler.prepare(case.program, "tflite", "tflite", data, fused_lstm=True, progress=lambda _: None)
     artifact = compiled(program, steps=3)
     operators = [o for file in artifact.files if file.endswith(".tflite") for o in parts(artifact.files[file])[1]]
     assert operators.count("UNIDIRECTIONAL_SEQUENCE_LSTM") == 1
@@ -468,3 +465,12 @@ def test_odd_options(options, message):
     program, inputs = gru(units=3)
     with pytest.raises(UsageError, match=message):
         compiled(quantized(program, inputs), **options)
+
+
+def test_litert_runs_a_small_build_whole():
+    pytest.importorskip("ai_edge_litert.interpreter", reason="ai-edge-litert is not installed")
+    program, inputs = gru(units=5, steps=6)
+    program = quantized(program, inputs)
+    found = [runner("litert").run(compiled(program, optimize=o), inputs).outputs["y"] for o in ("size", "balanced")]
+    np.testing.assert_array_equal(*found)
+    assert found[0].any()
