@@ -338,8 +338,9 @@ def test_svdfs_sums_over_time():
             types = {"line": tensor(dtype, 0.01, 0, *shape), "w": tensor(dtype, 0.003, 0, filters, steps)}
             types["b"] = TensorType((filters // rank,), "i32")
             line, w = (rng.integers(-top, top + 1, t.shape).astype(every.dtype) // 4 for t in list(types.values())[:2])
-            constants = {"w": w, "b": rng.integers(-5000, 5000, filters // rank).astype(np.int32)}
-            quant = Quant(float(np.float32(0.01 * 0.003 * top / 20)), 9)
+            reach = steps * top * top // 16
+            constants = {"w": w, "b": rng.integers(-reach, reach, filters // rank).astype(np.int32)}
+            quant = Quant(float(np.float32(0.01 * 0.003 * reach / 60)), 9)
             cases.append(Case("tfl_svdf_time", types, quant, {"line": line}, constants, {"rank": rank}))
     exact(cases)
 
