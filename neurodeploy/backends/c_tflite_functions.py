@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from neurodeploy.backends.c_rounding import I32
 from neurodeploy.backends.c_tflite_lower import Lowering, single
 from neurodeploy.backends.c_tflite_products import Rescale
 from neurodeploy.ir.graph import Value
@@ -20,11 +21,11 @@ def _batch_matmul(q: Lowering, value: Value) -> None:
     into = value.tensor
     reach = a.shape[-1] * max(abs(x - zero_of(a)) for x in q.known[value.args[0]])
     reach *= max(abs(x - zero_of(b)) for x in q.known[value.args[1]])
-    dtype = "i32" if reach < 1 << 31 else "i64"
+    dtype = "i32" if reach < 1 << 31 or into.dtype == "i8" else "i64"  # the kernel of int8 sums in 32 bits
     attrs = {"zeros": (zero_of(a), zero_of(b))}
     total = q.emit("zero_matmul", value.args, TensorType(into.shape, dtype), attrs)
     if dtype == "i32":
-        q.known[total] = (-reach, reach)
+        q.known[total] = (max(-reach, I32[0]), min(reach, I32[1]))
     mult, shift = (np.reshape(f, (1,)) for f in quantize_multiplier(batch_matmul_factor(a, b, into)))
     rescale = Rescale(mult, shift, into, None, value.name)
     if into.dtype == "i8":

@@ -34,7 +34,7 @@ class Case:
 
     op: str
     types: Mapping[str, TensorType]
-    quant: Quant
+    quant: Quant | None
     arrays: Mapping[str, np.ndarray]
     constants: Mapping[str, np.ndarray] = field(default_factory=dict)
     attrs: Mapping[str, Any] = field(default_factory=dict)
