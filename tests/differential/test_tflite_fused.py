@@ -143,6 +143,22 @@ def test_litert_runs_the_int8_file_within_one_lsb():
             assert np.abs(engine.get_tensor(sink)[0].astype(int) - golden[step]).max() <= 1
 
 
+@pytest.mark.parametrize("kind", ["stacked", "bidirectional"])
+def test_litert_runs_the_networks(kind):
+    """Measured: 1 LSB in 2 to 5 % of the outputs at int8, 4e-7 in float."""
+    pytest.importorskip("ai_edge_litert", reason="the extra 'tflite' is not installed")
+    from neurodeploy.backends import runner
+
+    program = network(kind)
+    x = samples(program)
+    for bound, options in ((1, {"quantize": {"activation_dtype": "i8"}}), (5e-6, {"numerics": "float"})):
+        artifact = compile(program, "tflm", x, fused_lstm=True, **options).artifact
+        found = runner("litert").run(artifact, {"x": x})
+        assert found.record["agreement"] == []  # no step can begin from the golden model's states
+        for name, array in runner("golden").run(artifact, {"x": x}).outputs.items():
+            assert np.abs(array.astype(float) - found.outputs[name]).max() <= bound
+
+
 def test_the_reset_takes_h_to_its_zero_point():
     from neurodeploy.backends.tflite.stage import stage_model
     from neurodeploy.deploy.tflm import interpreter
@@ -260,6 +276,27 @@ def test_a_chunk_of_steps_is_one_operator(kind):
     assert figures[0]["macs"] == figures[1]["macs"] == (4 * 9 * 14 + (4 * 9 * 18 if kind == "stacked" else 0) + 27)
 
 
+def test_a_chunk_that_gives_its_states_runs_them_one_by_one():
+    """An operator for each step, on the same variables: h and c after every step equal those of single calls."""
+    from neurodeploy.backends.tflite.stage import Call, stage_model
+    from neurodeploy.deploy.tflm import interpreter
+
+    graph = lstm_step(2, 4, 6, "i8")
+    x = every_integer(3, graph.inputs["x"], 1)[0, :40]
+    seen = []
+    for steps in (1, 10):
+        model = stage_model(graph, "chunk", call=Call(steps=steps, series=frozenset({"x"}), expose=("h", "c")))
+        assert operators(model).count("UNIDIRECTIONAL_SEQUENCE_LSTM") == steps
+        engine, rows = interpreter(model, 1 << 19), []
+        for start in range(0, len(x), steps):
+            engine.set_input(x[start : start + steps], 0)
+            engine.invoke()
+            rows.append([engine.get_output(i).copy() for i in range(3)])
+        seen.append([np.concatenate(part) for part in zip(*rows, strict=True)])
+    for one, ten in zip(*seen, strict=True):
+        np.testing.assert_array_equal(one, ten)
+
+
 @pytest.mark.parametrize("dtype", ["i8", "i16"])
 def test_our_c_computes_the_fused_lstm(dtype):
     """The same integers on C as through TFLM, where a C compiler is at hand."""
@@ -283,6 +320,26 @@ def test_a_file_with_the_operator_comes_back(tmp_path):
     again = compile(load(tmp_path / "model.tflite"), "tflm")
     assert operators(again.artifact.files["step.tflite"]).count("UNIDIRECTIONAL_SEQUENCE_LSTM") == 2
     np.testing.assert_array_equal(again.run(x), built.run(x))
+
+
+def test_an_output_on_another_scale_than_h_is_imported_as_the_kernel_computes(tmp_path):
+    """The kernel makes h on the variable's scale and copies its integers, whatever the output's scale says."""
+    import flatbuffers
+
+    from neurodeploy.backends.tflite.stage import stage_model
+    from neurodeploy.backends.tflite.write import schema
+
+    graph = lstm_step(4, 3, 5, "i8")
+    model = schema().ModelT.InitFromPackedBuf(stage_model(graph, "odd"), 0)
+    (call,) = (op for op in model.subgraphs[0].operators if len(op.inputs) == 24)
+    quantization = model.subgraphs[0].tensors[call.outputs[0]].quantization
+    quantization.scale, quantization.zeroPoint = quantization.scale * np.float32(1.37), np.array([3])
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    (tmp_path / "odd.tflite").write_bytes(bytes(builder.Output()))
+    read, x = load(tmp_path / "odd.tflite"), every_integer(0, graph.inputs["x"], 1)
+    found = interpret.run(read, {next(iter(read.inputs)): x}).outputs
+    np.testing.assert_array_equal(next(iter(found.values())), interpret.run(program_of(graph), {"x": x}).outputs["y"])
 
 
 def test_a_float_file_with_the_operator_is_quantized_with_it(tmp_path):

@@ -25,15 +25,13 @@ INPUTS, STATES = 24, (18, 19)
 
 
 def forgets(program: Program, steps: int) -> list[str]:
-    """A warning for every LSTM that TFLM's CMSIS-NN kernel wouldn't run right."""
+    """A warning if there are LSTMs that TFLM's CMSIS-NN kernel wouldn't run right."""
     calls = "calls" if steps == 1 else f"calls of {steps} steps"
+    found = [f"'{s.name}.{v.name}'" for s in program.stages for v in s.graph.values if v.op == "tflite_lstm"]
     return [
-        f"'{stage.name}.{value.name}' is a fused LSTM, and TFLM's CMSIS-NN kernel forgets its state between {calls}. "
-        "Build TFLM with its reference kernel for UNIDIRECTIONAL_SEQUENCE_LSTM, or compile without fused_lstm."
-        for stage in program.stages
-        for value in stage.graph.values
-        if value.op == "tflite_lstm"
-    ]
+        f"fused LSTM ({', '.join(found)}): TFLM's CMSIS-NN kernel forgets its state between {calls}. Build TFLM with "
+        "its reference kernel for UNIDIRECTIONAL_SEQUENCE_LSTM, or compile without fused_lstm."
+    ] * bool(found)
 
 
 def variables(graph: Graph) -> dict[str, Value]:
