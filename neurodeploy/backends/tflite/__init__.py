@@ -119,7 +119,10 @@ class TFLiteBackend:
             },
             "compiler": {"name": "neurodeploy tflite", "schema": schema().__name__},
             "warnings": [
-                *program.meta.get("warnings", []), *_resets(program, state), *forgets(program, steps), *lacking
+                *program.meta.get("warnings", []),
+                *_resets(program, state),
+                *forgets(program, steps),
+                *lacking,
             ],  # fmt: skip
         }
         artifact = Artifact(name or program.name, self.name, target.name, files, manifest)
