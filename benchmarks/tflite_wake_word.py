@@ -1,7 +1,7 @@
 """Wake word models of others on a Cortex-M4F: our C beside the same file in TFLite Micro.
 
-The four streaming int8 models of pymicro-wakeword (``pip install pymicro-wakeword``), read from their ``.tflite`` files,
-compiled for the emulated ``mps2-an386`` and run on speech (``tests/differential/wake_word_features.npz``). Instructions
+The four streaming int8 models of pymicro-wakeword (PyPI), read from their ``.tflite`` files, compiled for the emulated
+``mps2-an386`` and run on speech (``tests/differential/wake_word_features.npz``). Instructions
 are of one step of 30 ms, the worst of 12; flash is code, tables and weights; RAM is the model's plus its stack.
 TFLite Micro's figures: ``TFLM``.
 
