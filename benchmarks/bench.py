@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks import kernels, products
 from benchmarks.measure import Step, boards, build, measure, opened, pairs, with_switch
-from benchmarks.networks import GATES, cell, edgemark, noise, traced_gru
+from benchmarks.networks import GATES, TFLITE, cell, edgemark, noise, traced_gru
 from neurodeploy import fit, hardware
 from neurodeploy.backends.c_layouts import PLAIN
 from neurodeploy.backends.c_toolchain import toolchain
@@ -87,6 +87,18 @@ def steps(only_pins: bool = False) -> list[Row]:
     return rows
 
 
+def tflite_steps() -> list[Row]:
+    """A GRU with TFLite's numerics on the reference board."""
+    rows, program = [], cell("gru", *SHAPE)
+    data = noise(program)
+    for name, tool in pairs([REFERENCE] if REFERENCE in boards() else []):
+        with opened(name, tool) as on:
+            for label, options in TFLITE.items():
+                artifact = build(program, name, tool, data, tflite=options)
+                rows.append(Row(label, SHAPE, "", measure(artifact, tool, data, on).step))
+    return rows
+
+
 def edgemark_rows() -> list[tuple[str, Step, tuple[float, float] | None]]:
     """EdgeMark's models on the reference board, and the estimated seconds of 100 steps on its board at 120 MHz."""
     rows = []
@@ -147,7 +159,7 @@ def pin(rows: list[Row], before: dict[str, Any]) -> dict[str, Any]:
     """
     found = {board: dict(compilers) for board, compilers in before.items()}
     for row in rows:
-        if row.variant or row.shape != SHAPE or row.network not in GATES:
+        if row.variant or row.shape != SHAPE or row.network not in (*GATES, *TFLITE):
             continue
         step = asdict(row.step)
         place, compiler = found.setdefault(step.pop("board"), {}), step.pop("compiler")
@@ -174,6 +186,7 @@ def main() -> None:
     given = parser.parse_args()
     rows = steps(given.pin)
     if given.pin:
+        rows += tflite_steps()
         PINS.write_text(json.dumps(pin(rows, json.loads(PINS.read_text())), indent=1) + "\n")
         out.print(f"wrote {PINS.relative_to(ROOT)}")
         return

@@ -86,9 +86,16 @@ def opened(board: str, tool: str) -> Iterator[link.Board]:
         yield found
 
 
-def build(program: Program, board: str, tool: str, data: Data, *, asm: bool = True, ram: str = "fast") -> Artifact:
-    """The C of a network for a board; ``asm=False`` as with ``-DND_NO_ASM``, for kernels that know it."""
-    made = neurodeploy.compile(program, board, data, toolchain=tool, costs=False, ram=ram).artifact
+def build(
+    program: Program, board: str, tool: str, data: Data, *, asm: bool = True, ram: str = "fast",
+    tflite: dict[str, str] | None = None,
+) -> Artifact:  # fmt: skip
+    """The C of a network for a board; ``asm=False`` as with ``-DND_NO_ASM``, for kernels that know it.
+
+    ``tflite``: options of its quantizer, for TFLite's numerics rather than native ones.
+    """
+    options = {} if tflite is None else {"numerics": "tflite", "quantize": tflite}
+    made = neurodeploy.compile(program, board, data, toolchain=tool, costs=False, ram=ram, **options).artifact
     if asm:
         return made
     files = {n: b"#define ND_NO_ASM\n" + f if n in with_switch(made) else f for n, f in made.files.items()}

@@ -17,6 +17,11 @@ from neurodeploy.ir.graph import Program, ProgramInput, Ref, Stage
 from neurodeploy.ir.types import TensorType
 
 GATES = {"elman": 1, "gru": 3, "lstm": 4}
+#: Options of ``quantize_tflite`` for a GRU with TFLite's numerics, by what its counts are called.
+TFLITE: dict[str, dict[str, str]] = {
+    "gru, tflite int8": {"activation_dtype": "i8"},
+    "gru, tflite int16x8": {"activation_dtype": "i16"},
+}
 #: EdgeMark's recurrent models: 32 inputs, 64 units, a dense layer of 32 after the last of 100 steps.
 EDGEMARK_INPUTS, EDGEMARK_UNITS, EDGEMARK_OUTPUTS, EDGEMARK_STEPS = 32, 64, 32, 100
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from neurodeploy.ir.graph import Program
     from neurodeploy.mixed import Front
 
+#: Composites of the option ``fused_lstm``: neither expanded nor taken apart by the quantizer.
+FUSED = ("tflite_lstm",)
 #: Passes that quantize; the first one has widths that a loss can choose.
 QUANTIZERS = ("quantize", "quantize_tflite")
 
@@ -157,11 +159,12 @@ def compile(
     ``quantize``: options of the pass of that name, such as ``{"weight_bits": 4}``. ``max_loss``: choose the width of
     every weight so that this much is lost at most, see :func:`neurodeploy.mixed.search`; the build then holds the front
     of all that was tried. ``minimise``: ``flash``, or ``ram`` by the widths of the states. Further options go to the
-    backend. Of tflite, ``fused_lstm``: LSTMs become TFLite's own operator, which TFLM's CMSIS-NN kernel runs without
-    keeping its state (:class:`neurodeploy.passes.tflite.fused.FuseLSTM`); ``state``, ``steps`` and ``optimize`` of
-    :meth:`neurodeploy.backends.tflite.TFLiteBackend.compile`. Of spiking ones they are the conversion's
-    (``levels``, ``ticks``, ``neurons`` ..., and ``max_loss`` chooses these); of C: ``optimize``, how weights are stored
-    (``balanced``, ``speed`` or ``size``), and ``ram`` (``fast``, or ``small`` for less RAM and some more instructions).
+    backend. Of tflite, and of C with tflite numerics, ``fused_lstm``: LSTMs become TFLite's own, which TFLM's CMSIS-NN
+    kernel runs without keeping its state (:class:`neurodeploy.passes.tflite.fused.FuseLSTM`). Of tflite ``state``,
+    ``steps`` and ``optimize`` of :meth:`neurodeploy.backends.tflite.TFLiteBackend.compile`. Of spiking ones they are
+    the conversion's (``levels``, ``ticks``, ``neurons`` ..., and ``max_loss`` chooses these); of C: ``optimize``, how
+    weights are stored (``balanced``, ``speed`` or ``size``), and ``ram`` (``fast``, or ``small`` for less RAM and some
+    more instructions).
     Of crossbars also ``fine_tune``: train with the devices' noise for so many epochs first, by the ``labels``
     (:mod:`neurodeploy.crossbar.repair.fine_tune`).
     Raises :class:`UsageError` and its kin; writes nothing.
@@ -174,7 +177,7 @@ def compile(
     described = hardware.find(target) if isinstance(target, str) else target
     if toolchain is not None and described.backend != "c":
         raise UsageError(f"'{described.name}' is not compiled by a C compiler; leave out the toolchain.")
-    fused_lstm = _fused_lstm(options, described)
+    fused_lstm = bool(options.pop("fused_lstm", False))
     tuning = options.pop("fine_tune", None) if isinstance(described, hardware.Crossbar) else None
     engine = find_backend(described.backend)
     known = inspect.signature(engine.compile).parameters
@@ -290,20 +293,22 @@ def prepare(
     if numerics != "float":
         _require_data(source, numerics, data)
     options: dict[str, Any] = {quantizer_of(backend, numerics): quantize} if quantize else {}
+    if fused_lstm:
+        _require_fused_lstm(source, backend, numerics)
+        options |= {"expand": {"keep": FUSED}, "calibrate": {"method": method, "keep": FUSED}}
     pipeline = passes.pipeline(backend, numerics, data=data, method=method, **options)
     if fused_lstm:
         pipeline = (passes.make("simplify", {}), passes.make("fuse_lstm", {}), *pipeline)
     return passes.run(source, pipeline, progress=progress)
 
 
-def _fused_lstm(options: dict[str, Any], described: Target) -> bool:
-    """The option of the backend 'tflite' that its passes take, out of ``options``."""
-    wanted = options.pop("fused_lstm", False)
-    if wanted and described.backend != "tflite":
+def _require_fused_lstm(source: Program, backend: str, numerics: str) -> None:
+    if backend != "tflite" and numerics != "tflite":
         raise UsageError(
-            f"the backend '{described.backend}' has no fused LSTM.", place=described.name, hint="Leave out fused_lstm."
+            f"'{numerics}' numerics on the backend '{backend}' has no fused LSTM.",
+            place=source.name,
+            hint="Compile for TFLite Micro, or for C with --numerics tflite.",
         )
-    return bool(wanted)
 
 
 def _mixed(

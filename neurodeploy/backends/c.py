@@ -17,7 +17,7 @@ from neurodeploy.backends.c_ops import EXPRESSIONS
 from neurodeploy.backends.c_ops_calls import CALLS
 from neurodeploy.backends.c_sizes import linked_sizes, roots
 from neurodeploy.backends.c_storage import Rule, manifest_rows
-from neurodeploy.backends.c_tflite import RULES
+from neurodeploy.backends.c_tflite import RULES, TABLES
 from neurodeploy.errors import BuildError, MissingExtraError, TargetError, UsageError, nearest
 from neurodeploy.hardware import Board, built_for
 from neurodeploy.ir import text
@@ -43,7 +43,7 @@ class CBackend:
     def accepts(self, target: Target) -> Capability:
         """Every primitive, every drive; an integer program's bits are the golden model's."""
         return Capability(
-            frozenset(OPS) & {*EXPRESSIONS, *LOOP_OPS, *CALLS, *SEEN, *RULES},
+            frozenset(OPS) & {*EXPRESSIONS, *LOOP_OPS, *CALLS, *SEEN, *RULES, *TABLES},
             DTYPES,
             frozenset(DRIVES),
             frozenset({"affine"}),

@@ -258,9 +258,8 @@ class LoopWriter:
     def _pairs(self) -> None:
         w, count = self.w, self.shape[0]
         step = 4 if len(self.loop.values) <= _SHORT and count % 4 == 0 else 2
-        fixed = {
-            view: self._load(view, self._at(view, ["0"])) for view in self.views.values() if self.axes(view) == (0,)
-        }
+        still = [view for view in dict.fromkeys(self.views.values()) if self.axes(view) == (0,)]
+        fixed = {view: self._load(view, self._at(view, ["0"])) for view in still}
         w.used.update(fixed.values())  # they stand in front of the loop
         w.open(f"for (int32_t i = 0; i < {count - count % 2}; i += {step})")
         for first in range(0, step, 2):

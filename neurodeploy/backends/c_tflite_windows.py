@@ -1,4 +1,4 @@
-"""CONV_2D, DEPTHWISE_CONV_2D and the pools: a window that moves over ``[height, width, channels]``.
+"""CONV_2D, DEPTHWISE_CONV_2D, SVDF and the pools: a window that moves over ``[height, width, channels]``.
 
 A convolution is FULLY_CONNECTED on what its window sees. Where that lies in a row, as in a streaming model whose window
 is as wide as its sample, nothing is copied. A depthwise convolution takes its taps where they lie.
@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from neurodeploy.backends.c_tflite_lower import Lowering
+from neurodeploy.backends.c_tflite_lower import Lowering, single
 from neurodeploy.backends.c_tflite_products import Channels, constant_weights, narrowest, sums_of
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Value
 from neurodeploy.ir.tflite.convolutions import pair, window_sizes
 from neurodeploy.ir.tflite.fixed_point import activation_range, zero_of
+from neurodeploy.ir.tflite.pointwise import mul_factor
 from neurodeploy.ir.types import TensorType
 
 #: Windows of a convolution that are written out one by one; more of them are a loop.
@@ -123,9 +124,32 @@ def _pool(q: Lowering, value: Value) -> None:
     q.emit("pool", value.args, value.tensor, attrs, value.name)
 
 
+def _svdf_time(q: Lowering, value: Value) -> None:
+    """A depthwise convolution over the steps that the filters remember; those of a unit are added."""
+    line, into = q.type(value.args[0]), value.tensor
+    weights, bias = constant_weights(q, value) - zero_of(q.type(value.args[1])), q.data(value.args[2])
+    if bias is None:
+        raise UnsupportedError(f"{value.op} adds a bias that is computed.", place=f"%{value.name}")
+    steps, filters = line.shape
+    rank = value.attrs.get("rank", 1)
+    start = (bias if rank == 1 else np.zeros(filters, np.int64)) - zero_of(line) * weights.sum(1)
+    window = Window((steps, 1), (1, 1), (steps, 1), (1, 1), (1, 1), (0, 0))
+    taps = weights.T.reshape(steps, 1, filters)
+    args = [q.reshaped(value.args[0], (steps, 1, filters)), q.constant(taps, narrowest(weights)), q.constant(start)]
+    total = q.emit("depthwise", args, TensorType((1, 1, filters), "i32"), {"window": window})
+    if rank == 1:
+        total = q.reshaped(total, into.shape)
+    else:
+        total = q.emit("sum", [q.reshaped(total, (*into.shape, rank))], TensorType(into.shape, "i32"), {"axis": 1})
+        total = q.emit("add", [total, q.constant(bias)], TensorType(into.shape, "i32"))
+    factor = mul_factor(line, q.type(value.args[1]), into)
+    q.result(total, single(factor), into, None, value.name)
+
+
 RULES: Mapping[str, Callable[[Lowering, Value], None]] = {
     "tfl_conv_2d": _conv,
     "tfl_depthwise_conv_2d": _depthwise,
     "tfl_average_pool_2d": _pool,
     "tfl_max_pool_2d": _pool,
+    "tfl_svdf_time": _svdf_time,
 }

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from neurodeploy.artifact import Artifact, Trace
+from neurodeploy.backends.tflite.fused import variables
 from neurodeploy.backends.tflite.stage import Call, stage_model
 from neurodeploy.deploy.tflite_steps import StepExecutor, run_artifact
 from neurodeploy.errors import DeviceError, MissingExtraError, UsageError, require
@@ -39,14 +40,17 @@ def runtime() -> str:
     """
     found = next((name for name in RUNTIMES if importlib.util.find_spec(name) is not None), None)
     if found is None:
-        require("ai_edge_litert", "tflite", "running .tflite in LiteRT")
+        raise MissingExtraError(
+            "running .tflite in LiteRT needs the package 'ai_edge_litert'.",
+            hint="Install it: pip install 'neurodeploy[tflite]'",
+        )
     if found == "tflite_runtime" and int(np.__version__.split(".")[0]) >= 2:
         raise MissingExtraError(
             f"tflite-runtime {version('tflite-runtime')} is built for numpy 1 (it fails with '_ARRAY_API not found'); "
             f"numpy {np.__version__} is installed.",
             hint="Install LiteRT, its successor: pip install ai-edge-litert (or pip install 'numpy<2').",
         )
-    return str(found)
+    return found
 
 
 class LiteRTEngine:
@@ -166,12 +170,15 @@ class LiteRTRunner:
 def from_equal_states(artifact: Artifact, inputs: Mapping[str, Array], lengths: Array | None) -> list[dict[str, Any]]:
     """How far LiteRT is from the golden model in one step, each step begun from the golden model's states.
 
-    One agreement for each dtype, as :class:`~neurodeploy.report.schema.Agreement` takes it.
+    One agreement for each dtype, as :class:`~neurodeploy.report.schema.Agreement` takes it. Stages whose operators keep
+    their states themselves (the fused LSTM) can't begin from others, and are left out.
     """
     program = text.from_files(artifact.files, "program")
     made: list[FedExecutor] = []
 
-    def executor(name: str, graph: Graph) -> FedExecutor:
+    def executor(name: str, graph: Graph) -> FedExecutor | StepInterpreter:
+        if variables(graph):
+            return StepInterpreter(graph)
         made.append(FedExecutor(graph))
         return made[-1]
 

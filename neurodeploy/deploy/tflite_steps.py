@@ -144,9 +144,11 @@ class StepExecutor:
             engine.set_input(np.ascontiguousarray(array), index)
         engine.invoke()
         self._fresh[sample] = False
-        names = list(self.graph.outputs)
-        found = {name: engine.get_output(index)[:count] for index, name in enumerate(names)}
-        place, states = len(names), {}
+        types = self.graph.output_types()
+        found = {}
+        for index, (name, type_) in enumerate(types.items()):
+            found[name] = engine.get_output(index).reshape(self.call.steps, *type_.shape)[:count]
+        place, states = len(types), {}
         if self.call.state == "io":
             for state in self.graph.states:
                 states[state.name] = engine.get_output(place)

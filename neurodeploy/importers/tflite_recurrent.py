@@ -58,7 +58,7 @@ def _lstm(call: Call) -> None:
             f"runs {steps} steps a call; at most {MOST_STEPS} are taken apart.",
             hint="Convert it for fewer steps a call.",
         )
-    hidden_type = call.step.type_of(call.result()).with_(shape=call.tensor(HIDDEN).shape[-1:])
+    hidden_type = call.step.type_of(call.tensor(HIDDEN)).with_(shape=call.tensor(HIDDEN).shape[-1:])
     hidden = held(call, HIDDEN, hidden_type)
     cell_type = call.step.type_of(call.tensor(CELL)).with_(shape=hidden.shape)
     cell = held(call, CELL, cell_type)

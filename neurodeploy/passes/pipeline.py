@@ -60,7 +60,7 @@ PIPELINES: Mapping[tuple[str, str], tuple[str, ...]] = {
 }
 
 
-#: backend -> the composites that it runs as they are: its passes don't expand them.
+#: backend -> the composites that it runs as they are in a program that is quantized already.
 NATIVE: Mapping[str, tuple[str, ...]] = {"tflite": ("tflite_lstm", "tflite_svdf")}
 
 
@@ -167,8 +167,8 @@ def pipeline(
         raise UsageError(
             f"there is no pipeline for '{backend}' with '{numerics}' numerics.", hint=nearest(backend, known)
         )
-    keep = {"keep": NATIVE[backend]} if backend in NATIVE else {}
-    all_given: dict[str, Mapping[str, Any]] = {"expand": keep, "calibrate": {"method": method, **keep}, **given}
+    keep = {"keep": NATIVE[backend]} if quantized and backend in NATIVE else {}
+    all_given: dict[str, Mapping[str, Any]] = {"expand": keep, "calibrate": {"method": method}, **given}
     names = (*MOVES, *(("delay_lines",) if backend == "c" else ())) if quantized else PIPELINES[backend, numerics]
     return tuple(make(name, all_given.get(name, {}), data) for name in names)
 

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from neurodeploy.backends.c_layouts import PAIRS, PLAIN
+from neurodeploy.backends.c_tflite import RULES, TABLES
 from neurodeploy.errors import NumericsError
 from neurodeploy.ir.build import Builder
 from neurodeploy.ir.graph import Drive, Param, Program, ProgramInput, Ref, Stage
 from neurodeploy.ir.ops import OPS
+from neurodeploy.ir.tflite import TFLITE_OPS
 from neurodeploy.ir.types import Quant, TensorType
 from tests.host_c import build
 
@@ -324,3 +326,25 @@ def windowed(seed: int) -> Iterator[Case]:
 @pytest.mark.parametrize(("seed", "layout"), [(0, PLAIN), (1, PAIRS), (2, PAIRS)], ids=lambda v: getattr(v, "name", v))
 def test_windows(seed, layout):
     exact(list(windowed(seed)), layout)
+
+
+def test_svdfs_sums_over_time():
+    rng = np.random.default_rng(0)
+    cases = []
+    for rank, filters, steps in ((1, 6, 4), (2, 6, 5), (3, 3, 1)):
+        for dtype, every in EVERY.items():
+            top = int(every[-1])
+            shape = (steps, filters)
+            types = {"line": tensor(dtype, 0.01, 0, *shape), "w": tensor(dtype, 0.003, 0, filters, steps)}
+            types["b"] = TensorType((filters // rank,), "i32")
+            line, w = (rng.integers(-top, top + 1, t.shape).astype(every.dtype) // 4 for t in list(types.values())[:2])
+            constants = {"w": w, "b": rng.integers(-5000, 5000, filters // rank).astype(np.int32)}
+            quant = Quant(float(np.float32(0.01 * 0.003 * top / 20)), 9)
+            cases.append(Case("tfl_svdf_time", types, quant, {"line": line}, constants, {"rank": rank}))
+    exact(cases)
+
+
+def test_every_op_of_the_dialect_has_c():
+    """By a rule, or as a table of what an int8 gives."""
+    assert set(TFLITE_OPS) == set(RULES) | TABLES
+    assert all(TFLITE_OPS[op].elementwise and TFLITE_OPS[op].arity == (1, 1) for op in TABLES)

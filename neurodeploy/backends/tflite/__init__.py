@@ -12,7 +12,8 @@ import numpy as np
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability
 from neurodeploy.backends.tflite.describe import describe
-from neurodeploy.backends.tflite.project import project
+from neurodeploy.backends.tflite.fused import forgets
+from neurodeploy.backends.tflite.project import FOLDER, project
 from neurodeploy.backends.tflite.rules import RULES
 from neurodeploy.backends.tflite.stage import Call, begins_reset, stage_model
 from neurodeploy.backends.tflite.write import schema
@@ -94,7 +95,11 @@ class TFLiteBackend:
                 "expose": list(call.expose),
                 **_counts(model),
             }
-        files |= project(name or program.name, files, stages)
+        lacking = []
+        try:
+            files |= project(name or program.name, files, stages)
+        except MissingExtraError as error:
+            lacking = [f"The project {FOLDER}/ is left out: its arena must be measured, and {error.message}"]
         files |= {**text.to_files(program, "program"), **text.to_files(source or program, "source")}
         manifest: dict[str, Any] = {
             "schema": SCHEMA_VERSION,
@@ -113,7 +118,12 @@ class TFLiteBackend:
                 "calibration": getattr(data, "sha256", None),
             },
             "compiler": {"name": "neurodeploy tflite", "schema": schema().__name__},
-            "warnings": [*program.meta.get("warnings", []), *_resets(program, state)],
+            "warnings": [
+                *program.meta.get("warnings", []),
+                *_resets(program, state),
+                *forgets(program, steps),
+                *lacking,
+            ],  # fmt: skip
         }
         artifact = Artifact(name or program.name, self.name, target.name, files, manifest)
         manifest["figures"] = [vars(figure) for figure in self.resources(artifact)]
@@ -207,7 +217,8 @@ def _counts(model: bytes) -> dict[str, int]:
     weighted = {code.FULLY_CONNECTED: 1, code.BATCH_MATMUL: 1, code.SVDF: 2, code.UNIDIRECTIONAL_SEQUENCE_LSTM: 8}
     for i in range(main.OperatorsLength()):
         operator = main.Operators(i)
-        if count := weighted.get(root.OperatorCodes(operator.OpcodeIndex()).BuiltinCode()):
+        kind = root.OperatorCodes(operator.OpcodeIndex())
+        if count := weighted.get(max(kind.BuiltinCode(), kind.DeprecatedBuiltinCode())):
             size = sum(int(np.prod(main.Tensors(operator.Inputs(1 + j)).ShapeAsNumpy())) for j in range(count))
             macs += size * int(np.prod(main.Tensors(operator.Outputs(0)).ShapeAsNumpy()[:-1]))
     return {"operators": main.OperatorsLength(), "macs": macs}

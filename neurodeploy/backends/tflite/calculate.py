@@ -22,7 +22,6 @@ TABLES = {
     "GATHER": "GatherOptions",
     "TRANSPOSE": "TransposeOptions",
     "CONCATENATION": "ConcatenationOptions",
-    "STRIDED_SLICE": "StridedSliceOptions",
     "REDUCE_MAX": "ReducerOptions",
     "ARG_MAX": "ArgMaxOptions",
     "WHILE": "WhileOptions",
@@ -83,12 +82,9 @@ class Calculator:
 
     def cut(self, tensor: int, axis: int, start: int, stop: int) -> int:
         """Elements ``start`` to ``stop - 1`` along an axis."""
-        shape = list(self.shape(tensor))
-        begin, end = [0] * len(shape), list(shape)
-        begin[axis], end[axis] = start, stop
-        shape[axis] = stop - start
-        bounds = (self.const(b) for b in (begin, end, [1] * len(shape)))
-        return self("STRIDED_SLICE", tensor, *bounds, shape=shape)
+        shape, begin = list(self.shape(tensor)), [0] * len(self.shape(tensor))
+        begin[axis], shape[axis] = start, stop - start
+        return self("SLICE", tensor, self.const(begin), self.const(shape), shape=shape, dtype=self.dtype(tensor))
 
     def fold(self, code: str, tensor: int, axis: int) -> int:
         """All elements along an axis joined by an associative operator, by halves; the axis stays with length 1."""

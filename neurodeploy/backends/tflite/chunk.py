@@ -150,6 +150,7 @@ class Chunk:
     def _output(self, name: str) -> int:
         """The tensor of an output: what is an input is copied, what doesn't change is repeated."""
         writer = self.writer
+        name = writer.flat.get(name, name)
         if name in self.graph.params or (name in self.graph.inputs and name not in self.call.series):
             return self._join(name, [writer.at(name)] * self.call.steps)
         whole = self._gathered(name)

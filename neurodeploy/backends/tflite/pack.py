@@ -22,23 +22,39 @@ class Packer:
         self.schema = schema
         self.builder = require("flatbuffers", "tflite", "writing .tflite").Builder(room)
         self._known: dict[Any, int] = {}
+        self._constants = 0
 
     def vector(self, values: Any, dtype: type) -> int:
-        """A vector of numbers; an equal one's if there is one."""
+        """A vector of numbers; where its bytes stand already, that place's offset."""
         data = np.asarray(values, dtype).reshape(-1)
         key = (dtype, data.tobytes())
         if key not in self._known:
-            self._known[key] = self.builder.CreateNumpyVector(data)
+            found = self._find(len(data).to_bytes(4, "little") + data.tobytes(), data.itemsize)
+            self._known[key] = found or self.builder.CreateNumpyVector(data)
         return self._known[key]
+
+    def _find(self, wanted: bytes, size: int) -> int:
+        """The offset of a vector's bytes in what was written since :meth:`bytes`, aligned for its elements, or 0."""
+        end = len(self.builder.Bytes) - self._constants
+        written = self.builder.Bytes[self.builder.Head() : end]
+        place = written.find(wanted)
+        while place >= 0:
+            offset = len(written) - place + self._constants
+            if offset % 4 == 0 and (offset - 4) % size == 0:
+                return offset
+            place = written.find(wanted, place + 1)
+        return 0
 
     def string(self, text: str) -> int:
         """A string; an equal one's if there is one."""
         return self.builder.CreateSharedString(text)
 
     def bytes(self, data: bytes) -> int:
-        """A buffer's data, aligned."""
+        """A buffer's data, aligned. It shares its bytes with nothing, so that they can be changed in place."""
         self.builder.Prep(BUFFER_ALIGNMENT, len(data))
-        return self.builder.CreateByteVector(data)
+        offset = self.builder.CreateByteVector(data)
+        self._constants = self.builder.Offset()
+        return offset
 
     def offsets(self, found: list[int]) -> int:
         """A vector of tables."""

@@ -94,7 +94,7 @@ def _operators(root: Any, graph: Any) -> Iterator[tuple[str, Any]]:
 def _tensor(tensor: Any) -> Tensor:
     kind = _names("TensorType")[tensor.Type()]
     shape = tuple(int(tensor.Shape(i)) for i in range(tensor.ShapeLength()))
-    return Tensor(tensor.Name().decode(), np.dtype(ELEMENTS[kind]), shape)
+    return Tensor((tensor.Name() or b"").decode(), np.dtype(ELEMENTS[kind]), shape)
 
 
 def _variables(root: Any, graphs: list[Any]) -> tuple[Variable, ...]:

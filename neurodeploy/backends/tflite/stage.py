@@ -87,6 +87,7 @@ class StageWriter:
         self.lead = 1
         self.variables = variables(graph)
         self._partitions = partitions(graph, self.types)
+        self.flat = self._flat() if call.small else {}
         self._shared: dict[str, int] = {}
         self._once: dict[str, tuple[int, int]] = {}
 
@@ -102,8 +103,9 @@ class StageWriter:
         if self.call.steps == 1:
             for value in self.graph.values:
                 self.emit(value)
-            outputs = {name: self._result(name) for name in self.graph.outputs.values()}
-            main.outputs = [outputs[name] for name in self.graph.outputs.values()]
+            names = [self.flat.get(name, name) for name in self.graph.outputs.values()]
+            outputs = {name: self._result(name) for name in names}
+            main.outputs = [outputs[name] for name in names]
             following = {state.name: self.following(state) for state in self._held()}
             shown = [following[name] for name in self.call.shown]
         else:
@@ -128,10 +130,20 @@ class StageWriter:
             raise UnsupportedError(
                 f"{value.op} has no operator in a tflite program.", place=f"{self.name}: %{value.name}"
             )
+        if value.name in self.flat:
+            return
         if value.name in self._partitions:
             self._split(value)
         else:
             rule(self, value)
+
+    def _flat(self) -> dict[str, str]:
+        """Reshapes that only outputs need, and what they reshape: a small file gives the same bytes as they are."""
+        graph = self.graph
+        used = {arg for value in graph.values for arg in value.args}
+        used |= {name for state in graph.states for name in (state.next, state.when) if name}
+        found = {v.name: v.args[0] for v in graph.values if v.op == "reshape" and v.name not in used}
+        return {name: source for name, source in found.items() if source not in {**graph.inputs, **graph.params}}
 
     # -- inputs and states ---------------------------------------------------------------------------------------------
 

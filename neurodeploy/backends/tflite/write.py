@@ -5,6 +5,7 @@ Schema: tensorflow/tflite-micro, ``tensorflow/lite/schema/schema.fbs``.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,8 @@ TENSOR_TYPES = {
     "i64": "INT64",
     "bool": "BOOL",
 }
+#: Operators whose first version LiteRT doesn't have; TFLM reads no versions.
+VERSIONS = {"BROADCAST_TO": 2}
 
 
 def schema() -> Any:
@@ -113,6 +116,7 @@ class Model:
     def finish(self) -> bytes:
         """The file's bytes."""
         metadata = [(name, self.buffer(data)) for name, data in self.metadata.items()]
+        self._order_codes()
         pack = Packer(self.fb, 4096 + 2 * sum(map(len, self._buffers)))
         buffers = [pack.table("Buffer", Data=pack.bytes(data) if data else None) for data in self._buffers]
         notes = [pack.table("Metadata", Name=pack.string(name), Buffer=buffer) for name, buffer in metadata]
@@ -130,12 +134,23 @@ class Model:
         )
         return pack.finish(root, b"TFL3")
 
+    def _order_codes(self) -> None:
+        """The code that most operators have comes first: a number 0 takes no bytes."""
+        operators = [operator for subgraph in self.subgraphs for operator in subgraph.operators]
+        uses = Counter(operator.code for operator in operators)
+        order = sorted(range(len(self.codes)), key=lambda code: -uses[code])
+        self.codes = [self.codes[code] for code in order]
+        for operator in operators:
+            operator.code = order.index(operator.code)
+
     def _code(self, pack: Packer, name: str) -> int:
         """The code's number stands in both fields, as the schema asks for the sake of old readers. Readers take the
-        larger one, so the small file leaves out the wide one where the other holds it."""
+        larger one (``GetBuiltinCode``), so the small file has it in one of them."""
         number = getattr(self.fb.BuiltinOperator, name)
         wide = None if self.small and number < 127 else number
-        return pack.table("OperatorCode", BuiltinCode=wide, DeprecatedBuiltinCode=min(number, 127))
+        narrow = None if self.small and number >= 127 else min(number, 127)
+        version = {"Version": VERSIONS[name]} if name in VERSIONS else {}
+        return pack.table("OperatorCode", BuiltinCode=wide, DeprecatedBuiltinCode=narrow, **version)
 
     def _signature(self, pack: Packer, signature: Signature) -> int:
         maps = [
@@ -229,7 +244,8 @@ class Subgraph:
 
     def _operator(self, pack: Packer, operator: Operator) -> int:
         options, kind = None, None
-        if operator.table is not None:
+        unread = self.model.small and operator.table == "ReshapeOptions"  # TFLM goes by the result's shape
+        if operator.table is not None and not unread:
             options = pack.options(operator.table, operator.options)
             kind = None if options is None else getattr(self.model.fb.BuiltinOptions, operator.table)
         return pack.table(

@@ -108,8 +108,11 @@ def tflite_lstm(b: Builder, x: Sym, h: Sym, c: Sym, *weights: Sym, cell_clip: fl
 
 def _floats(b: Builder, x: Sym, h: Sym, c: Sym, weights: Sequence[Sym], clip: float) -> dict[str, Sym]:
     def gate(index: int) -> Sym:
-        total = weights[index] @ x + weights[8 + index] + weights[4 + index] @ h
-        return b("tanh" if GATES[index] == "g" else "sigmoid", total, name=f"{GATES[index]}_gate")
+        name = GATES[index]
+        seen = b("add", weights[index] @ x, weights[8 + index], name=f"{name}_x")
+        kept = b("matmul", weights[4 + index], h, name=f"{name}_h")
+        total = b("add", seen, kept, name=f"{name}_in")
+        return b("tanh" if name == "g" else "sigmoid", total, name=f"{name}_gate")
 
     i, f, g, o = map(gate, range(4))
     cell = f * c + i * g

@@ -136,7 +136,7 @@ def links(q: StageQuantizer) -> set[str]:
     """Every value that a longer chain takes in."""
     found: set[str] = set()
     for value in q.made.values():
-        if q.source[value.name].dtype != "f32":
+        if getattr(q.source[value.name], "dtype", None) != "f32":  # a composite of several results has none
             continue
         if value.op in FUNCTIONS:
             found.update(chain(q, value.args[0]).links)
@@ -167,15 +167,9 @@ def _function(q: StageQuantizer, value: Value) -> None:
 
 
 def _whole(q: StageQuantizer, value: Value) -> None:
-    """Floor and round jump: a table has that, ramps don't."""
-    x, function = value.args[0], {"floor": np.floor, "round": np.rint}[value.op]
-    if (q.held(x).dtype, q.form(value.name).dtype) != ("i8", "i8"):
-        raise UnsupportedError(
-            f"{value.op} has no int16 kernel in TFLite Micro.",
-            place=q.place(value.name),
-            hint="Choose activation_dtype=i8 (a table), --numerics float, or a C target.",
-        )
-    applied(q, x, function, value.name, q.form(value.name))
+    """Floor and round of 8 bits; with 16, which have no table, :mod:`~neurodeploy.passes.tflite.whole` makes them."""
+    function = {"floor": np.floor, "round": np.rint}[value.op]
+    applied(q, value.args[0], function, value.name, q.form(value.name))
 
 
 def applied(q: StageQuantizer, source: str, function: Function, name: str, form: Form) -> None:

@@ -12,19 +12,18 @@ from neurodeploy.errors import UnsupportedError, UsageError
 from neurodeploy.ir.cells import body_of
 from neurodeploy.ir.graph import Graph, Param, Program, Stage, Value, prune
 from neurodeploy.ir.ops import infer
-from neurodeploy.ir.tflite.lstm import GATES, WEIGHTS
-from neurodeploy.ir.types import Quant, TensorType, TupleType
+from neurodeploy.ir.tflite.fixed_point import quantize_multiplier
+from neurodeploy.ir.tflite.lstm import GATE_IN, GATES, WEIGHTS
+from neurodeploy.ir.tflite.products import fully_connected_factor
+from neurodeploy.ir.types import Quant, TensorType, TupleType, int_range
 from neurodeploy.passes.rewrite import Names, rebuild
 from neurodeploy.passes.tflite.scales import Form, constants, step
 
 if TYPE_CHECKING:
     from neurodeploy.passes.tflite.stage import Rule, StageQuantizer
 
-#: What stands in the artifact of a network with a fused LSTM.
-FORGETS = (
-    "the fused LSTM: TFLM's CMSIS-NN kernel forgets its state between calls. Use TFLM's reference kernel for "
-    "UNIDIRECTIONAL_SEQUENCE_LSTM, or compile without fused_lstm."
-)
+#: Where Q3.12 ends.
+GATE_LIMIT = 8.0
 #: What ``lstm`` can have and TFLM's operator hasn't, by its attribute.
 ODD = {"peephole": "peepholes", "projection": "a projection", "clip": "a clip", "input_forget": "coupled gates"}
 
@@ -34,8 +33,8 @@ class FuseLSTM:
     """Turn every plain ``lstm`` into TFLite's, ``tflite_lstm`` on floats, which has an operator of its own.
 
     Plain: no peepholes, projection, clip or coupled gates; sigmoid and tanh; constant weights; states of its own that
-    begin at 0 and are read by nothing else. Others stay, and a warning names them. Raises :class:`UsageError` if there
-    is no plain one.
+    begin at 0 and are read by nothing else. Others stay ``lstm`` or become it, and a warning names them. Raises
+    :class:`UsageError` if there is no plain one.
     """
 
     def __call__(self, program: Program) -> Program:
@@ -48,7 +47,9 @@ class FuseLSTM:
                 place=program.name,
                 hint="Compile without fused_lstm.",
             )
-        warnings = [*program.meta.get("warnings", []), FORGETS, *(f"{text}: stays apart, not fused." for text in odd)]
+        if not odd:
+            return replace(program, stages=stages)
+        warnings = [*program.meta.get("warnings", []), *(f"{text}: stays apart, not fused." for text in odd)]
         return replace(program, stages=stages, meta={**program.meta, "warnings": warnings})
 
 
@@ -57,11 +58,12 @@ def _fuse(stage: Stage, place: str, odd: list[str]) -> Graph:
     known = constants(graph)
     names, params, values = Names(graph.types()), dict(graph.params), []
     for value in graph.values:
-        if value.op == "lstm":
+        if value.op in ("lstm", "tflite_lstm"):
             reason = _odd(stage, value, known)
             if reason is None:
-                value = _fused(value, known, names, params)
+                value = value if value.op == "tflite_lstm" else _fused(value, known, names, params)
             else:
+                value = replace(value, op="lstm")
                 odd.append(f"{place}: %{value.name} {reason}")
         values.append(value)
     return prune(rebuild(graph, values, params, {}))
@@ -109,6 +111,17 @@ def _fused(call: Value, known: Mapping[str, np.ndarray], names: Names, params: d
     return replace(call, op="tflite_lstm", args=tuple(args), attrs={}, body=body)
 
 
+def _held(q: StageQuantizer, call: Value) -> None:
+    """A warning if the kernel will cut off what the LSTM multiplies, by the ranges of calibration."""
+    names = [f"{call.name}.{gate}_{of}" for gate in GATES for of in "xh"]
+    top = max((abs(float(v)) for name in names for v in q.ranges.get(name, ())), default=0.0)
+    if top > GATE_LIMIT:
+        q.scales.warnings.append(
+            f"'{q.stage.name}.{call.name}' multiplies its inputs up to {top:.3g} in calibration; TFLite's fused LSTM "
+            f"holds each product to {GATE_LIMIT:g}. Compare accuracies, or compile without fused_lstm."
+        )
+
+
 def _lstm(q: StageQuantizer, call: Value) -> None:
     """int8 weights with a scale per gate, and biases on the scales of the products (Li and Alvarez 2021)."""
     if q.scales.widths.weight_bits != 8:
@@ -117,6 +130,7 @@ def _lstm(q: StageQuantizer, call: Value) -> None:
             place=q.place(call.name),
             hint="Leave out weight_bits, or compile without fused_lstm.",
         )
+    _held(q, call)
     _, h, c, *weights = call.args
     dtype = q.held(h).dtype
     x = q.cast(call.args[0], dtype)
@@ -127,9 +141,30 @@ def _lstm(q: StageQuantizer, call: Value) -> None:
         args.append(q.param(name, data, Form("i8", Quant(scales[-1]))))
     for name, scale in zip(weights[8:], scales[:4], strict=True):
         args.append(q.param(name, q.known[name], Form(WEIGHTS[dtype][1], Quant(step(q.held(x).scale * scale)))))
+    for gate, w, u, bias in zip(GATES, args[3:7], args[7:11], args[11:], strict=True):
+        _check_reach(q, call, f"W_{gate} x", x, w, bias)
+        _check_reach(q, call, f"U_{gate} h", h, u, None)
     body = body_of("tflite_lstm", [q.types[a] for a in args], call.attrs)
     made = TupleType(tuple(body.output_types().values()))
     q.values.append(Value(call.name, "tflite_lstm", tuple(args), call.attrs, made, body))
+
+
+def _check_reach(q: StageQuantizer, call: Value, what: str, x: str, weights: str, bias: str | None) -> None:
+    """Refuse a product that could leave the kernel's integers on its way to Q3.12, whatever x is."""
+    type_, data = q.types[x], q.params[weights].data.astype(np.int64)
+    low, high = int_range(type_.dtype)
+    zero = 0 if type_.quant is None else type_.quant.zero_point
+    sums = np.abs(data).sum(axis=1) * max(high - zero, zero - low)
+    reach = int((sums if bias is None else sums + np.abs(q.params[bias].data.astype(np.int64))).max())
+    factor = float(fully_connected_factor(type_, q.types[weights], TensorType((), "i16", GATE_IN)))
+    shift = max(int(quantize_multiplier(factor)[1]), 0)
+    wide = type_.dtype == "i16"
+    if (reach >= 1 << 47 or shift >= 8 or reach * factor >= 1 << 31) if wide else reach << shift >= 1 << 31:
+        raise UnsupportedError(
+            f"multiplies {what} up to {reach * factor * 2.0**-12:.3g}, beyond the integers of TFLite's kernel.",
+            place=q.place(call.name),
+            hint="Scale the inputs down (the gates are flat beyond 8), or compile without fused_lstm.",
+        )
 
 
 def _get(q: StageQuantizer, value: Value) -> None:

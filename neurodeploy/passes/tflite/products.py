@@ -11,7 +11,7 @@ from neurodeploy.ir.graph import Value
 from neurodeploy.ir.tflite.fixed_point import zero_of
 from neurodeploy.ir.tflite.pointwise import add_factors
 from neurodeploy.ir.tflite.products import fully_connected_factor
-from neurodeploy.ir.types import Quant, TensorType
+from neurodeploy.ir.types import NUMPY_DTYPES, Quant, TensorType
 from neurodeploy.passes.tflite.rounding import narrow_weights
 from neurodeploy.passes.tflite.scales import Form, f32, step
 from neurodeploy.passes.tflite.stage import Rule, StageQuantizer
@@ -19,6 +19,8 @@ from neurodeploy.passes.tflite.stage import Rule, StageQuantizer
 #: The greatest accumulator, and the greatest factor of one, that FULLY_CONNECTED multiplies (kernels' common.cc).
 ACCUMULATOR = {"i8": 1 << 31, "i16": 1 << 47}
 FACTOR = {"i8": 1 << 31, "i16": 64}
+#: A term of a sum takes the sum's form if its own step is at least this share of it.
+NEAR = 0.9
 BIAS = {"i8": "i32", "i16": "i64"}
 
 
@@ -151,7 +153,7 @@ def _add(q: StageQuantizer, value: Value) -> None:
         if bias is not None:
             span = _sum_of(span, (float(np.min(total, initial=0)), float(np.max(total, initial=0))))
         name = value.name if alone else q.fresh(f"{leaf}_biased") if bias is not None else leaf
-        form = target if alone else q.span_form(*span, target.dtype)
+        form = target if alone else _near(q, target, span)
         parts.append((fully_connected(q, q.made[leaf], bias, name, form), span))
     if alone:
         return
@@ -165,6 +167,16 @@ def _add(q: StageQuantizer, value: Value) -> None:
         last = i == len(rest) - 1
         name = value.name if last else q.fresh(f"{value.name}_part")
         left = added(q, "tfl_add", left, right, name, target if last else q.span_form(*reach, target.dtype))
+
+
+def _near(q: StageQuantizer, target: Form, span: tuple[float, float]) -> Form:
+    """A term's own form, or the sum's where that holds the term and is hardly coarser: a file holds it once."""
+    own, limits = q.span_form(*span, target.dtype), np.iinfo(NUMPY_DTYPES[target.dtype])
+    zero = 0 if target.quant is None else target.quant.zero_point
+    low, high = ((int(edge) - zero) * target.scale for edge in (limits.min, limits.max))
+    room = q.scales.headroom
+    holds = low <= span[0] * room and span[1] * room <= high
+    return target if holds and NEAR * target.scale <= own.scale <= target.scale else own
 
 
 def _sum_of(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:

@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from neurodeploy.data import Data
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import Program, ProgramInput
@@ -67,7 +65,7 @@ class QuantizeTFLite:
             replace(s, graph=StageQuantizer(s, program.name, scales, moments).graph()) for s in program.stages
         )
         meta = {key: value for key, value in program.meta.items() if key not in ("ranges", "updates")}
-        if found := [*_stalls(program, scales), *_begun(program), *scales.warnings]:
+        if found := [*_stalls(program, scales), *scales.warnings]:
             meta["warnings"] = [*meta.get("warnings", []), *found]
         return verify(replace(program, inputs=inputs, stages=stages, numerics="tflite", meta=meta))
 
@@ -102,15 +100,3 @@ def _stalls(program: Program, scales: Scales) -> list[str]:
                     f"{100 * lost:.0f} % of its updates in calibration are below half a step and are lost. {remedy}"
                 )
     return found
-
-
-def _begun(program: Program) -> list[str]:
-    """A warning for every state that doesn't start at 0."""
-    return [
-        f"state '{stage.name}.{state.name}' starts at a value other than 0. TFLite Micro's interpreter sets it on the "
-        "first call alone: its Reset() sets variables to 0 and does not set them up again (CALL_ONCE). To begin again, "
-        "make the interpreter anew."
-        for stage in program.stages
-        for state in stage.graph.states
-        if state.init is not None and np.any(stage.graph.params[state.init].data)
-    ]

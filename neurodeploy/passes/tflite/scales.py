@@ -33,13 +33,13 @@ FINEST, COARSEST = -14, -11
 FLAT = {"sigmoid": math.log(511.0), "tanh": math.atanh(1 - 2.0**-8)}
 #: A zero point is worth its while if it makes the step smaller than this share of the even one.
 LOPSIDED = 0.95
-#: Ops through which a wide state asks for wide arguments.
-CARRIES = frozenset({"add", "sub", "mul", "div", "neg", "abs", "min", "max", "select", "slice", "reshape", "transpose",
-                     "broadcast", "shift", "concat", "gather", "row", "put"})  # fmt: skip
+#: Scales are not smaller, so that products of them stay within float32.
 SMALLEST = 2.0**-60
 #: The cell state of a fused LSTM is on a power of two; LiteRT's kernel knows none below.
 FINEST_CELL = -15
 MOVES = ("slice", "reshape", "transpose", "broadcast", "shift", "gather", "row", "put", "reduce_max")
+#: Ops through which a wide state asks for wide arguments.
+CARRIES = frozenset({*MOVES, "add", "sub", "mul", "div", "neg", "abs", "relu", "min", "max", "select", "concat"})
 Key = tuple[str, str]
 
 

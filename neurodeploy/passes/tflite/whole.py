@@ -99,28 +99,62 @@ def _real(q: StageQuantizer, value: Value, target: Form) -> None:
         q.rescale(q.emit("cast", [x], form, q.fresh(f"{name}_whole"), to="i16"), target, name)
 
 
+class _Steps:
+    """A real number as int32 steps of a power of two, on which whole numbers stand exactly: what is one to within half
+    a step of its own scale is that one. ``bits``: log2 of the steps in 1, 0 where one step is at least that."""
+
+    def __init__(self, q: StageQuantizer, value: Value) -> None:
+        self.q, self.name = q, value.name
+        x = value.args[0]
+        self.exponent = math.ceil(math.log2(q.held(x).scale))
+        self.bits = min(max(-self.exponent, 0), BEYOND_I16)
+        self.steps = q.at(x, Form("i16", Quant(2.0**self.exponent)))
+        self.whole = self("cast", self.steps, to="i32")
+
+    def __call__(self, op: str, *args: str | int, form: Form = I32, **attrs: str) -> str:
+        """A value of that op; numbers become constants."""
+        names = [a if isinstance(a, str) else _whole(self.q, "steps", a) for a in args]
+        return self.q.emit(op, names, form, self.q.fresh(f"{self.name}_part"), **attrs)
+
+    def floor(self, v: str) -> str:
+        """The whole numbers below steps of more than ``-2^16``. ``div`` rounds: half of the divisor is taken off."""
+        one = 1 << self.bits
+        up = max(1 << BEYOND_I16, one)
+        lowered = self("relu", self("sub", self("add", v, up), one >> 1))
+        return self("sub", self("div", lowered, one), up // one)
+
+
 def _integer(q: StageQuantizer, value: Value, x: str) -> None:
-    """Cut towards zero, in int32. The scale becomes a power of two, on which whole numbers stand exactly: a real number
-    that is one to within half a step is that one. ``div`` rounds, so half of the divisor is taken off first."""
-    name, dtype = value.name, Form(value.tensor.dtype)
-    exponent = math.ceil(math.log2(q.held(x).scale))
-    steps = q.at(x, Form("i16", Quant(2.0**exponent)))
-
-    def part(op: str, args: list[str], form: Form = I32, **attrs: str) -> str:
-        return q.emit(op, args, form, q.fresh(f"{name}_part"), **attrs)
-
-    v = part("cast", [steps], to="i32")
-    if exponent >= 0:
-        most = (2**31 - 1) >> exponent
-        v = part("min", [part("max", [v, _whole(q, "least", -most)]), _whole(q, "most", most)])
-        cut = part("mul", [v, _whole(q, "step", 1 << min(exponent, 30))])
+    """Cut towards zero, in int32."""
+    part, dtype = _Steps(q, value), Form(value.tensor.dtype)
+    if part.bits == 0:
+        shift = min(part.exponent, 30)
+        most = (2**31 - 1) >> shift
+        cut = part("mul", part("min", part("max", part.whole, -most), most), 1 << shift)
     else:
-        bits = min(-exponent, BEYOND_I16)
-        above = part("relu", [part("sub", [part("abs", [v]), _whole(q, "half", 1 << (bits - 1))])])
-        size = part("div", [above, _whole(q, "step", 1 << bits)])
-        below = part("lt", [v, _whole(q, "zero", 0)], BOOL)
-        cut = part("select", [below, part("neg", [size]), size])
-    q.emit("cast", [cut], dtype, name, to=dtype.dtype)
+        size = part.floor(part("abs", part.whole))
+        cut = part("select", part("lt", part.whole, 0, form=BOOL), part("neg", size), size)
+    q.emit("cast", [cut], dtype, value.name, to=dtype.dtype)
+
+
+def _nearest(q: StageQuantizer, value: Value) -> None:
+    """floor, and round with halves to the even number: in int32 (TFLM's FLOOR and ROUND take float32 alone)."""
+    part, target = _Steps(q, value), q.form(value.name)
+    if part.bits == 0:
+        whole = part.steps
+    else:
+        half = 1 << (part.bits - 1) if value.op == "round" else 0
+        raised = part("add", part.whole, half)
+        n = part.floor(raised)
+        if value.op == "round":
+            exact = part("eq", part("mul", n, 1 << part.bits), raised, form=BOOL)
+            odd = part("ne", part("mul", part("div", n, 2), 2), n, form=BOOL)
+            n = part("sub", n, part("cast", part("min", exact, odd, form=BOOL), to="i32"))
+        whole = part("cast", n, form=Form("i16", Quant(1.0)), to="i16")
+    if q.held(whole) == target:
+        q.emit("reshape", [whole], target, value.name, shape=list(value.tensor.shape))
+    else:
+        q.rescale(whole, target, value.name)
 
 
 _PLAIN = ("add", "sub", "mul", "div", "neg", "abs", "relu", "sqrt", "matmul", "sum", "reduce_max", "argmax")
@@ -136,5 +170,12 @@ def with_whole(rules: Mapping[str, Rule]) -> dict[str, Rule]:
 
         return rewrite
 
-    full = {**rules, "argmax": _argmax}
+    def by_table(narrow: Rule) -> Rule:
+        def rewrite(q: StageQuantizer, value: Value) -> None:
+            forms = {q.held(value.args[0]).dtype, q.form(value.name).dtype}
+            (narrow if forms == {"i8"} else _nearest)(q, value)
+
+        return rewrite
+
+    full = {**rules, "argmax": _argmax, **{name: by_table(rules[name]) for name in ("floor", "round")}}
     return {**full, **{name: either(full[name]) for name in _PLAIN}, **_ANY}
