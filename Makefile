@@ -14,11 +14,11 @@ WORKERS ?= 2
 # Several processes at once: one BLAS thread each.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test test-tflite-runtime lint bench clean
 
 help: ## What can be made
 	@echo "neurodeploy"
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed ## Make the environment .venv (once; pip only)
 
@@ -28,6 +28,18 @@ demo: setup ## Compile the example networks for every kind of hardware, run them
 test: lint ## Lint, types and all tests
 	@echo "== pytest"
 	@$(BIN)/python -m pytest -n $(WORKERS)
+
+# LiteRT under its former name: its last wheel wants numpy 1, so it has an environment of its own.
+RUNTIME := .venv-tflite-runtime
+test-tflite-runtime: $(VENV)/.created ## Our .tflite files in tflite-runtime 2.14 with numpy 1.26 (Python 3.11)
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+	  || { echo "tflite-runtime 2.14 needs Python 3.11." >&2; exit 1; }
+	@test -e $(RUNTIME)/.installed || { \
+	  $(BIN)/python -m venv $(RUNTIME); \
+	  $(RUNTIME)/bin/python -m pip install -qq --disable-pip-version-check --no-input numpy==1.26.4 \
+	    tflite-runtime==2.14.0 'flatbuffers>=24' 'tflite-micro>=0.dev20260101,<1' -e '.[test]'; \
+	  touch $(RUNTIME)/.installed; }
+	@$(RUNTIME)/bin/python -m pytest -n $(WORKERS) -p no:cacheprovider tests/differential/test_litert.py
 
 lint: setup ## ruff and pyright
 	@echo "== ruff check"
@@ -41,7 +53,7 @@ bench: setup ## Count every cell on every emulated board, write docs/benchmarks.
 	@$(BIN)/python -m benchmarks.bench
 
 clean: ## Remove the environment and the caches
-	@rm -rf $(VENV) .venv-core-* .pytest_cache .ruff_cache .hypothesis build dist
+	@rm -rf $(VENV) .venv-core-* $(RUNTIME) .pytest_cache .ruff_cache .hypothesis build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The first Python that is new enough, not too new, and can make a virtual environment. PYTHON=... chooses another.

@@ -4,6 +4,7 @@ Lite): other kernels than TFLite Micro's, so other last bits."""
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
@@ -96,7 +97,7 @@ class LiteRTEngine:
 
 def _told(error: Exception) -> str:
     """LiteRT's message in one line, without the paths of its sources."""
-    words = " ".join(str(error).split())
+    words = re.sub(r"\S*/(?=\w+\.cc:)", "", " ".join(str(error).split()))
     return words if len(words) <= 300 else f"{words[:300]} ..."
 
 
@@ -158,7 +159,7 @@ class LiteRTRunner:
         """
         if options:
             raise UsageError(f"the runner 'litert' has no option '{min(options)}'.")
-        trace = run_artifact(artifact, inputs, lengths, LiteRTEngine, states=states)
+        trace = run_artifact(artifact, inputs, lengths, LiteRTEngine, states=states, small=False)
         name = RUNTIMES[runtime()]
         trace.record["where"] = f"LiteRT ({name} {version(name)}), on this machine"
         trace.record["versions"] = {name: version(name), "numpy": np.__version__}

@@ -6,16 +6,43 @@ the wheel computes.
 
 from __future__ import annotations
 
+import re
+
+import numpy as np
 import pytest
 
 import neurodeploy
 from neurodeploy.artifact import Artifact
+from neurodeploy.backends.tflite.project import add_method, c_string
+from neurodeploy.backends.tflite.project_arena import arena_of
 from neurodeploy.backends.tflite.project_facts import facts_of
+from neurodeploy.backends.tflite.stage import stage_model
 from neurodeploy.data import Data
+from neurodeploy.deploy import tflm
+from neurodeploy.deploy.tflm import arena_bytes
+from neurodeploy.errors import DeviceError, MissingExtraError, UnsupportedError, UsageError
+from neurodeploy.ir.graph import Graph, Param, State
+from neurodeploy.ir.text import parse_program
+from neurodeploy.ir.types import Quant, TensorType
 from tests import tflm_stand_in
 from tests.families import CASES
 
 pytest.importorskip("tflite_micro", reason="the extra 'tflite' is not installed")
+HELD = """program held numerics=float {
+  input x: series f32[2]
+  stage main forward {
+    from x = x
+    input %x: f32[2]
+    param %start: f32[2]
+    param %half: f32[2]
+    state %s: f32[2] next=%y init=%start
+    %z: f32[2] = mul(%s, %half)
+    %y: f32[2] = add(%x, %z)
+    output y = %y
+  }
+  output y = main.y
+}
+"""
 needs_compiler = pytest.mark.skipif(not tflm_stand_in.compiler(), reason="no C++ compiler is installed")
 
 
@@ -39,3 +66,86 @@ def test_firmware_equals_the_golden_model(family, tmp_path):
     (agreement,) = found.run.agreement
     assert agreement.bit_exact == agreement.compared > 0
     assert found.run.device.target_id == "0x4d4c4654"
+
+
+@pytest.mark.parametrize(("dtype", "point", "kept"), [("i16", 0, None), ("i8", 3, None), ("i8", 0, b"\3\3")])
+def test_a_variable_s_first_value_is_written_where_reset_does_not_leave_it(dtype, point, kept):
+    """TFLM's reset fills a variable with its zero point."""
+    type_ = TensorType((2,), dtype, Quant(0.5, point))
+    start = Param(type_, np.full(2, 3 if dtype == "i8" else 0, type_.numpy))
+    graph = Graph({"x": type_}, {"start": start}, (State("h", type_, "x", "start"),), (), {"y": "h"})
+    (variable,) = facts_of(stage_model(graph, "held")).variables
+    assert (variable.name, variable.bytes, variable.initial) == ("h", type_.nbytes, kept)
+
+
+def test_the_resolver_has_the_operators_of_all_stages_and_no_other():
+    made = build("encoder_decoder").artifact
+    text = made.files["tflm/op_resolver.h"].decode()
+    used = {op for each in facts(made) for op in each.ops}
+    assert f"MicroMutableOpResolver<{len(used)}>" in text
+    assert set(re.findall(r"ops->(\w+)\(", text)) == {add_method(op) for op in used}
+
+
+def test_methods_are_those_of_tflm():
+    assert add_method("CONV_2D") == "AddConv2D"
+    assert add_method("UNIDIRECTIONAL_SEQUENCE_LSTM") == "AddUnidirectionalSequenceLSTM"
+    with pytest.raises(UnsupportedError, match="no operator BIDIRECTIONAL_SEQUENCE_LSTM"):
+        add_method("BIDIRECTIONAL_SEQUENCE_LSTM")
+
+
+def test_names_become_c_strings():
+    assert c_string('h "1"\\?é') == r'"h \0421\042\134\077\303\251"'
+
+
+def test_the_arena_is_what_the_wheel_counts_and_a_margin():
+    made = build("gru_reset_after").artifact
+    used = arena_bytes(made.files["main.tflite"])
+    arena = arena_of(made.files["main.tflite"])
+    assert used + max(256, used // 8) <= arena.bytes < used + max(256, used // 8) + 16
+    assert f"arena_bytes = {arena.bytes};" in made.files["tflm/model_data.h"].decode()
+    assert f"{used} bytes are used" in made.files["tflm/README.md"].decode()
+
+
+@needs_compiler
+def test_a_stream_s_state_begins_where_the_model_says(tmp_path):
+    """A state that begins elsewhere than at zero: after every reset, and when streams take turns on one board."""
+    start = np.array([1.0, -0.5], np.float32)
+    made = neurodeploy.compile(
+        parse_program(HELD, {"main/start": start, "main/half": np.full(2, 0.5, np.float32)}),
+        "tflm",
+        np.ones((2, 4, 2), np.float32),
+    )
+    data = Data({"x": np.linspace(-1, 1, 2 * 4 * 2).reshape(2, 4, 2).astype(np.float32)})
+    firmware = tflm_stand_in.build(made.artifact, tmp_path)
+    with tflm_stand_in.running(firmware, tflm_stand_in.Wheel(made.artifact, facts(made.artifact))) as port:
+        found = made.validate(data, on="board", port=port)
+        assert found.run.agreement[0].holds
+    assert b"nullptr" not in made.artifact.files["tflm/model_data.cc"].split(b"_variables[]")[1].split(b"};")[0]
+
+
+def test_a_port_is_needed():
+    case = CASES["gru_reset_after"]
+    with pytest.raises(UsageError, match="no emulator for a build for TFLite Micro"):
+        build("gru_reset_after").validate(Data(case.inputs, case.lengths), on="board")
+
+
+@needs_compiler
+def test_another_model_s_firmware_is_refused(tmp_path):
+    made, other = build("gru_reset_after"), build("lstm")
+    firmware = tflm_stand_in.build(made.artifact, tmp_path)
+    case = CASES["lstm"]
+    with (
+        tflm_stand_in.running(firmware, tflm_stand_in.Wheel(made.artifact, facts(made.artifact))) as port,
+        pytest.raises(DeviceError, match="the firmware holds model"),
+    ):
+        other.validate(Data(case.inputs, case.lengths), on="board", port=port)
+
+
+def test_without_the_wheel_the_project_is_left_out(monkeypatch):
+    def gone(model: bytes) -> int:
+        raise MissingExtraError("the wheel is gone.")
+
+    monkeypatch.setattr(tflm, "arena_bytes", gone)
+    made = build("gru_reset_after").artifact
+    assert not [name for name in made.files if name.startswith("tflm/")]
+    assert any("tflm/ is left out" in warning for warning in made.manifest["warnings"])

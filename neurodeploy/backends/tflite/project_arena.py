@@ -33,9 +33,10 @@ def arena_of(model: bytes) -> Arena:
     return Arena(
         total,
         (
-            f"{used} bytes are used, says the recording allocator of tflite-micro {version('tflite-micro')} (a 64-bit",
-            f"build, reference kernels, after a step); {total - used} more are margin: an eighth, {LEAST_MARGIN} at least.",
-            "A 32-bit board uses 47 to 76 % of that once all is planned, but needed up to 7 % more than it while it plans.",
-            "Kernels with scratch memory of their own (CMSIS-NN's convolutions) may need more still.",
+            f"{used} bytes are used, says the recording allocator of tflite-micro {version('tflite-micro')}",
+            f"(a 64-bit build, reference kernels, after a step); {total - used} more are margin: an eighth of it,",
+            f"{LEAST_MARGIN} at least. A 32-bit board uses 47 to 76 % of that figure once all is planned, but needed",
+            "up to 7 % more than it while it plans. Kernels with scratch memory of their own (CMSIS-NN) may",
+            "need more still.",
         ),
     )
