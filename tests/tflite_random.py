@@ -20,10 +20,16 @@ def f32(x: float) -> float:
     return float(np.float32(x))
 
 
+def scale(type_: TensorType) -> float:
+    """The one scale of a type."""
+    assert type_.quant is not None
+    return float(type_.quant.array)
+
+
 def random_weights(rng, dtype: str, rows: int, columns: int) -> Param:
     """Weights of a gate that is neither flat nor always saturated."""
-    scale = f32(rng.uniform(0.3, 2) / TOPS["i8"] / np.sqrt(columns))
-    return Param(TensorType((rows, columns), "i8", Quant(scale)), rng.integers(-127, 128, (rows, columns)).astype("i1"))
+    size = f32(rng.uniform(0.3, 2) / TOPS["i8"] / np.sqrt(columns))
+    return Param(TensorType((rows, columns), "i8", Quant(size)), rng.integers(-127, 128, (rows, columns)).astype("i1"))
 
 
 def program_of(graph: Graph, **drive) -> Program:
