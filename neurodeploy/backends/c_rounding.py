@@ -115,7 +115,7 @@ def bounds(graph: Graph) -> dict[str, Bounds]:
 def bounds_of(value: Value, known: Callable[[str], Bounds]) -> Bounds | None:
     """Least and greatest integer of one value; None where nothing says more than its dtype."""
     rule = _RULES.get(value.op)
-    if rule is None:
+    if rule is None or value.tensor.dtype == "bool":
         return None
     found = rule([known(a) for a in value.args], value.attrs, value)
     return found if _within(found, any_of(value.tensor.dtype)) else None

@@ -1,7 +1,7 @@
 """TFLite's integer ops as the few shapes of work that the C backend knows, with every multiplier a constant.
 
 Multipliers come from the types by the very functions that the golden model uses. A rule for an op of the dialect stands
-in one of the rooms ``c_tflite_pointwise``, ``_products``, ``_windows``, ``_svdf`` and ``_functions``.
+in one of the rooms ``c_tflite_pointwise``, ``_products``, ``_windows`` and ``_functions``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from neurodeploy.backends import (
     c_tflite_functions,
     c_tflite_pointwise,
     c_tflite_products,
-    c_tflite_svdf,
     c_tflite_windows,
 )
 from neurodeploy.backends.c_tflite_lower import Lowering
@@ -24,7 +23,6 @@ RULES: Mapping[str, Callable[[Lowering, Value], None]] = {
     **c_tflite_products.RULES,
     **c_tflite_functions.RULES,
     **c_tflite_windows.RULES,
-    **c_tflite_svdf.RULES,
 }
 
 #: Ops of one int8 that are always tables.

@@ -78,10 +78,16 @@ def _rescale_64(value: Value, a: Sequence[str], types: Types) -> str:
     return f"nd_sat16(nd_tfl_multiply_64({', '.join(a)}))"
 
 
+def _from_float(value: Value, a: Sequence[str], types: Types) -> str:
+    low, high = value.attrs["clamp"]
+    return f"nd_tfl_from_float({a[0]}, {a[1]}, {value.attrs['zero']}, {low}, {high})"
+
+
 EXPRESSIONS: Mapping[str, Callable[[Value, Sequence[str], Types], str]] = {
     "rescale": lambda value, a, types: rescale(value, a, str),
     "offset": _offset,
     "table": _table,
+    "from_float": _from_float,
     "rescale_32": _rescale_32,
     "rescale_64": _rescale_64,
 }

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from neurodeploy.backends.c_rounding import I32
 from neurodeploy.backends.c_tflite_lower import Lowering, single
 from neurodeploy.backends.c_tflite_products import Channels, constant_weights, narrowest, sums_of
 from neurodeploy.errors import UnsupportedError
@@ -142,6 +143,10 @@ def _svdf_time(q: Lowering, value: Value) -> None:
     else:
         total = q.emit("sum", [q.reshaped(total, (*into.shape, rank))], TensorType(into.shape, "i32"), {"axis": 1})
         total = q.emit("add", [total, q.constant(bias)], TensorType(into.shape, "i32"))
+    most = max(map(abs, q.known[value.args[0]]))
+    reach = int((np.abs(weights).sum(1).reshape(-1, rank).sum(1) * most + np.abs(bias)).max(initial=0))
+    if reach <= I32[1]:
+        q.known[total] = (-reach, reach)
     factor = mul_factor(line, q.type(value.args[1]), into)
     q.result(total, single(factor), into, None, value.name)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-Model = Annotated[Path, typer.Argument(help="Model file: .onnx, .nd, or .npz of an echo state network.")]
+Model = Annotated[Path, typer.Argument(help="Model file: .onnx, .tflite, .nd, or .npz of an echo state network.")]
 Build = Annotated[Path, typer.Argument(help="Build folder that 'compile' made.")]
 DataFile = Annotated[Path, typer.Option("--data", "-d", help=".npz with the inputs, 'lengths' and labels 'y'.")]
 MaybeData = Annotated[Path | None, typer.Option("--data", "-d", help=".npz with the inputs, 'lengths', 'y'.")]

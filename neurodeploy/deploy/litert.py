@@ -159,7 +159,7 @@ class LiteRTRunner:
         """
         if options:
             raise UsageError(f"the runner 'litert' has no option '{min(options)}'.")
-        trace = run_artifact(artifact, inputs, lengths, LiteRTEngine, states=states)
+        trace = run_artifact(artifact, inputs, lengths, LiteRTEngine, states=states, small=False)
         name = RUNTIMES[runtime()]
         trace.record["where"] = f"LiteRT ({name} {version(name)}), on this machine"
         trace.record["versions"] = {name: version(name), "numpy": np.__version__}

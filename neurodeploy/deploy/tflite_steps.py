@@ -183,25 +183,28 @@ def run_artifact(
     make: MakeEngine,
     *,
     states: bool = False,
+    small: bool = True,
 ) -> Trace:
     """Run a build's ``.tflite`` files on a batch, every one in engines of that making.
 
     With ``states`` the same graphs run with every state as an output, since an interpreter's variables can't be read.
+    ``small=False``: the engines don't take the small files that ``optimize="size"`` makes; the same graphs run whole.
     Raises :class:`DataError` for data that don't fit, :class:`UsageError` for another backend's build.
     """
     if artifact.backend != "tflite":
         raise UsageError(f"is a build for '{artifact.backend}'; needed one for 'tflite'.", place=artifact.name)
     program = text.from_files(artifact.files, "program")
-    return drive(program, inputs, lengths, partial(_executor, artifact, program, make, states), states=states)
+    return drive(program, inputs, lengths, partial(_executor, artifact, program, make, states, small), states=states)
 
 
 def _executor(
-    artifact: Artifact, program: Program, make: MakeEngine, states: bool, name: str, graph: Graph
+    artifact: Artifact, program: Program, make: MakeEngine, states: bool, small: bool, name: str, graph: Graph
 ) -> StepExecutor:
     layout = artifact.manifest["layout"]["stages"][name]
     call = Call.of(layout)
     model = artifact.files[layout["file"]]
-    if states:
-        call = replace(call, expose=tuple(state.name for state in graph.states))
+    if states or (call.small and not small):
+        shown = tuple(state.name for state in graph.states) if states else call.expose
+        call = replace(call, expose=shown, small=call.small and small)
         model = stage_model(graph, f"{program.name}/{name}", call=call)
     return StepExecutor(model, graph, make, call)

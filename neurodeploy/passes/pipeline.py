@@ -43,15 +43,16 @@ PASSES: Mapping[str, str] = {
 
 #: Passes that keep every number.
 MOVES = ("simplify", "expand", "simplify")
-_TFLITE = (*MOVES, "decompose_tflite", "blend_tflite", "simplify", "calibrate", "quantize_tflite")
+_APART = (*MOVES, "decompose_tflite")
+_QUANTIZED = ("blend_tflite", "simplify", "calibrate", "quantize_tflite")
 
 #: (backend, numerics) -> the names of its passes, in order.
 PIPELINES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("c", "native"): (*MOVES, "delay_lines", "calibrate", "quantize", "simplify"),
     ("c", "float"): (*MOVES, "delay_lines"),
-    ("c", "tflite"): _TFLITE,
-    ("tflite", "tflite"): _TFLITE,
-    ("tflite", "float"): (*MOVES, "decompose_tflite", "solve_tflite", "blend_tflite", "simplify"),
+    ("c", "tflite"): (*_APART, *_QUANTIZED),
+    ("tflite", "tflite"): (*_APART, "solve_tflite", *_QUANTIZED),
+    ("tflite", "float"): (*_APART, "solve_tflite", "blend_tflite", "simplify"),
     ("brian2", "float"): ("simplify",),
     ("nir", "float"): ("simplify",),
     ("snntorch", "float"): ("simplify",),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from neurodeploy import passes
 from neurodeploy.backends.c_layouts import BLOCKS, PAIRS, PLAIN
+from neurodeploy.compiler import prepare
 from neurodeploy.data import Data
 from neurodeploy.errors import NumericsError, UnsupportedError
 from neurodeploy.ir import interpret
@@ -100,9 +101,8 @@ def test_a_fused_lstm_is_exact():
     case = CASES["lstm"]
     data = Data(dict(case.inputs), case.lengths)
     for width in ("i8", "i16"):
-        chain = passes.pipeline("tflite", "tflite", data=data, quantize_tflite=WIDTHS[width])
-        fused = (passes.make("simplify", {}), passes.make("fuse_lstm", {}), *chain)
-        program = passes.run(case.program, fused)
+        options = {"fused_lstm": True, "quantize": WIDTHS[width], "progress": lambda text: None}
+        program = prepare(case.program, "c", "tflite", data, **options)
         assert any(v.op == "tflite_lstm" for v in program.stages[0].graph.values)
         golden = interpret.run(program, case.inputs, case.lengths, states=True)
         equal(golden, build([program], PAIRS).compile().run(program.name, case.inputs, case.lengths))

@@ -19,8 +19,6 @@ from tests.families.case import one_stage
 pytest.importorskip("tflite_micro", reason="the extra 'tflite' is not installed")
 
 TARGET = hardware.find("tflm")
-#: Families that no float kernel of TFLM can run, and the op that stands in the way.
-REFUSED: dict[str, str] = {}
 
 
 def built(program, **options):
@@ -46,10 +44,6 @@ def assert_close(program, inputs, lengths=None):
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_families(case):
-    if case.name in REFUSED:
-        with pytest.raises(UnsupportedError, match=f"%[a-z_.]*: {REFUSED[case.name]} has no operator"):
-            built(case.program)
-        return
     assert_close(case.program, case.inputs, case.lengths)
 
 

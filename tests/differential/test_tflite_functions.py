@@ -9,6 +9,7 @@ from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir import interpret
 from neurodeploy.ir.build import Builder
 from neurodeploy.ir.drive import real_outputs
+from neurodeploy.ir.tflite.fixed_point import scale_of, zero_of
 from neurodeploy.ir.types import Quant, TensorType
 from tests.differential.test_tflite import WIDTHS, assert_exact, one_stage, quantized, sampled
 from tests.differential.test_tflite_kernels import EVERY, PAIRS, assert_kernel, quant, tensor
@@ -130,7 +131,7 @@ def test_a_function_on_every_integer(name, dtype):
     seen = np.linspace(low, high, 2 * 256, dtype=np.float32).reshape(1, 2, 256)
     made = quantized(program, sampled(program, {"x": seen}, None), activation_dtype=dtype)
     type_ = made.inputs["x"].type
-    every = (EVERY[dtype].astype(np.int64).reshape(1, -1, 256) - type_.quant.zero_point) * float(type_.quant.array)
+    every = (EVERY[dtype].astype(np.int64).reshape(1, -1, 256) - zero_of(type_)) * float(scale_of(type_))
     _, golden = assert_exact(made, {"x": every.astype(np.float32)})
     found = real_outputs(made, golden)["y"].ravel()
     x = every.ravel()
@@ -224,8 +225,20 @@ def test_what_cancels_in_calibration_saturates(width):
         assert array.max() == np.iinfo(array.dtype).max, name
 
 
-def test_solve_is_refused_by_name():
+@pytest.mark.parametrize("width", WIDTHS)
+def test_solve_is_written_out_and_warned_of(width):
     case = CASES["memristive_network"]
-    data = sampled(case.program, case.inputs, case.lengths)
-    with pytest.raises(UnsupportedError, match="%ctdv.solve: solve has no operator in TFLite Micro.* C target"):
-        quantized(case.program, data)
+    made = quantized(case.program, sampled(case.program, case.inputs, case.lengths), **WIDTHS[width][0])
+    assert any("'main.ctdv.solve' solves a system of equations in integers" in w for w in made.meta["warnings"])
+    _, golden = assert_exact(made, case.inputs)
+    plain, found = interpret.run(case.program, case.inputs).outputs["w"], real_outputs(made, golden)["w"]
+    assert np.abs(found - plain).max() < {"i16": 0.02, "mixed": 0.1, "i8": 0.4}[width] * np.ptp(plain)
+
+
+def test_a_system_of_many_equations_is_refused_by_name():
+    b = Builder()
+    b.output("x", b("solve", b.input("A", [9, 9]), b.input("c", [9])))
+    program = one_stage(b)
+    data = sampled(program, {"A": noise(12, 9, 9), "c": noise(13, 9)}, None)
+    with pytest.raises(UnsupportedError, match="%solve: solve has 9 unknowns; for TFLite Micro 8 at most.* C target"):
+        quantized(program, data)

@@ -1,36 +1,24 @@
-"""TFLite's fused LSTM and SVDF: the composites' bodies equal the wheel's kernels on every bit, LiteRT within one LSB."""
+"""TFLite's fused LSTM: the composite's body equals the wheel's kernel on every bit, LiteRT within one LSB."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
 
-from neurodeploy import compile, hardware, load
+from neurodeploy import compile, load
 from neurodeploy.errors import UnsupportedError, UsageError
 from neurodeploy.ir import interpret
 from neurodeploy.ir.build import Builder
 from neurodeploy.ir.graph import Drive, Graph, Param, Program, ProgramInput, Ref, Stage
-from neurodeploy.ir.tflite.fixed_point import multiply_32, quantize_multiplier
+from neurodeploy.ir.tflite.fixed_point import zero_of
 from neurodeploy.ir.types import Quant, TensorType
 from neurodeploy.ir.verify import verify
-from neurodeploy.passes.expand import Expand
 from tests.families.case import Weights
+from tests.tflite_random import STEPS, TARGET, TOPS, assert_bits, every_integer, f32, program_of, random_weights, scale
 
 pytest.importorskip("tflite_micro", reason="the extra 'tflite' is not installed")
-
-TARGET = hardware.find("tflm")
-STEPS = 200
-TOPS = {"i8": 127, "i16": 32767}
-
-
-def f32(x: float) -> float:
-    return float(np.float32(x))
-
-
-def random_weights(rng, dtype: str, rows: int, columns: int) -> Param:
-    """Weights of a gate that is neither flat nor always saturated."""
-    scale = f32(rng.uniform(0.3, 2) / TOPS["i8"] / np.sqrt(columns))
-    return Param(TensorType((rows, columns), "i8", Quant(scale)), rng.integers(-127, 128, (rows, columns)).astype("i1"))
 
 
 def lstm_step(seed: int, k: int, n: int, dtype: str, clip: float = 0.0) -> Graph:
@@ -44,44 +32,15 @@ def lstm_step(seed: int, k: int, n: int, dtype: str, clip: float = 0.0) -> Graph
     kept = [b.param(f"U_{gate}", random_weights(rng, dtype, n, n)) for gate in "ifgo"]
     biases = []
     for gate, weight in zip("ifgo", inputs, strict=True):
-        scale = f32(x.type.quant.scale * weight.type.quant.scale)
-        type_ = TensorType((n,), {"i8": "i32", "i16": "i64"}[dtype], Quant(scale))
-        biases.append(b.param(f"b_{gate}", Param(type_, np.rint(rng.normal(0, 0.7, n) / scale).astype(type_.numpy))))
-    new_h, new_c = b.call("tflite_lstm", x, h, c, *inputs, *kept, *biases, **({"cell_clip": clip} if clip else {}))
+        size = f32(scale(x.type) * scale(weight.type))
+        type_ = TensorType((n,), {"i8": "i32", "i16": "i64"}[dtype], Quant(size))
+        biases.append(b.param(f"b_{gate}", Param(type_, np.rint(rng.normal(0, 0.7, n) / size).astype(type_.numpy))))
+    attrs: dict[str, Any] = {"cell_clip": clip} if clip else {}
+    new_h, new_c = b.call("tflite_lstm", x, h, c, *inputs, *kept, *biases, **attrs)
     b.next(h, new_h)
     b.next(c, new_c)
     b.output("y", new_h)
     return b.graph()
-
-
-def program_of(graph: Graph, **drive) -> Program:
-    inputs = {name: ProgramInput(type_) for name, type_ in graph.inputs.items()}
-    stage = Stage("main", graph, Drive(**drive), {name: Ref(name) for name in inputs})
-    return verify(Program("fused", inputs, (stage,), {name: Ref(name, "main") for name in graph.outputs}, "tflite"))
-
-
-def every_integer(seed: int, type_: TensorType, samples: int = 2) -> np.ndarray:
-    low, high = {"i8": (-128, 128), "i16": (-32768, 32768)}[type_.dtype]
-    return np.random.default_rng(seed).integers(low, high, (samples, STEPS, *type_.shape)).astype(type_.numpy)
-
-
-def assert_bits(program: Program, inputs: dict[str, np.ndarray]) -> bytes:
-    """The wheel equals the interpreter in the outputs and states of every step; so does the expanded program."""
-    from neurodeploy.backends import backend, runner
-
-    artifact = backend("tflite").compile(program, TARGET)
-    golden = interpret.run(program, inputs, states=True)
-    opened = interpret.run(Expand()(program), inputs, states=True)
-    plain = runner("tflm").run(artifact, inputs)
-    found = runner("tflm").run(artifact, inputs, states=True)
-    for name, array in {**golden.outputs, **golden.states}.items():
-        tables = [found, opened] if name in golden.states else [found, opened, plain]
-        for trace in tables:
-            got = {**trace.outputs, **trace.states}[name]
-            assert got.dtype == array.dtype
-            np.testing.assert_array_equal(got, array, err_msg=name)
-        assert len(np.unique(array)) > 20
-    return artifact.files["main.tflite"]
 
 
 # -- the LSTM ----------------------------------------------------------------------------------------------------------
@@ -100,9 +59,8 @@ def test_lstm_on_random_weights_and_scales(k, n, clip, dtype):
 def test_lstm_saturates_as_the_kernel_does(dtype):
     """Coarse inputs: every pre-activation, their sums and the cell state run into their ends."""
     graph = lstm_step(3, 6, 9, dtype)
-    coarse = graph.inputs["x"].with_(
-        quant=Quant(graph.inputs["x"].quant.scale * 40, graph.inputs["x"].quant.zero_point)
-    )
+    fine = graph.inputs["x"]
+    coarse = fine.with_(quant=Quant(40 * scale(fine), zero_of(fine)))
     built = rebuilt(graph, coarse, 2.0**-15)
     trace = interpret.run(program_of(built), {"x": every_integer(1, coarse)}, states=True)
     cells = trace.states["main.c"]
@@ -114,7 +72,7 @@ def rebuilt(graph: Graph, x: TensorType, cell_scale: float) -> Graph:
     """The same LSTM with another type of x and scale of c."""
     b = Builder()
     call = next(v for v in graph.values if v.op == "tflite_lstm")
-    syms = [b.input("x", x), b.state("h", graph.states[0].type, graph.params[graph.states[0].init].data)]
+    syms = [b.input("x", x), b.state("h", graph.states[0].type, graph.params[str(graph.states[0].init)].data)]
     syms.append(b.state("c", graph.states[1].type.with_(quant=Quant(cell_scale))))
     syms += [b.param(name, graph.params[name]) for name in call.args[3:]]
     h, c = b.call("tflite_lstm", *syms)
@@ -151,8 +109,11 @@ def test_litert_runs_the_networks(kind):
 
     program = network(kind)
     x = samples(program)
-    for bound, options in ((1, {"quantize": {"activation_dtype": "i8"}}), (5e-6, {"numerics": "float"})):
-        artifact = compile(program, "tflm", x, fused_lstm=True, **options).artifact
+    narrow = compile(program, "tflm", x, fused_lstm=True, quantize={"activation_dtype": "i8"}).artifact
+    for bound, artifact in (
+        (1, narrow),
+        (5e-6, compile(program, "tflm", x, fused_lstm=True, numerics="float").artifact),
+    ):
         found = runner("litert").run(artifact, {"x": x})
         assert found.record["agreement"] == []  # no step can begin from the golden model's states
         for name, array in runner("golden").run(artifact, {"x": x}).outputs.items():
@@ -164,7 +125,7 @@ def test_the_reset_takes_h_to_its_zero_point():
     from neurodeploy.deploy.tflm import interpreter
 
     graph = lstm_step(8, 3, 5, "i8")
-    assert graph.states[0].type.quant.zero_point != 0
+    assert zero_of(graph.states[0].type) != 0
     engine = interpreter(stage_model(graph, "reset"), 1 << 18)
     x, seen = every_integer(0, graph.inputs["x"], 1)[0], []
     for _ in range(2):
@@ -239,8 +200,8 @@ def test_networks_of_integers(kind, activations, states):
         np.testing.assert_array_equal(found[name], golden[name])
         bound = 0.02 if activations == "i16" else 0.06
         assert np.abs(found[name] - array).max() < bound * max(1.0, np.abs(array).max())
-    types = {v.op: v.type for stage in built.program.stages for v in stage.graph.values}
-    assert [t.dtype for t in types["tflite_lstm"].items] == [states, "i16"]
+    made = {v.name: v.tensor.dtype for v in built.program.stages[0].graph.values if v.op == "get"}
+    assert made["lstm_h"] == states and made["lstm_c"] == "i16"
     assert any(
         "CMSIS-NN kernel forgets its state between calls. " in text for text in built.artifact.manifest["warnings"]
     )
@@ -302,7 +263,7 @@ def test_our_c_computes_the_fused_lstm(dtype):
     """The same integers on C as through TFLM, where a C compiler is at hand."""
     from neurodeploy.backends.c_toolchain import toolchains
 
-    if not toolchains(hardware.find("host")):
+    if not toolchains("host"):
         pytest.skip("no C compiler is installed")
     program = network("stacked")
     x, widths = samples(program), {"activation_dtype": dtype}
@@ -450,96 +411,3 @@ def test_a_network_without_lstms_is_an_error():
     program = Program("none", x, (Stage("main", b.graph(), inputs_from={"x": Ref("x")}),), {"y": Ref("y", "main")})
     with pytest.raises(UsageError, match="the network has no LSTM"):
         compile(program, "tflm", np.zeros((1, 2, 3), np.float32), fused_lstm=True)
-
-
-# -- SVDF --------------------------------------------------------------------------------------------------------------
-
-
-def svdf_step(seed: int, k: int, units: int, rank: int, memory: int, dtype: str) -> Graph:
-    """An SVDF with random weights and scales."""
-    rng, b, top, filters = np.random.default_rng(seed), Builder(), TOPS[dtype], units * rank
-    x = b.input("x", TensorType((k,), "i8", Quant(f32(rng.uniform(1, 4) / 127), int(rng.integers(-60, 60)))))
-    line = b.state("line", TensorType((memory, filters), dtype, Quant(f32(rng.uniform(2, 6) / top))))
-    most = 127 if dtype == "i8" else 600
-    weights = TensorType((filters, memory), dtype, Quant(f32(rng.uniform(0.5, 2) / most / np.sqrt(memory))))
-    scale = f32(line.type.quant.scale * weights.quant.scale)
-    params = [
-        b.param("features", random_weights(rng, "i8", filters, k)),
-        b.param("time", Param(weights, rng.integers(-most, most + 1, weights.shape).astype(weights.numpy))),
-        b.param(
-            "bias",
-            Param(TensorType((units,), "i32", Quant(scale)), np.rint(rng.normal(0, 0.3, units) / scale).astype("i4")),
-        ),
-    ]
-    out = f32(rng.uniform(2, 4) / 127)
-    y, moved = b.call("tflite_svdf", x, line, *params, rank=rank, scale=out, zero_point=int(rng.integers(-30, 30)))
-    b.next(line, moved)
-    b.output("y", y)
-    return b.graph()
-
-
-@pytest.mark.parametrize("dtype", ["i8", "i16"])
-@pytest.mark.parametrize(("k", "units", "rank", "memory"), [(13, 5, 3, 3), (10, 7, 2, 11), (1, 2, 1, 1), (20, 8, 1, 9)])
-def test_svdf_on_random_weights_and_scales(k, units, rank, memory, dtype):
-    graph = svdf_step(k + rank, k, units, rank, memory, dtype)
-    assert_bits(program_of(graph), {"x": every_integer(k, graph.inputs["x"])})
-
-
-@pytest.mark.parametrize("dtype", ["i8", "i16"])
-@pytest.mark.parametrize(("k", "units", "rank", "memory"), [(13, 5, 3, 3), (20, 8, 1, 9)])
-def test_our_c_computes_svdf(k, units, rank, memory, dtype):
-    from neurodeploy.backends.c_toolchain import toolchains
-
-    if not toolchains(hardware.find("host")):
-        pytest.skip("no C compiler is installed")
-    program = program_of(svdf_step(k + rank, k, units, rank, memory, dtype))
-    x = every_integer(k, program.inputs["x"].type)
-    found = compile(program, "host").run(x)
-    np.testing.assert_array_equal(found, compile(program, "host").run(x, on="golden"))
-    assert len(np.unique(found)) > 20
-
-
-def test_svdf_multiplies_by_scales_in_double():
-    """Biases chosen so that a multiplier made in float32 rounds otherwise; the source says float, the wheel double."""
-    rng = np.random.default_rng(1)
-    line, weight, out = (f32(s) for s in (*rng.uniform(1e-4, 3e-4, 2), rng.uniform(0.01, 0.03)))
-    step = out / (line * weight)
-    many = np.rint((rng.integers(-128, 128, 1_000_000) + 0.5) * step + rng.uniform(-2, 2, 1_000_000)).astype(np.int64)
-    single = np.float64(np.float32(line) * np.float32(weight) / np.float32(out))
-    odd = many[multiply_32(many, *quantize_multiplier(single)) != multiply_32(many, *quantize_multiplier(1 / step))]
-    odd = odd[np.abs(odd) < 127 * step][:200].astype(np.int32)
-    assert len(odd) > 10
-    b, units = Builder(), len(odd)
-    x = b.input("x", TensorType((1,), "i8", Quant(0.01)))
-    state = b.state("line", TensorType((1, units), "i16", Quant(line)))
-    features = b.param("features", Param(TensorType((units, 1), "i8", Quant(0.01)), np.zeros((units, 1), np.int8)))
-    time = b.param("time", Param(TensorType((units, 1), "i16", Quant(weight)), np.zeros((units, 1), np.int16)))
-    bias = b.param("bias", Param(TensorType((units,), "i32", Quant(f32(line * weight))), odd))
-    y, moved = b.call("tflite_svdf", x, state, features, time, bias, scale=out)
-    b.next(state, moved)
-    b.output("y", y)
-    program, zeros = program_of(b.graph()), {"x": np.zeros((1, 1, 1), np.int8)}
-    from neurodeploy.backends import backend, runner
-
-    found = runner("tflm").run(backend("tflite").compile(program, TARGET), zeros).outputs["y"]
-    np.testing.assert_array_equal(found, interpret.run(program, zeros).outputs["y"])
-
-
-@pytest.mark.parametrize("activation", ["none", "relu", "relu6", "relu_n1_to_1", "tanh"])
-def test_svdf_in_float(activation):
-    from neurodeploy.backends import backend, runner
-
-    rng, b = np.random.default_rng(2), Builder()
-    x, line = b.input("x", (6,)), b.state("line", (5, 8))
-    params = [b.param(n, rng.normal(size=s).astype("f4")) for n, s in (("f", (8, 6)), ("t", (8, 5)), ("b", (4,)))]
-    y, moved = b.call("tflite_svdf", x, line, *params, rank=2, activation=activation)
-    b.next(line, moved)
-    b.output("y", y)
-    graph = b.graph()
-    inputs = {"x": rng.normal(size=(2, 30, 6)).astype("f4")}
-    stage = Stage("main", graph, inputs_from={"x": Ref("x")})
-    program = verify(Program("svdf", {"x": ProgramInput(TensorType((6,)))}, (stage,), {"y": Ref("y", "main")}))
-    golden = interpret.run(program, inputs).outputs["y"]
-    found = runner("tflm").run(backend("tflite").compile(program, TARGET), inputs).outputs["y"]
-    np.testing.assert_allclose(found, golden, atol=2e-5)
-    assert np.ptp(golden) > 0.5

@@ -34,7 +34,7 @@ class Case:
 
     op: str
     types: Mapping[str, TensorType]
-    quant: Quant
+    quant: Quant | None
     arrays: Mapping[str, np.ndarray]
     constants: Mapping[str, np.ndarray] = field(default_factory=dict)
     attrs: Mapping[str, Any] = field(default_factory=dict)
@@ -258,6 +258,7 @@ def functions() -> Iterator[Case]:
             for axis, keep in ((0, False), (1, True), (-1, False)):
                 attrs = {"axis": axis, "keepdims": keep}
                 type_ = tensor(dtype, 0.02, za, 3, 50)
+                yield Case("tfl_mean", {"x": type_}, Quant(0.02 * 2.0 ** (seed - 4), zo), {"x": drawn((3, 50))})
                 yield Case(
                     "tfl_sum", {"x": type_}, Quant(0.02 * 2.0 ** (2 * seed - 4), zo), {"x": drawn((3, 50))}, {}, attrs
                 )
@@ -270,6 +271,17 @@ def functions() -> Iterator[Case]:
 
 def test_products_of_computed_values_sums_and_softmax():
     exact(list(functions()))
+
+
+def test_from_floats_and_to_them():
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=4000) * 10.0 ** rng.uniform(-3, 4, 4000)).astype(np.float32)
+    x[:7] = [0.0, -0.0, 0.05, -0.05, 0.15, 1e30, -1e30]
+    cases = [Case("tfl_from_float", {"x": TensorType(x.shape, "f32")}, Quant(0.1 * 4**i, 7 * i), {"x": x}, {}, {"to": dtype})
+             for dtype in EVERY for i in range(3)]  # fmt: skip
+    for dtype, every in EVERY.items():
+        cases.append(Case("tfl_to_float", {"x": tensor(dtype, 0.0123, -5, every.size)}, None, {"x": every}))
+    exact(cases)
 
 
 def test_a_lookup():
@@ -338,8 +350,9 @@ def test_svdfs_sums_over_time():
             types = {"line": tensor(dtype, 0.01, 0, *shape), "w": tensor(dtype, 0.003, 0, filters, steps)}
             types["b"] = TensorType((filters // rank,), "i32")
             line, w = (rng.integers(-top, top + 1, t.shape).astype(every.dtype) // 4 for t in list(types.values())[:2])
-            constants = {"w": w, "b": rng.integers(-5000, 5000, filters // rank).astype(np.int32)}
-            quant = Quant(float(np.float32(0.01 * 0.003 * top / 20)), 9)
+            reach = steps * top * top // 16
+            constants = {"w": w, "b": rng.integers(-reach, reach, filters // rank).astype(np.int32)}
+            quant = Quant(float(np.float32(0.01 * 0.003 * reach / 60)), 9)
             cases.append(Case("tfl_svdf_time", types, quant, {"line": line}, constants, {"rank": rank}))
     exact(cases)
 

@@ -298,20 +298,11 @@ def _bounded(q: StageQuantizer, source: str, inner: Function, name: str) -> tupl
     return most, lambda d: np.clip(1 / inner(d), -most, most)
 
 
-def _solve(q: StageQuantizer, value: Value) -> None:
-    raise UnsupportedError(
-        "solve has no operator in TFLite Micro, nor can pivoting be written in those that it has.",
-        place=q.place(value.name),
-        hint="Choose a C target, or invert the matrix beforehand where it is constant.",
-    )
-
-
 RULES: Mapping[str, Rule] = {
     "matmul": _matmul,
     "sum": _sum,
     "softmax": _softmax,
     "div": _div,
-    "solve": _solve,
     **dict.fromkeys(FUNCTIONS, _function),
     **dict.fromkeys(("floor", "round"), _whole),
 }

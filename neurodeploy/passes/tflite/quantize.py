@@ -64,8 +64,8 @@ class QuantizeTFLite:
         stages = tuple(
             replace(s, graph=StageQuantizer(s, program.name, scales, moments).graph()) for s in program.stages
         )
-        meta = {key: value for key, value in program.meta.items() if key not in ("ranges", "updates")}
-        if found := [*_stalls(program, scales), *scales.warnings]:
+        meta = {key: value for key, value in program.meta.items() if key not in ("ranges", "updates", "solved")}
+        if found := [*_stalls(program, scales), *scales.warnings, *_solved(program)]:
             meta["warnings"] = [*meta.get("warnings", []), *found]
         return verify(replace(program, inputs=inputs, stages=stages, numerics="tflite", meta=meta))
 
@@ -80,6 +80,15 @@ class QuantizeTFLite:
                 hint="Give the pass data, or rounding=nearest.",
             )
         return operand_moments(program, self.data, widths, self.progress)
+
+
+def _solved(program: Program) -> list[str]:
+    """A warning for every system of equations that is solved in integers."""
+    return [
+        f"'{name}' solves a system of equations in integers: its error is theirs times the matrix's condition number. "
+        "Compare it with the float network, or compile with --numerics float."
+        for name in program.meta.get("solved", [])
+    ]
 
 
 def _stalls(program: Program, scales: Scales) -> list[str]:

@@ -162,8 +162,10 @@ class Scales:
                 )
             self._reach((stage.name, name), *map(float, ranges[name]))
         for state in graph.states:
+            if state.type.dtype != "f32":
+                continue
             self._states.add(self.find((stage.name, state.name)))
-            if state.init is not None and state.type.dtype == "f32":
+            if state.init is not None:
                 start = known[state.init]
                 self._reach((stage.name, state.name), float(start.min(initial=0)), float(start.max(initial=0)))
         self._elsewhere.update(self.find((stage.name, name)) for name in graph.outputs.values())
@@ -227,7 +229,8 @@ class Scales:
                 continue
             for arg in value.args:
                 root = self.find((stage.name, arg))
-                if arg in made and made[arg].op in CARRIES and arg not in known and root not in self._dtypes:
+                real = arg in made and arg not in known and made[arg].tensor.dtype == "f32"
+                if real and made[arg].op in CARRIES and root not in self._dtypes:
                     self._dtypes[root] = "i16", root
                     open_.append(arg)
 

@@ -1,4 +1,4 @@
-"""``solve`` for TFLite Micro's float32: Gauss-Jordan elimination with partial pivoting, written out."""
+"""``solve`` for TFLite Micro: Gauss-Jordan elimination with partial pivoting, written out."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ MOST = 8
 
 @dataclass(frozen=True)
 class SolveTFLite:
-    """Write every ``solve`` of a float program in other primitives, for at most 8 unknowns.
+    """Write every ``solve`` in other primitives, for at most 8 unknowns.
 
     For each unknown the row with the greatest coefficient among those not taken yet becomes the pivot (ARG_MAX, and a
     product with its one-hot vector); it is divided by that coefficient and subtracted from all other rows. Rows stay in
-    their places. A singular matrix gives NaN or infinities. Raises :class:`UnsupportedError` for more unknowns.
+    their places. A singular matrix gives NaN or infinities. ``meta["solved"]`` names what is written out, so that the
+    quantizer can warn of it. Raises :class:`UnsupportedError` for more unknowns.
     """
 
     def __call__(self, program: Program) -> Program:
-        return program.map_graphs(_written)
+        solved = [f"{s.name}.{v.name}" for s in program.stages for v in s.graph.values if v.op == "solve"]
+        if not solved:
+            return program
+        return program.map_graphs(_written, meta={**program.meta, "solved": solved})
 
 
 def _written(graph: Graph) -> Graph:
-    if not any(value.op == "solve" for value in graph.values):
-        return graph
     emit = _Emitter(graph)
     for value in graph.values:
         if value.op == "solve":
