@@ -90,7 +90,10 @@ def _accuracies(builds: list[Build], key: view.Key) -> list[Line]:
 def _agreement(build: Build) -> str:
     """The agreement of the run nearest to the target."""
     golden = [g for _, g in view.agreements(build) if g.against == "golden"]
-    return words.exact_text(golden[-1]) if golden else "not run"
+    if not golden:
+        return "not run"
+    found = golden[-1]
+    return words.exact_text(found) if found.equality == "exact" else words.agreement_text(found)
 
 
 def _told(texts: Iterable[str]) -> tuple[tuple[str, Figure | None], ...]:

@@ -48,6 +48,28 @@ def test_a_row_holds_the_figure_of_each_kind_of_build():
     assert "Stack" in lines and None in [figure for _, figure in lines["Stack"].cells]
 
 
+def test_a_looser_promise_is_told_as_such():
+    builds = sample_builds()
+    for i, build in enumerate(builds):
+        if build.target.kind == "tflite":
+            near = (
+                build.runs[0]
+                .agreement[0]
+                .model_copy(
+                    update={
+                        "equality": "close(1e-05)",
+                        "bit_exact": 0,
+                        "max_difference": 2e-6,
+                        "difference_unit": "absolute",
+                    }
+                )
+            )
+            builds[i] = build.model_copy(update={"runs": [build.runs[0].model_copy(update={"agreement": [near]})]})
+    (found,) = view_micro.comparisons(builds)
+    line = next(line for line in found.lines if line.title.startswith("Agreement"))
+    assert line.cells[-1][0] == "all within 2e-06 of golden: holds"
+
+
 def test_the_output_error_is_relative_and_the_worst_outputs():
     p = program()
     plain = {"y": np.array([[[3.0, 4.0], [9.0, 9.0]]], np.float32)}
