@@ -308,7 +308,23 @@ _COMPARISONS: Mapping[str, Callable[[Call, Sym, Sym], Sym]] = {
 }
 
 
+def _logical(op: str) -> Rule:
+    def rule(call: Call) -> None:
+        bools(call)
+        call.put(op, call.x(0), call.x(1))
+
+    return rule
+
+
+def bools(call: Call) -> None:
+    """Refuse anything but bools: TFLM's kernel takes the first bytes of whatever else for them."""
+    for i in range(len(call)):
+        if call.tensor(i).kind != "BOOL":
+            raise UnsupportedError(f"takes {call.tensor(i).kind} ({call.tensor(i).name[:60]}); needed BOOL.")
+
+
 def _logical_not(call: Call) -> None:
+    bools(call)
     false = call.step.builder.param("false", Param.of(np.zeros((), bool)))
     call.put("eq", call.x(), false)
 
@@ -422,8 +438,8 @@ FLOAT_RULES: Mapping[str, Rule] = {
     "REDUCE_PROD": _reduce("prod"),
     "ARG_MAX": _argmax,
     **{code: _compare(make) for code, make in _COMPARISONS.items()},
-    "LOGICAL_AND": _move_extremes("min"),
-    "LOGICAL_OR": _move_extremes("max"),
+    "LOGICAL_AND": _logical("min"),
+    "LOGICAL_OR": _logical("max"),
     "LOGICAL_NOT": _logical_not,
     "CAST": _cast,
     "DEQUANTIZE": _dequantize,
