@@ -89,10 +89,10 @@ def _svdf(call: Call) -> None:
     rank = options["rank"]
     if call.has(3):
         bias = call.param(3)
+    elif call.quantized:
+        raise UnsupportedError("has no bias, which TFLite Micro needs.", hint="Convert it with a bias of zeros.")
     else:
-        bias = call.step.builder.param(
-            "bias", np.zeros(filters // max(rank, 1), np.int32 if call.quantized else np.float32)
-        )
+        bias = call.step.builder.param("bias", np.zeros(filters // max(rank, 1), np.float32))
     attrs: dict[str, Any] = {"rank": rank}
     if result.quant is None:
         attrs["activation"] = ACTIVATIONS[options["fused_activation_function"]].lower()

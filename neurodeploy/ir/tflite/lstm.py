@@ -135,6 +135,7 @@ def _check(x: TensorType, h: TensorType, c: TensorType, weights: Sequence[Tensor
     kinds = WEIGHTS.get(x.dtype)
     if kinds is None or h.dtype != x.dtype or (len(x.shape), len(h.shape)) != (1, 1) or c.shape != h.shape:
         raise IRError(f"tflite_lstm takes x[k], h[n] and c[n], x and h as f32, i8 or i16; {x}, {h} and {c} given.")
+    pointwise.centred((x, h))
     weight, bias, cell = kinds
     wanted = [*[((*n, *k), weight)] * 4, *[((*n, *n), weight)] * 4, *[(n, bias)] * 4]
     for type_, (shape, dtype) in zip(weights, wanted, strict=True):
