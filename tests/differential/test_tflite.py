@@ -232,6 +232,21 @@ def test_scales_far_apart_stay_within_the_kernels_integers():
         assert np.abs(plain[name] - found[name]).max() < 0.03 * np.abs(plain[name]).max()
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_functions_of_what_hardly_moves(width):
+    b = Builder()
+    x = b.input("x", [4]) * 1e-9
+    b.output("tanh", b("tanh", x))
+    b.output("sigmoid", b("sigmoid", x))
+    program = one_stage(b)
+    inputs = {"x": np.random.default_rng(4).normal(size=(3, 6, 4)).astype(np.float32)}
+    made = quantized(program, sampled(program, inputs, None), **WIDTHS[width][0])
+    _, golden = assert_exact(made, inputs)
+    found = real_outputs(made, golden)
+    assert np.abs(found["tanh"]).max() < 0.01
+    assert np.abs(found["sigmoid"] - 0.5).max() < 0.01
+
+
 def test_what_calibration_has_not_seen_saturates():
     b = Builder()
     x, y = b.input("x", [4]), b.input("y", [4])
