@@ -123,6 +123,13 @@ def test_a_stream_s_state_begins_where_the_model_says(tmp_path):
     assert b"nullptr" not in made.artifact.files["tflm/model_data.cc"].split(b"_variables[]")[1].split(b"};")[0]
 
 
+def test_what_cmsis_nn_refuses_is_said():
+    said = b"CMSIS-NN FULLY_CONNECTED refuses"
+    assert said in build("gru_reset_after").artifact.files["tflm/README.md"]
+    narrow = build("gru_reset_after", quantize={"activation_dtype": "i8"}).artifact
+    assert said not in narrow.files["tflm/README.md"]
+
+
 def test_a_port_is_needed():
     case = CASES["gru_reset_after"]
     with pytest.raises(UsageError, match="no emulator for a build for TFLite Micro"):

@@ -85,6 +85,15 @@ def test_c_has_the_golden_bits(word: str) -> None:
     assert_c_is_golden(built, f"{word}_1", "host")
 
 
+def test_written_again_it_has_the_same_bits_and_counts_its_convolutions() -> None:
+    pytest.importorskip("tflite_micro", reason="needs the extra 'tflite'")
+    built = compile(load(model_file("okay_nabu"), check=False), "tflm")
+    assert_c_is_golden(built, "okay_nabu_1", "tflm", steps=60)
+    figures = {f["name"]: f["value"] for f in built.artifact.manifest["figures"]}
+    assert figures["macs"] == 36_480
+    assert figures["tflite_bytes"] < model_file("okay_nabu").stat().st_size
+
+
 def assert_c_is_golden(built: Built, clip: str, on: str, steps: int | None = None) -> None:
     """C gives what the golden model gives, on a clip or its last steps."""
     ((name, given),) = built.program.inputs.items()

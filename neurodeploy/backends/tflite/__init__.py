@@ -215,6 +215,7 @@ def _counts(model: bytes) -> dict[str, int]:
     root = fb.Model.GetRootAsModel(model, 0)
     main, macs, code = root.Subgraphs(0), 0, fb.BuiltinOperator
     weighted = {code.FULLY_CONNECTED: 1, code.BATCH_MATMUL: 1, code.SVDF: 2, code.UNIDIRECTIONAL_SEQUENCE_LSTM: 8}
+    weighted |= {code.CONV_2D: 1, code.DEPTHWISE_CONV_2D: 1}
     for i in range(main.OperatorsLength()):
         operator = main.Operators(i)
         kind = root.OperatorCodes(operator.OpcodeIndex())

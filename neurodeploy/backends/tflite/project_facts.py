@@ -43,13 +43,15 @@ class Variable:
 @dataclass(frozen=True)
 class FileFacts:
     """``ops``: the schema's names of the operators, sorted. ``hidden_state``: operators keep some of the state in
-    variable tensors of their own (the fused LSTM does), which an interpreter doesn't show."""
+    variable tensors of their own (the fused LSTM does), which an interpreter doesn't show. ``wide_per_channel``:
+    FULLY_CONNECTED of int16 with a scale per row, which TFLM's CMSIS-NN kernel refuses."""
 
     ops: tuple[str, ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     variables: tuple[Variable, ...]
     hidden_state: bool
+    wide_per_channel: bool
 
     @property
     def in_bytes(self) -> int:
@@ -75,6 +77,9 @@ def facts_of(model: bytes) -> FileFacts:
         outputs=tuple(_tensor(main.Tensors(main.Outputs(i))) for i in range(main.OutputsLength())),
         variables=_variables(root, graphs),
         hidden_state=any(main.Tensors(i).IsVariable() for i in range(main.TensorsLength())),
+        wide_per_channel=any(
+            name == "FULLY_CONNECTED" and _wide_per_channel(main, operator) for name, operator in _operators(root, main)
+        ),
     )
 
 
@@ -89,6 +94,12 @@ def _operators(root: Any, graph: Any) -> Iterator[tuple[str, Any]]:
         operator = graph.Operators(i)
         code = root.OperatorCodes(operator.OpcodeIndex())
         yield names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())], operator
+
+
+def _wide_per_channel(graph: Any, operator: Any) -> bool:
+    quant = graph.Tensors(operator.Inputs(1)).Quantization()
+    wide = graph.Tensors(operator.Inputs(0)).Type() == schema().TensorType.INT16
+    return bool(wide and quant is not None and quant.ScaleLength() > 1)
 
 
 def _tensor(tensor: Any) -> Tensor:
