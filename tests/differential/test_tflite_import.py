@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -188,8 +189,8 @@ def axes(*values: int) -> np.ndarray:
     return np.array(values, np.int32)
 
 
-CONV = {"padding": 0, "strideH": 2, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 2}
-POOL = {"padding": 0, "strideH": 2, "strideW": 1, "filterHeight": 3, "filterWidth": 2}
+CONV: dict[str, Any] = {"padding": 0, "strideH": 2, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 2}
+POOL: dict[str, Any] = {"padding": 0, "strideH": 2, "strideW": 1, "filterHeight": 3, "filterWidth": 2}
 FLOATS = {
     "add": floats("ADD", (1, 3, 4), (1, 1, 4), result=(1, 3, 4), table="AddOptions", fusedActivationFunction=1),
     "sub": floats("SUB", (1, 4), (1, 4), result=(1, 4), table="SubOptions", fusedActivationFunction=3),
