@@ -336,7 +336,23 @@ def _opposite(call: Call, x: Sym) -> Sym:
     return call.emit("eq", x, call.step.builder.param("false", Param.of(np.zeros((), bool))))
 
 
+def _logical(op: str) -> Rule:
+    def rule(call: Call) -> None:
+        bools(call)
+        call.put(op, call.x(0), call.x(1))
+
+    return rule
+
+
+def bools(call: Call) -> None:
+    """Refuse anything but bools: TFLM's kernel takes the first bytes of whatever else for them."""
+    for i in range(len(call)):
+        if call.tensor(i).kind != "BOOL":
+            raise UnsupportedError(f"takes {call.tensor(i).kind} ({call.tensor(i).name[:60]}); needed BOOL.")
+
+
 def _logical_not(call: Call) -> None:
+    bools(call)
     call.give(_opposite(call, call.x()))
 
 
@@ -449,8 +465,8 @@ FLOAT_RULES: Mapping[str, Rule] = {
     "REDUCE_PROD": _reduce("prod"),
     "ARG_MAX": _argmax,
     **{code: _compare(*how) for code, how in _COMPARISONS.items()},
-    "LOGICAL_AND": _move_extremes("min"),
-    "LOGICAL_OR": _move_extremes("max"),
+    "LOGICAL_AND": _logical("min"),
+    "LOGICAL_OR": _logical("max"),
     "LOGICAL_NOT": _logical_not,
     "CAST": _cast,
     "DEQUANTIZE": _dequantize,

@@ -255,7 +255,7 @@ def _run_iterated(stage: Stage, feed: Feed, data: Feed, batch: int, engine: Exec
 
 
 def blank(type_: TensorType) -> int:
-    """What stands for 0 behind the end of a series."""
+    """What stands for 0 where no step gives a value: behind the end of a series, and where an order doesn't lead."""
     return 0 if type_.quant is None else type_.quant.zero_point
 
 

@@ -370,7 +370,8 @@ MODES = {
 
 @pytest.mark.parametrize("mode", MODES)
 def test_files_that_we_wrote_read_back(tmp_path, mode):
-    """Every family that compiles: the imported step has the bits of the one that was written (floats but for 1e-5).
+    """Every family that compiles: the imported step has the bits of the one that was written (floats but for 1e-5), and
+    so it has when it was written and read again.
 
     Only a loop inside of a step, WHILE, has no primitives here; a random generator is written as one.
     """
@@ -392,6 +393,8 @@ def test_files_that_we_wrote_read_back(tmp_path, mode):
                 break
             assert found.numerics == numerics
             assert_same_steps(stage, found)
+            ready = run_passes(found, pipeline("tflite", numerics, quantized=numerics == "tflite"))
+            assert_same_steps(stage, loaded(tmp_path, stage_model(ready.stages[0].graph, "again")))
         else:
             came_back += 1
     assert came_back >= least
