@@ -80,7 +80,7 @@ def _rescale_64(value: Value, a: Sequence[str], types: Types) -> str:
 
 def _from_float(value: Value, a: Sequence[str], types: Types) -> str:
     low, high = value.attrs["clamp"]
-    return f"nd_tfl_from_float({a[0]}, {a[1]}, {value.attrs['zero']}, {low}, {high})"
+    return f"nd_quantize_away({a[0]}, {a[1]}, {value.attrs['zero']}, {low}, {high})"
 
 
 EXPRESSIONS: Mapping[str, Callable[[Value, Sequence[str], Types], str]] = {

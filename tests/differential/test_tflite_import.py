@@ -14,7 +14,6 @@ from neurodeploy.backends.tflite.write import Model, Subgraph
 from neurodeploy.data import arrange
 from neurodeploy.errors import NeurodeployError, UnsupportedError
 from neurodeploy.importers import load
-from neurodeploy.ir.drive import real_outputs
 from neurodeploy.ir.graph import Program
 from neurodeploy.ir.interpret import StepInterpreter, run
 from neurodeploy.ir.types import Quant, TensorType
@@ -302,31 +301,6 @@ def test_a_float_island_keeps_its_floats(tmp_path):
     program = assert_as_tflm(tmp_path, written(island))
     assert program.numerics == "tflite"
     assert [v.op for v in program.stages[0].graph.values] == ["tfl_to_float", "exp", "tfl_from_float"]
-
-
-def float_ends(s: Subgraph) -> None:
-    x, inner = s.tensor("x", (1, 6), "f32"), s.tensor("inner", (1, 6), "i8", Quant(0.02, 5))
-    made, y = s.tensor("made", (1, 6), "i8", Quant(0.02, 5)), s.tensor("y", (1, 6), "f32")
-    s.inputs, s.outputs = [x], [y]
-    s.op("QUANTIZE", [x], [inner])
-    s.op("RELU", [inner], [made])
-    s.op("DEQUANTIZE", [made], [y])
-
-
-def test_float_ends_are_the_integers_themselves(tmp_path):
-    from neurodeploy.deploy.tflm import interpreter
-
-    data = written(float_ends)
-    program = loaded(tmp_path, data)
-    assert program.inputs["x"].type == program.output_types()["y"] == TensorType((6,), "i8", Quant(f32(0.02), 5))
-    assert program.meta["float_ends"] == ["x", "y"]
-    x = numbers(np.random.default_rng(0), "f32", (1, 50, 6))
-    (found,) = real_outputs(program, run(program, {"x": x})).values()
-    engine = interpreter(data, 1 << 20)
-    for k in range(50):
-        engine.set_input(x[:, k], 0)
-        engine.invoke()
-        np.testing.assert_allclose(found[0, k], engine.get_output(0)[0], rtol=1e-6)
 
 
 # -- variables ---------------------------------------------------------------------------------------------------------

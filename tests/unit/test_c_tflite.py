@@ -300,7 +300,7 @@ def test_products_of_computed_values_sums_and_softmax():
 def test_from_floats_and_to_them():
     rng = np.random.default_rng(0)
     x = (rng.normal(size=4000) * 10.0 ** rng.uniform(-3, 4, 4000)).astype(np.float32)
-    x[:7] = [0.0, -0.0, 0.05, -0.05, 0.15, 1e30, -1e30]
+    x[:9] = [0.0, -0.0, 0.05, -0.05, 0.15, 1e30, -1e30, 0.04999999701976776, -0.04999999701976776]
     cases = [Case("tfl_from_float", {"x": TensorType(x.shape, "f32")}, Quant(0.1 * 4**i, 7 * i), {"x": x}, {}, {"to": dtype})
              for dtype in EVERY for i in range(3)]  # fmt: skip
     for dtype, every in EVERY.items():
