@@ -185,6 +185,7 @@ def test_sums_of_products_with_matrices(width):
     x = b.input("x", [4, 3])
     b.output("left", b.param("W", rng.normal(size=(5, 4))) @ x + b.param("b", rng.normal(size=3)))
     b.output("right", b("relu", x @ b.param("V", rng.normal(size=(3, 6))) + b.param("c", rng.normal(size=6))))
+    b.output("column", x @ b.param("v", rng.normal(size=3)) + b.param("d", rng.normal(size=4)))  # a row, four sums
     program = one_stage(b)
     inputs = {"x": rng.normal(size=(3, 8, 4, 3)).astype(np.float32)}
     made = quantized(program, sampled(program, inputs, None), **WIDTHS[width][0])
@@ -230,6 +231,21 @@ def test_scales_far_apart_stay_within_the_kernels_integers():
     # "clipped" is exact too, but nothing is left of it: min has to hold -1e6 and 1e-3 on one scale
     for name in ("flat", "twice", "shared"):
         assert np.abs(plain[name] - found[name]).max() < 0.03 * np.abs(plain[name]).max()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_functions_of_what_hardly_moves(width):
+    b = Builder()
+    x = b.input("x", [4]) * 1e-9
+    b.output("tanh", b("tanh", x))
+    b.output("sigmoid", b("sigmoid", x))
+    program = one_stage(b)
+    inputs = {"x": np.random.default_rng(4).normal(size=(3, 6, 4)).astype(np.float32)}
+    made = quantized(program, sampled(program, inputs, None), **WIDTHS[width][0])
+    _, golden = assert_exact(made, inputs)
+    found = real_outputs(made, golden)
+    assert np.abs(found["tanh"]).max() < 0.01
+    assert np.abs(found["sigmoid"] - 0.5).max() < 0.01
 
 
 def test_what_calibration_has_not_seen_saturates():

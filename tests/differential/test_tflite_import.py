@@ -24,7 +24,7 @@ from tests.families import CASES
 
 pytest.importorskip("tflite_micro", reason="the extra 'tflite' is not installed")
 
-KINDS = {"f32": np.float32, "i8": np.int8, "i16": np.int16, "i32": np.int32, "bool": np.bool_}
+KINDS = {"f32": np.float32, "i8": np.int8, "i16": np.int16, "i32": np.int32, "i64": np.int64, "bool": np.bool_}
 Build = Callable[[Subgraph], None]
 
 
@@ -47,7 +47,9 @@ def loaded(tmp_path, data: bytes) -> Program:
 
 def numbers(rng, dtype: str, shape) -> np.ndarray:
     if dtype == "f32":
-        return rng.normal(0, 2, shape).astype(np.float32)
+        x = rng.normal(0, 2, shape).astype(np.float32)
+        whole = np.where(np.rint(x) == 0, 1, np.rint(x))
+        return np.where(rng.integers(0, 4, shape) == 0, whole, x).astype(np.float32)  # some are equal
     if dtype == "bool":
         return rng.integers(0, 2, shape).astype(bool)
     low, high = (-20, 20) if dtype == "i32" else (np.iinfo(KINDS[dtype]).min, np.iinfo(KINDS[dtype]).max + 1)
@@ -62,6 +64,7 @@ def assert_as_tflm(tmp_path, data: bytes, *, steps: int = 20, close: float = 0.0
     rng, engine = np.random.default_rng(0), interpreter(data, 1 << 20)
     given = {n: numbers(rng, i.type.dtype, (1, steps, *i.type.shape)) for n, i in program.inputs.items()}
     trace = run(program, given)
+    assert all(len(np.unique(array)) > 1 for array in trace.outputs.values()), "flat outputs show nothing"
     for k in range(steps):
         for index, (name, array) in enumerate(given.items()):
             shape = engine.get_input_details(index)["shape"]
@@ -272,7 +275,7 @@ def test_integer_reductions_and_products(tmp_path, dtype):
 
 @pytest.mark.parametrize("dtype", ["i8", "i16"])
 def test_integer_means(tmp_path, dtype):
-    for count, into in ((2, 0.1), (7, 0.03), (64, 0.1), (1000, 0.017), (3, 40.0)):
+    for count, into in ((2, 0.1), (7, 0.03), (64, 0.1), (1000, 0.017), (3, 2.5)):
 
         def build(s: Subgraph, count=count, into=into) -> None:
             given, made = (Quant(0.1, 5), Quant(into, -9)) if dtype == "i8" else (Quant(0.1), Quant(into))
@@ -280,21 +283,6 @@ def test_integer_means(tmp_path, dtype):
             s.op("MEAN", [*s.inputs, s.ints("axis", [1])], s.outputs, "ReducerOptions")
 
         assert_as_tflm(tmp_path, written(build))
-
-
-@pytest.mark.parametrize("code", ["LEAKY_RELU", "HARD_SWISH"])
-def test_functions_of_every_int8(tmp_path, code):
-    for given, made in (
-        (Quant(0.05, 4), Quant(0.04, -11)), (Quant(0.05, -128), Quant(0.05, -128)), (Quant(0.9, 0), Quant(0.3, 0)),
-        (Quant(0.011, 127), Quant(0.009, 70)), (Quant(0.0004, 0), Quant(0.0005, 3)), (Quant(7.0, -3), Quant(3.0, -3)),
-    ):  # fmt: skip
-
-        def build(s: Subgraph, given=given, made=made) -> None:
-            s.inputs, s.outputs = [s.tensor("x", (1, 256), "i8", given)], [s.tensor("y", (1, 256), "i8", made)]
-            table = {"table": "LeakyReluOptions", "alpha": 0.3} if code == "LEAKY_RELU" else {}
-            s.op(code, s.inputs, s.outputs, **table)
-
-        assert_as_tflm(tmp_path, written(build), steps=12)
 
 
 # -- floats and integers -----------------------------------------------------------------------------------------------
@@ -408,7 +396,8 @@ MODES = {
 
 @pytest.mark.parametrize("mode", MODES)
 def test_files_that_we_wrote_read_back(tmp_path, mode):
-    """Every family that compiles: the imported step has the bits of the one that was written (floats but for 1e-5).
+    """Every family that compiles: the imported step has the bits of the one that was written (floats but for 1e-5), and
+    so it has when it was written and read again.
 
     Only a loop inside of a step, WHILE, has no primitives here; a random generator is written as one.
     """
@@ -430,6 +419,8 @@ def test_files_that_we_wrote_read_back(tmp_path, mode):
                 break
             assert found.numerics == numerics
             assert_same_steps(stage, found)
+            ready = run_passes(found, pipeline("tflite", numerics, quantized=numerics == "tflite"))
+            assert_same_steps(stage, loaded(tmp_path, stage_model(ready.stages[0].graph, "again")))
         else:
             came_back += 1
     assert came_back >= least

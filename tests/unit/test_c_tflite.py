@@ -203,6 +203,30 @@ def test_int8_sums_are_two_multiplications_where_that_is_exact():
     exact([*cases, *far])
 
 
+def test_comparisons():
+    rng, cases = np.random.default_rng(3), []
+    x, y = np.repeat(EVERY["i8"], 256), np.tile(EVERY["i8"], 256)
+    for left, right, za, zb in (
+        (0.02, 0.02, 0, 0),
+        (1e-3, 1.7e-3, -128, 5),
+        (0.999, 3e-5, 40, 127),
+        (0.25, 0.5, 9, -9),
+    ):
+        for op in ("tfl_less", "tfl_equal"):
+            cases.append(
+                Case(
+                    op,
+                    {"x": tensor("i8", left, za, 65536), "y": tensor("i8", right, zb, 65536)},
+                    None,
+                    {"x": x, "y": y},
+                )
+            )
+            types = {"x": tensor("i8", left, za, 64, 4), "y": tensor("i8", right, zb, 4)}
+            arrays = {"x": EVERY["i8"].reshape(64, 4)}
+            cases.append(Case(op, types, None, arrays, {"y": rng.integers(-128, 128, 4).astype(np.int8)}))
+    exact(cases)
+
+
 def test_broadcast_arguments():
     rng = np.random.default_rng(1)
     cases = []

@@ -35,6 +35,8 @@ FLAT = {"sigmoid": math.log(511.0), "tanh": math.atanh(1 - 2.0**-8)}
 LOPSIDED = 0.95
 #: Scales are not smaller, so that products of them stay within float32.
 SMALLEST = 2.0**-60
+#: The 8-bit kernels of tanh and sigmoid shift their argument left: its step is at least that of their fixed point.
+FINEST_SERIES = 2.0**-27
 #: The cell state of a fused LSTM is on a power of two; LiteRT's kernel knows none below.
 FINEST_CELL = -15
 MOVES = ("slice", "reshape", "transpose", "broadcast", "shift", "gather", "row", "put", "reduce_max")
@@ -272,17 +274,18 @@ class Scales:
         if root in self._to_tables and root not in self._elsewhere:
             flat = max(FLAT[op] for op in self._to_tables[root])
             low, high = max(low, -flat), min(high, flat)
-        return narrow(low, high, centred=held)
+        return narrow(low, high, centred=held, least=FINEST_SERIES if root in self._to_tables else SMALLEST)
 
     def typed(self, key: Key, type_: TensorType) -> TensorType:
         """A float type in the form of its class; others stay."""
         return self.form(key).of(type_.shape) if type_.dtype == "f32" else type_
 
 
-def narrow(low: float, high: float, *, centred: bool = False) -> Quant:
-    """Scale and zero point of an i8 that holds 0 and a range; the zero point is 0 where another wouldn't pay."""
+def narrow(low: float, high: float, *, centred: bool = False, least: float = SMALLEST) -> Quant:
+    """Scale (``least`` or more) and zero point of an i8 that holds 0 and a range; the zero point is 0 where another
+    wouldn't pay."""
     low, high = min(low, 0.0), max(high, 0.0)
     even, sloped = max(-low, high) / 127 or 1.0, (high - low) / 255
-    if centred or sloped < SMALLEST or sloped > LOPSIDED * even:
-        return Quant(step(even))
+    if centred or sloped < least or sloped > LOPSIDED * even:
+        return Quant(step(max(even, least)))
     return Quant(step(sloped), int(np.clip(round(-128 - low / sloped), -128, 127)))
