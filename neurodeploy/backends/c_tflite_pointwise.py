@@ -8,7 +8,9 @@ import numpy as np
 
 from neurodeploy.backends.c_tflite_lower import Lowering, single
 from neurodeploy.backends.c_tflite_ops import CURVES
+from neurodeploy.backends.c_tflite_sums import weighted_sum
 from neurodeploy.ir.graph import Value
+from neurodeploy.ir.tflite.comparisons import RAISED, levels
 from neurodeploy.ir.tflite.fixed_point import multiply_32, nearest_step, offset, scale_of, zero_of
 from neurodeploy.ir.tflite.pointwise import ADD_SHIFT, add_factors, mul_factor
 from neurodeploy.ir.tflite.tables import table_input
@@ -16,6 +18,8 @@ from neurodeploy.ir.types import TensorType, int_range
 
 
 def _sum(q: Lowering, value: Value) -> None:
+    if weighted_sum(q, value):
+        return
     into = value.tensor
     left = ADD_SHIFT[into.dtype]
     *factors, last = map(single, add_factors(q.type(value.args[0]), q.type(value.args[1]), into))
@@ -80,6 +84,18 @@ def _prelu(q: Lowering, value: Value) -> None:
     q.offset(total, into, None, value.name)
 
 
+def _compare(q: Lowering, value: Value) -> None:
+    """Both sides on the kernel's own scale; a constant's side is one."""
+    parts = []
+    for arg in value.args:
+        type_ = q.type(arg)
+        if arg in q.params:
+            parts.append(q.constant(levels(q.params[arg].data, type_)))
+        else:
+            parts.append(q.scaled(q.centred(arg), single(np.float64(scale_of(type_))), RAISED))
+    q.emit("lt" if value.op == "tfl_less" else "eq", parts, value.tensor, {}, value.name)
+
+
 def _relu6(q: Lowering, value: Value) -> None:
     type_ = q.type(value.args[0])
     low, high = int_range(type_.dtype)
@@ -108,6 +124,8 @@ RULES: Mapping[str, Callable[[Lowering, Value], None]] = {
     "tfl_leaky_relu": _leaky,
     "tfl_prelu": _prelu,
     "tfl_quantize": _quantize,
+    "tfl_less": _compare,
+    "tfl_equal": _compare,
     "tfl_logistic": _curve(0),
     "tfl_tanh": _curve(1),
     "tfl_lookup": _lookup,

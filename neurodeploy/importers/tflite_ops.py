@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -11,8 +11,8 @@ from neurodeploy.errors import IRError, UnsupportedError
 from neurodeploy.importers.tflite_step import Call, Rule
 from neurodeploy.ir.build import Sym
 from neurodeploy.ir.graph import Param
-from neurodeploy.ir.tflite.activations import hard_swish, leaky_relu
-from neurodeploy.ir.types import INT_BITS, TensorType, int_range
+from neurodeploy.ir.tflite.tables import RESULTS
+from neurodeploy.ir.types import INT_BITS, Quant, int_range
 
 
 def acted(call: Call, x: Sym) -> None:
@@ -48,13 +48,13 @@ def scaled(call: Call, *inputs: int) -> None:
             )
 
 
-def fixed_result(call: Call, i8: tuple[float, int], i16: tuple[float, int]) -> None:
+def fixed_result(call: Call, i8: Quant, i16: Quant) -> None:
     """Refuse a result whose scale and zero point aren't those that the kernel prescribes."""
     result, wanted = call.result(), i8 if call.result().kind == "INT8" else i16
-    if (result.scale[0], result.zero_point[0]) != wanted:
+    if (result.scale[0], result.zero_point[0]) != (wanted.scale, wanted.zero_point):
         raise UnsupportedError(
-            f"gives the scale {result.scale[0]:g} and zero point {result.zero_point[0]}; needed {wanted[0]:g} and "
-            f"{wanted[1]}."
+            f"gives the scale {result.scale[0]:g} and zero point {result.zero_point[0]}; needed {wanted.scale:g} and "
+            f"{wanted.zero_point}."
         )
 
 
@@ -80,15 +80,22 @@ def _unary(plain: str, dialect: str | None = None) -> Rule:
     return rule
 
 
-def _table(plain: str, dialect: str, i8: tuple[float, int], i16: tuple[float, int]) -> Rule:
-    """LOGISTIC and TANH, whose results have a scale of their own."""
+def _table(plain: str, dialect: str) -> Rule:
+    """LOGISTIC and TANH, whose integers have a form of their own: the int8 kernels don't look at the scale in the file.
+
+    LOGISTIC asks for its zero point (``LogisticPrepare``); TANH goes by none.
+    """
 
     def rule(call: Call) -> None:
         if not call.quantized:
             call.put(plain, call.x())
             return
         scaled(call, 0)
-        fixed_result(call, i8, i16)
+        result = call.result()
+        wanted = RESULTS[plain, "i8" if result.kind == "INT8" else "i16"]
+        odd = result.kind == "INT8" and (plain == "tanh" or result.zero_point[0] == wanted.zero_point)
+        if not odd:
+            fixed_result(call, wanted, wanted)
         call.put(dialect, call.x())
 
     return rule
@@ -161,20 +168,10 @@ def bias_of(call: Call, outputs: int) -> list[Sym]:
     return []
 
 
-def _function_of_i8(call: Call, function: Callable[[np.ndarray, TensorType, TensorType], np.ndarray]) -> None:
-    """A kernel of one int8, as its table of all 256."""
-    scaled(call, 0)
-    source, target = call.x().type, call.step.type_of(call.result())
-    if (source.dtype, target.dtype) != ("i8", "i8"):
-        raise UnsupportedError(f"computes with {source.dtype}; on integers needed i8.")
-    table = function(np.arange(-128, 128), source, target)
-    param = call.step.builder.param("table", Param(TensorType((256,), "i8", target.quant), table.astype(np.int8)))
-    call.put("tfl_lookup", call.x(), param)
-
-
 def _leaky_relu(call: Call) -> None:
     if call.quantized:
-        _function_of_i8(call, lambda x, s, t: leaky_relu(x, s, t, call.options["alpha"]))
+        scaled(call, 0)
+        call.put("tfl_leaky_relu", call.x(), alpha=call.options["alpha"])
         return
     x = call.x()
     call.put("select", call.emit("lt", x, 0.0), call.emit("mul", x, call.options["alpha"]), x)
@@ -182,19 +179,34 @@ def _leaky_relu(call: Call) -> None:
 
 def _prelu(call: Call) -> None:
     x = call.x()
+    if call.quantized:
+        scaled(call, 0, 1)
+        call.put("tfl_prelu", x, call.x(1))
+        return
     call.put("select", call.emit("lt", x, 0.0), call.emit("mul", x, call.x(1)), x)
 
 
 def _hard_swish(call: Call) -> None:
     if call.quantized:
-        _function_of_i8(call, hard_swish)
+        _of_i8(call, "tfl_hard_swish")
         return
     x = call.x()
     gate = call.emit("min", call.emit("relu", x + 3.0), 6.0)
     call.put("mul", call.emit("mul", x, gate), 1 / 6)
 
 
+def _of_i8(call: Call, op: str) -> None:
+    """An operator that TFLite Micro has for int8 alone."""
+    scaled(call, 0)
+    if (call.tensor().kind, call.result().kind) != ("INT8", "INT8"):
+        raise UnsupportedError(f"computes with {call.tensor().kind}; on integers needed int8.")
+    call.put(op, call.x())
+
+
 def _elu(call: Call) -> None:
+    if call.quantized:
+        _of_i8(call, "tfl_elu")
+        return
     x = call.x()
     below = call.emit("sub", call.emit("exp", call.emit("min", x, 0.0)), 1.0)
     call.put("select", call.emit("lt", x, 0.0), below, x)
@@ -217,7 +229,9 @@ def _softmax(call: Call) -> None:
     beta = call.options["beta"]
     if call.quantized:
         scaled(call, 0)
-        fixed_result(call, (1 / 256, -128), (1 / 32768, 0))
+        if call.tensor().kind != call.result().kind:
+            raise UnsupportedError(f"gives {call.result().kind} of {call.tensor().kind}; needed one type.")
+        fixed_result(call, Quant(1 / 256, -128), Quant(1 / 32768))
         if beta != 1:
             raise UnsupportedError(f"has beta {beta:g}; needed 1.")
         call.put("tfl_softmax", call.x())
@@ -287,30 +301,59 @@ def _argmax(call: Call) -> None:
     call.put("cast", found, to=call.step.type_of(call.result()).dtype)
 
 
-def _compare(make: Callable[[Call, Sym, Sym], Sym]) -> Rule:
+#: Code -> whether the arguments are exchanged; "less" or "equal"; what counts besides, or the opposite.
+_COMPARISONS: Mapping[str, tuple[bool, bool, str]] = {
+    "LESS": (False, True, ""),
+    "GREATER": (True, True, ""),
+    "LESS_EQUAL": (False, True, "or equal"),
+    "GREATER_EQUAL": (True, True, "or equal"),
+    "EQUAL": (False, False, ""),
+    "NOT_EQUAL": (False, False, "not"),
+}
+
+
+def _compare(exchanged: bool, less: bool, more: str) -> Rule:
+    """Integers of int8 by the dialect, which goes by their scales; int32 and floats as they are."""
+
     def rule(call: Call) -> None:
-        call.give(make(call, call.x(0), call.x(1)))
+        a, b = (call.x(i) for i in ((1, 0) if exchanged else (0, 1)))
+        names = ("lt", "eq")
+        if call.quantized:
+            for tensor in (call.tensor(0), call.tensor(1)):
+                if tensor.kind != "INT8" or len(tensor.scale) != 1 or tensor.scale[0] >= 1:
+                    found = f"{tensor.kind} of the scale {tensor.scale[0]:g}" if tensor.scale else tensor.kind
+                    raise UnsupportedError(f"compares {found}; on integers needed int8 with a scale below 1.")
+            names = ("tfl_less", "tfl_equal")
+        made = call.emit(names[0 if less else 1], a, b)
+        if more == "or equal":
+            made = call.emit("max", made, call.emit(names[1], a, b))
+        call.give(_opposite(call, made) if more == "not" else made)
 
     return rule
 
 
-def _or_equal(call: Call, a: Sym, b: Sym) -> Sym:
-    return call.emit("max", call.emit("lt", a, b), call.emit("eq", a, b))
+def _opposite(call: Call, x: Sym) -> Sym:
+    return call.emit("eq", x, call.step.builder.param("false", Param.of(np.zeros((), bool))))
 
 
-_COMPARISONS: Mapping[str, Callable[[Call, Sym, Sym], Sym]] = {
-    "LESS": lambda call, a, b: call.emit("lt", a, b),
-    "GREATER": lambda call, a, b: call.emit("lt", b, a),
-    "EQUAL": lambda call, a, b: call.emit("eq", a, b),
-    "NOT_EQUAL": lambda call, a, b: call.emit("ne", a, b),
-    "LESS_EQUAL": _or_equal,
-    "GREATER_EQUAL": lambda call, a, b: _or_equal(call, b, a),
-}
+def _logical(op: str) -> Rule:
+    def rule(call: Call) -> None:
+        bools(call)
+        call.put(op, call.x(0), call.x(1))
+
+    return rule
+
+
+def bools(call: Call) -> None:
+    """Refuse anything but bools: TFLM's kernel takes the first bytes of whatever else for them."""
+    for i in range(len(call)):
+        if call.tensor(i).kind != "BOOL":
+            raise UnsupportedError(f"takes {call.tensor(i).kind} ({call.tensor(i).name[:60]}); needed BOOL.")
 
 
 def _logical_not(call: Call) -> None:
-    false = call.step.builder.param("false", Param.of(np.zeros((), bool)))
-    call.put("eq", call.x(), false)
+    bools(call)
+    call.give(_opposite(call, call.x()))
 
 
 def _cast(call: Call) -> None:
@@ -405,8 +448,8 @@ FLOAT_RULES: Mapping[str, Rule] = {
     "BATCH_MATMUL": _batch_matmul,
     "RELU": _unary("relu", "tfl_relu"),
     "RELU6": _relu6,
-    "LOGISTIC": _table("sigmoid", "tfl_logistic", (1 / 256, -128), (1 / 32768, 0)),
-    "TANH": _table("tanh", "tfl_tanh", (1 / 128, 0), (1 / 32768, 0)),
+    "LOGISTIC": _table("sigmoid", "tfl_logistic"),
+    "TANH": _table("tanh", "tfl_tanh"),
     "LEAKY_RELU": _leaky_relu,
     "PRELU": _prelu,
     "HARD_SWISH": _hard_swish,
@@ -421,9 +464,9 @@ FLOAT_RULES: Mapping[str, Rule] = {
     "REDUCE_MAX": _reduce("reduce_max"),
     "REDUCE_PROD": _reduce("prod"),
     "ARG_MAX": _argmax,
-    **{code: _compare(make) for code, make in _COMPARISONS.items()},
-    "LOGICAL_AND": _move_extremes("min"),
-    "LOGICAL_OR": _move_extremes("max"),
+    **{code: _compare(*how) for code, how in _COMPARISONS.items()},
+    "LOGICAL_AND": _logical("min"),
+    "LOGICAL_OR": _logical("max"),
     "LOGICAL_NOT": _logical_not,
     "CAST": _cast,
     "DEQUANTIZE": _dequantize,
@@ -432,7 +475,8 @@ FLOAT_RULES: Mapping[str, Rule] = {
 QUANTIZED_RULES: Mapping[str, Rule] = {
     **{code: FLOAT_RULES[code] for code in (
         "ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", "FULLY_CONNECTED", "BATCH_MATMUL", "RELU", "RELU6", "LOGISTIC",
-        "TANH", "SOFTMAX", "SUM", "MEAN", "LEAKY_RELU", "HARD_SWISH", "REDUCE_MAX", "ARG_MAX", "CAST",
+        "TANH", "SOFTMAX", "SUM", "MEAN", "LEAKY_RELU", "PRELU", "HARD_SWISH", "ELU", "REDUCE_MAX", "ARG_MAX", "CAST",
+        *_COMPARISONS,
     )},
     "QUANTIZE": _quantize,
     "DEQUANTIZE": _dequantize,

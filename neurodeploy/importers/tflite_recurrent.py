@@ -80,6 +80,8 @@ def _svdf(call: Call) -> None:
     options, result = call.options, call.step.type_of(call.result())
     if call.tensor().shape[:1] != (1,):
         raise UnsupportedError(f"takes the shape {list(call.tensor().shape)}; needed a batch of 1.")
+    if call.quantized and call.tensor().kind != "INT8":
+        raise UnsupportedError(f"takes {call.tensor().kind}; TFLite Micro computes it on int8 and float32.")
     features, weights = call.param(1), call.param(2)
     filters, memory = weights.shape
     state = call.step.type_of(call.tensor(SVDF_STATE)).with_(shape=(memory, filters))

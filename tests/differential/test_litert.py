@@ -36,6 +36,7 @@ REFUSED = {
     ("ntm", "i8"): "QUANTIZE",
     ("dnc", "i16"): "SUM",
     ("ising", "i8"): "QUANTIZE",
+    ("memristive_network", "i8"): "QUANTIZE",
 }
 
 
@@ -101,3 +102,10 @@ def test_what_it_does_not_take_is_refused():
     host = neurodeploy.compile(case.program, "host", Data(case.inputs, case.lengths), costs=False)
     with pytest.raises(UsageError, match="needed one for 'tflite'"):
         runner("litert").run(host.artifact, dict(case.inputs))
+
+
+def test_a_kernel_that_it_lacks_is_named():
+    case = CASES["lstm"]
+    made = neurodeploy.compile(case.program, "tflm", Data(case.inputs, case.lengths), fused_lstm=True)
+    with pytest.raises(DeviceError, match="UNIDIRECTIONAL_SEQUENCE_LSTM"):
+        runner("litert").run(made.artifact, dict(case.inputs), case.lengths)

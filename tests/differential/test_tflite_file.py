@@ -472,5 +472,5 @@ def test_litert_runs_a_small_build_whole():
     program, inputs = gru(units=5, steps=6)
     program = quantized(program, inputs)
     found = [runner("litert").run(compiled(program, optimize=o), inputs).outputs["y"] for o in ("size", "balanced")]
-    np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal(found[0], found[1])
     assert found[0].any()

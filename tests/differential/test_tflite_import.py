@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from neurodeploy.backends.tflite.write import Model, Subgraph
 from neurodeploy.data import arrange
 from neurodeploy.errors import NeurodeployError, UnsupportedError
 from neurodeploy.importers import load
-from neurodeploy.ir.drive import real_outputs
 from neurodeploy.ir.graph import Program
 from neurodeploy.ir.interpret import StepInterpreter, run
 from neurodeploy.ir.types import Quant, TensorType
@@ -23,7 +23,7 @@ from tests.families import CASES
 
 pytest.importorskip("tflite_micro", reason="the extra 'tflite' is not installed")
 
-KINDS = {"f32": np.float32, "i8": np.int8, "i16": np.int16, "i32": np.int32, "bool": np.bool_}
+KINDS = {"f32": np.float32, "i8": np.int8, "i16": np.int16, "i32": np.int32, "i64": np.int64, "bool": np.bool_}
 Build = Callable[[Subgraph], None]
 
 
@@ -46,7 +46,9 @@ def loaded(tmp_path, data: bytes) -> Program:
 
 def numbers(rng, dtype: str, shape) -> np.ndarray:
     if dtype == "f32":
-        return rng.normal(0, 2, shape).astype(np.float32)
+        x = rng.normal(0, 2, shape).astype(np.float32)
+        whole = np.where(np.rint(x) == 0, 1, np.rint(x))
+        return np.where(rng.integers(0, 4, shape) == 0, whole, x).astype(np.float32)  # some are equal
     if dtype == "bool":
         return rng.integers(0, 2, shape).astype(bool)
     low, high = (-20, 20) if dtype == "i32" else (np.iinfo(KINDS[dtype]).min, np.iinfo(KINDS[dtype]).max + 1)
@@ -61,6 +63,7 @@ def assert_as_tflm(tmp_path, data: bytes, *, steps: int = 20, close: float = 0.0
     rng, engine = np.random.default_rng(0), interpreter(data, 1 << 20)
     given = {n: numbers(rng, i.type.dtype, (1, steps, *i.type.shape)) for n, i in program.inputs.items()}
     trace = run(program, given)
+    assert all(len(np.unique(array)) > 1 for array in trace.outputs.values()), "flat outputs show nothing"
     for k in range(steps):
         for index, (name, array) in enumerate(given.items()):
             shape = engine.get_input_details(index)["shape"]
@@ -185,8 +188,8 @@ def axes(*values: int) -> np.ndarray:
     return np.array(values, np.int32)
 
 
-CONV = {"padding": 0, "strideH": 2, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 2}
-POOL = {"padding": 0, "strideH": 2, "strideW": 1, "filterHeight": 3, "filterWidth": 2}
+CONV: dict[str, Any] = {"padding": 0, "strideH": 2, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 2}
+POOL: dict[str, Any] = {"padding": 0, "strideH": 2, "strideW": 1, "filterHeight": 3, "filterWidth": 2}
 FLOATS = {
     "add": floats("ADD", (1, 3, 4), (1, 1, 4), result=(1, 3, 4), table="AddOptions", fusedActivationFunction=1),
     "sub": floats("SUB", (1, 4), (1, 4), result=(1, 4), table="SubOptions", fusedActivationFunction=3),
@@ -271,7 +274,7 @@ def test_integer_reductions_and_products(tmp_path, dtype):
 
 @pytest.mark.parametrize("dtype", ["i8", "i16"])
 def test_integer_means(tmp_path, dtype):
-    for count, into in ((2, 0.1), (7, 0.03), (64, 0.1), (1000, 0.017), (3, 40.0)):
+    for count, into in ((2, 0.1), (7, 0.03), (64, 0.1), (1000, 0.017), (3, 2.5)):
 
         def build(s: Subgraph, count=count, into=into) -> None:
             given, made = (Quant(0.1, 5), Quant(into, -9)) if dtype == "i8" else (Quant(0.1), Quant(into))
@@ -279,21 +282,6 @@ def test_integer_means(tmp_path, dtype):
             s.op("MEAN", [*s.inputs, s.ints("axis", [1])], s.outputs, "ReducerOptions")
 
         assert_as_tflm(tmp_path, written(build))
-
-
-@pytest.mark.parametrize("code", ["LEAKY_RELU", "HARD_SWISH"])
-def test_functions_of_every_int8(tmp_path, code):
-    for given, made in (
-        (Quant(0.05, 4), Quant(0.04, -11)), (Quant(0.05, -128), Quant(0.05, -128)), (Quant(0.9, 0), Quant(0.3, 0)),
-        (Quant(0.011, 127), Quant(0.009, 70)), (Quant(0.0004, 0), Quant(0.0005, 3)), (Quant(7.0, -3), Quant(3.0, -3)),
-    ):  # fmt: skip
-
-        def build(s: Subgraph, given=given, made=made) -> None:
-            s.inputs, s.outputs = [s.tensor("x", (1, 256), "i8", given)], [s.tensor("y", (1, 256), "i8", made)]
-            table = {"table": "LeakyReluOptions", "alpha": 0.3} if code == "LEAKY_RELU" else {}
-            s.op(code, s.inputs, s.outputs, **table)
-
-        assert_as_tflm(tmp_path, written(build), steps=12)
 
 
 # -- floats and integers -----------------------------------------------------------------------------------------------
@@ -313,31 +301,6 @@ def test_a_float_island_keeps_its_floats(tmp_path):
     program = assert_as_tflm(tmp_path, written(island))
     assert program.numerics == "tflite"
     assert [v.op for v in program.stages[0].graph.values] == ["tfl_to_float", "exp", "tfl_from_float"]
-
-
-def float_ends(s: Subgraph) -> None:
-    x, inner = s.tensor("x", (1, 6), "f32"), s.tensor("inner", (1, 6), "i8", Quant(0.02, 5))
-    made, y = s.tensor("made", (1, 6), "i8", Quant(0.02, 5)), s.tensor("y", (1, 6), "f32")
-    s.inputs, s.outputs = [x], [y]
-    s.op("QUANTIZE", [x], [inner])
-    s.op("RELU", [inner], [made])
-    s.op("DEQUANTIZE", [made], [y])
-
-
-def test_float_ends_are_the_integers_themselves(tmp_path):
-    from neurodeploy.deploy.tflm import interpreter
-
-    data = written(float_ends)
-    program = loaded(tmp_path, data)
-    assert program.inputs["x"].type == program.output_types()["y"] == TensorType((6,), "i8", Quant(f32(0.02), 5))
-    assert program.meta["float_ends"] == ["x", "y"]
-    x = numbers(np.random.default_rng(0), "f32", (1, 50, 6))
-    (found,) = real_outputs(program, run(program, {"x": x})).values()
-    engine = interpreter(data, 1 << 20)
-    for k in range(50):
-        engine.set_input(x[:, k], 0)
-        engine.invoke()
-        np.testing.assert_allclose(found[0, k], engine.get_output(0)[0], rtol=1e-6)
 
 
 # -- variables ---------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ def assert_in_c(program: Program, steps: int = 30) -> None:
     pytest.importorskip("ziglang", reason="needs the extra 'board'")
     rng = np.random.default_rng(1)
     given = {n: numbers(rng, i.type.dtype, (1, steps, *i.type.shape)) for n, i in program.inputs.items()}
-    built = compile(program, "host", costs=False, **({"numerics": "float"} if program.numerics == "float" else {}))
+    built = compile(program, "host", numerics="float" if program.numerics == "float" else None, costs=False)
     wanted, found = run(built.program, given).outputs, runner("host").run(built.artifact, given).outputs
     for name, array in wanted.items():
         if array.dtype.kind == "f":

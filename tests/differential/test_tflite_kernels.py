@@ -117,6 +117,17 @@ def test_prelu(ratio):
     assert_kernel("tfl_prelu", types, quant(1e-3 / min(ratio, 3)), {"x": x}, {"a": alpha})
 
 
+@pytest.mark.parametrize(
+    "scales", [(0.02, 0.02), (0.013, 0.02), (1e-3, 1.7e-3), (0.4, 0.9), (0.999, 3e-5), (0.25, 0.5)]
+)
+@pytest.mark.parametrize("op", ["tfl_less", "tfl_equal"])
+def test_comparisons_of_every_pair(op, scales):
+    for zeros in [(0, 0), (-128, 5), (40, 127)]:
+        types = {n: tensor("i8", s, z, 65536) for n, s, z in zip("xy", scales, zeros, strict=True)}
+        found = assert_kernel(op, types, None, PAIRS)
+        assert found.any() and not found.all()
+
+
 @pytest.mark.parametrize("scale", [1e-3, 0.0123, 3 / 128, 0.05, 0.4])
 @pytest.mark.parametrize("op", ["tfl_hard_swish", "tfl_elu"])
 def test_curves_on_every_int8(op, scale):

@@ -19,6 +19,7 @@ from neurodeploy.ir.build import Builder
 from neurodeploy.ir.drive import real_outputs
 from neurodeploy.ir.graph import Drive, Program, ProgramInput, Ref, Stage
 from neurodeploy.ir.ops import OPS
+from neurodeploy.ir.tflite.fixed_point import scale_of
 from neurodeploy.ir.types import TensorType, int_range
 from neurodeploy.passes.tflite.decompose import DecomposeTFLite
 from tests.differential.test_tflite import assert_exact, one_stage, quantized, sampled
@@ -290,13 +291,13 @@ def test_floor_and_round_at_16_bits(reach):
     ]
     inputs = {"x": np.r_[-reach, reach, np.round(x / grid) * grid].astype(np.float32)[None]}
     made = quantized(program, sampled(program, inputs, None), headroom=grid * 32767 / reach)
-    assert made.inputs["x"].type.quant.scale == grid
+    assert scale_of(made.inputs["x"].type) == grid
     _, golden = assert_exact(made, inputs)
     real, given = real_outputs(made, golden), np.round(inputs["x"] / grid) * grid
     for name, function in (("floor", np.floor), ("round", np.rint)):
         wanted = function(given)
-        scale = made.stages[0].graph.tensor(name).quant.scale
-        assert np.abs(real[name] - wanted).max() <= 0.51 * scale
+        step = scale_of(made.stages[0].graph.tensor(name))
+        assert np.abs(real[name] - wanted).max() <= 0.51 * step
     np.testing.assert_array_equal(golden.outputs["cut"], np.trunc(given))
 
 
@@ -308,7 +309,7 @@ def test_large_whole_numbers_become_real_as_far_as_their_form_reaches(options):
     inputs = {"x": np.array([[0, 1, -700_000, 1_000_000, 123_456]], np.int32)}
     made = quantized(program, sampled(program, inputs, None), **options)
     _, golden = assert_exact(made, inputs)
-    step = made.stages[0].graph.tensor("cast").quant.scale
+    step = scale_of(made.stages[0].graph.tensor("cast"))
     assert np.abs(real_outputs(made, golden)["y"] - inputs["x"]).max() <= 1.5 * step
     beyond = {"x": np.array([[LOW, HIGH, LOW + 1, 5_000_000]], np.int32)}
     _, golden = assert_exact(made, beyond)

@@ -33,7 +33,7 @@ def stream(width: str) -> Program:
         rng.integers(-127, 128, (1, 5, 1, 10)).astype(np.int8),
         rng.integers(-127, 128, (7, 1, 1, 10)).astype(np.int8),
     )
-    scales = Quant(tuple(float(s) for s in np.float32(rng.uniform(0.003, 0.02, 10))), 0, 3)
+    scales = Quant(tuple(float(s) for s in rng.uniform(0.003, 0.02, 10).astype(np.float32)), 0, 3)
     zero = 9 if width == "i8" else 0
     seen = b("tfl_depthwise_conv_2d", window, b.param("taps", taps, scales), quant=Quant(0.04 if zero else 0.001, zero))
     made = b(

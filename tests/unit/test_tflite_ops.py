@@ -127,9 +127,15 @@ def elman(reach=10.5):
     return program(b, {**ranges, "add_1": [-reach, reach]}, kept=1)
 
 
-def scale(type_):
+def quant(type_: TensorType) -> Quant:
+    """The quantization of a tensor that has one."""
+    assert type_.quant is not None
+    return type_.quant
+
+
+def scale(type_: TensorType) -> float:
     """The one scale of a tensor."""
-    return float(type_.quant.array)
+    return float(quant(type_).array)
 
 
 def test_a_sum_of_products_becomes_two_products_and_an_add():
@@ -263,12 +269,12 @@ def test_four_bit_weights_have_one_scale():
     made = QuantizeTFLite(activation_dtype="i8", weights={"U": 4}, rounding="nearest")(leaky()).stages[0].graph
     marked = [v for v in made.values if v.attrs.get("weight_bits") == 4]
     (weights,) = {v.args[1] for v in marked}
-    assert made.params[weights].type.quant.axis is None
+    assert quant(made.params[weights].type).axis is None
     assert np.abs(made.params[weights].data).max() == 7
     everywhere = QuantizeTFLite(activation_dtype="i8", weight_bits=4, rounding="nearest")(leaky()).stages[0].graph
     assert all(v.attrs == {"weight_bits": 4} for v in everywhere.values if v.op == "tfl_fully_connected")
     even = QuantizeTFLite(per_channel=False)(leaky()).stages[0].graph
-    assert all(p.type.quant.axis is None for p in even.params.values())
+    assert all(quant(p.type).axis is None for p in even.params.values())
 
 
 @pytest.mark.parametrize(
@@ -318,7 +324,7 @@ def test_a_row_of_tiny_weights_makes_room_for_its_bias():
     given = np.array([[127, 127]], np.int8)
     arrays = [given, *(graph.params[a].data[None] for a in value.args[1:])]
     found = OPS[value.op].eval(arrays, value.attrs, value.tensor, [graph.tensor(a) for a in value.args])
-    assert np.abs((found - value.tensor.quant.zero_point) * scale(value.tensor) - [[3, 2.5]]).max() < 0.03
+    assert np.abs((found - quant(value.tensor).zero_point) * scale(value.tensor) - [[3, 2.5]]).max() < 0.03
 
 
 def test_the_compiler_hands_its_options_to_this_quantizer():

@@ -198,6 +198,8 @@ RULES: Mapping[str, Rule] = with_whole(
         "tfl_prelu": _elementwise("PRELU"),
         "tfl_hard_swish": _elementwise("HARD_SWISH"),
         "tfl_elu": _elementwise("ELU"),
+        "tfl_less": _elementwise("LESS"),
+        "tfl_equal": _elementwise("EQUAL"),
         "tfl_quantize": _elementwise("QUANTIZE", "QuantizeOptions"),
         "tfl_logistic": _tables("LOGISTIC", "sigmoid"),
         "tfl_tanh": _tables("TANH", "tanh"),

@@ -12,13 +12,25 @@ Where the C++ would overflow a signed integer its result is undefined; here :cla
 from __future__ import annotations
 
 from neurodeploy.ir.op import Op
-from neurodeploy.ir.tflite import borders, convolutions, functions, lstm, pointwise, products, rectifiers, svdf, tables
+from neurodeploy.ir.tflite import (
+    borders,
+    comparisons,
+    convolutions,
+    functions,
+    lstm,
+    pointwise,
+    products,
+    rectifiers,
+    svdf,
+    tables,
+)
 
 #: One room a line.
 ROOMS = (
     products,
     pointwise,
     rectifiers,
+    comparisons,
     tables,
     functions,
     lstm,

@@ -61,6 +61,8 @@ def _products(q: StageQuantizer) -> list[_Product]:
         moving = [a for a in value.args if a not in q.known]
         if value.op != "matmul" or len(constant) != 1 or value.name in q.known or not q.scales.widths.per_channel:
             continue
+        if value.tensor.dtype != "f32":  # whole numbers have no scales
+            continue
         weights = np.asarray(q.known[constant[0]], np.float64)
         rows = weights.reshape(len(weights), -1).T if value.args[1] in q.known else weights
         if rows.ndim != 2 or len(rows) < 2 or q.scales.widths.bits(q.stage.name, constant[0]) != 8:
