@@ -314,15 +314,21 @@ class _Planner:
                 self.places[source] = Place("out", out)
         return order
 
+    def _pointed(self) -> set[str]:
+        """Bases that calls read as vectors: a scalar among them has to lie in memory, in its own type."""
+        calls = [node for node in self.nodes.values() if isinstance(node.action, Call)]
+        return {self._base(name) for node in calls for name in node.reads if self.fused.views[name].shape}
+
     def _finish(self, order: list[int]) -> Plan:
         actions = tuple(self.nodes[n].action for n in order)
         written, read = self._lives(order)
         shapes: dict[str, tuple[str, int]] = {}
+        pointed = self._pointed()
         for name in written:
             if name in self.places:
                 continue
             type_ = self.types[self.saved.get(name, name)]
-            if not type_.shape and name not in self.saved:  # type: ignore[union-attr]
+            if not type_.shape and name not in self.saved and name not in pointed:  # type: ignore[union-attr]
                 self.places[name] = Place("local", name)
                 continue
             self.places[name] = Place("scratch", name)

@@ -9,7 +9,8 @@ import pytest
 from neurodeploy import hardware, passes
 from neurodeploy.backends import backend, c_build, c_emit, runner
 from neurodeploy.backends.c_layouts import LAYOUTS, PAIRS, PLAIN
-from neurodeploy.data import Data
+from neurodeploy.compiler import compile
+from neurodeploy.data import Data, arrange
 from neurodeploy.errors import NumericsError, UnsupportedError
 from neurodeploy.ir import interpret
 from neurodeploy.ir.build import Builder
@@ -22,6 +23,7 @@ from tests.families import CASES
 from tests.families.case import one_stage
 from tests.host_c import assert_whole_runs, build
 from tests.step_graphs import random_inputs, random_program
+from tests.strategies import as_program
 
 BATCHES = [
     (start, layout)
@@ -206,6 +208,21 @@ def test_a_build_runs_as_its_golden_model(target):
     artifact = backend("c").compile(program, hardware.find(target), source=case.program)
     golden = runner("golden").run(artifact, dict(case.inputs), case.lengths, states=True)
     equal(golden, runner("host").run(artifact, dict(case.inputs), case.lengths, states=True))
+
+
+@pytest.mark.parametrize("numerics", ["native", "tflite"])
+def test_a_product_of_a_single_number(numerics):
+    """A scalar that a kernel reads as a vector of one lies in memory, in its own type."""
+    rng = np.random.default_rng(0)
+    b = Builder()
+    x, s = b.input("x", [3]), b.state("s", [])
+    y = b("tanh", b("sum", x, axis=0) + 0.5 * s)
+    b.next(s, 0.9 * s + 0.5 * y)
+    b.output("y", b.param("W", rng.normal(size=(4, 1))) @ b("reshape", y, shape=[1]))
+    inputs = {"x": rng.normal(size=(2, 10, 3)).astype(np.float32)}
+    built = compile(as_program(b, "single"), "host", inputs, numerics=numerics, costs=False)
+    given = dict(arrange(inputs, built.program).inputs)
+    equal(interpret.run(built.program, given), runner("host").run(built.artifact, given))
 
 
 @pytest.mark.parametrize("tool", ["gcc", "clang", "zig"])
