@@ -193,7 +193,7 @@ def main() -> None:
     from benchmarks import page, picture
 
     peers = tomllib.loads((Path(__file__).parent / "peers.toml").read_text())
-    text = page.page(rows, edgemark_rows(), product_rows(), peers, versions())
+    text = page.page(rows, tflite_steps(), edgemark_rows(), product_rows(), peers, versions())
     PAGE.write_text(text)
     picture.draw(rows, peers, ROOT / "docs" / "benchmarks.png")
     out.print(text, markup=False)

@@ -23,7 +23,7 @@ without start-up code. A stack is *measured*: painted on the emulated board, scr
 BESIDE = """\
 One step, 8 inputs, 32 units, Cortex-M4F (mps2-an386), -O2. *code* is machine code and constants without the
 model's weights, biases and multipliers. *RAM in all* is ours with state, scratch, stack, inputs and outputs; of
-the others what their sources below say."""
+the others what their sources below say. *tflite*: [TFLite's numerics in C](kernels.md#tflites-numerics)."""
 BOARDS = """\
 Instructions a step, inputs x units. *traced* is a PyTorch module of linear layers, sigmoid, tanh and products
 that nobody named a GRU, imported op by op; *reset before* multiplies h itself by the reset gate."""
@@ -59,12 +59,13 @@ def shown(cell: object) -> str:
 
 def page(
     rows: Sequence[Row],
+    tflite: Sequence[Row],
     edgemark: Sequence[tuple[str, Step, tuple[float, float] | None]],
     products: Sequence[Product],
     peers: dict[str, Any],
     versions: Sequence[str],
 ) -> str:
-    """The whole page."""
+    """The whole page; ``tflite``: a GRU with TFLite's numerics."""
     return "\n".join(
         [
             "# Benchmarks",
@@ -75,7 +76,7 @@ def page(
             "",
             "![Instructions, code and RAM of a step, beside the peers'](benchmarks.png)",
             "",
-            *_section("Beside others", BESIDE, _beside(rows, peers)),
+            *_section("Beside others", BESIDE, _beside(rows, tflite, peers)),
             *_section("Every board", BOARDS, _boards(rows)),
             *_section("Bytes", BYTES, _bytes(rows)),
             *_section("Little RAM, no assembly", VARIANTS, _variants(rows)),
@@ -94,7 +95,7 @@ def _chosen(rows: Sequence[Row], **wanted: object) -> list[Row]:
     return [r for r in rows if all(getattr(r, k) == v for k, v in wanted.items())]
 
 
-def _beside(rows: Sequence[Row], peers: dict[str, Any]) -> list[str]:
+def _beside(rows: Sequence[Row], tflite: Sequence[Row], peers: dict[str, Any]) -> list[str]:
     table = []
     for kind in GATES:
         ours = [r.step for r in _chosen(rows, network=kind, shape=SHAPE, variant="") if r.step.board == REFERENCE]
@@ -102,6 +103,9 @@ def _beside(rows: Sequence[Row], peers: dict[str, Any]) -> list[str]:
         for s in ours:
             engine = f"neurodeploy, {s.compiler}"
             table.append((NAMES[kind], engine, s.instructions, "", s.code + s.constants, s.ram_in_all, "measured"))
+        for label, s in ((r.network, r.step) for r in tflite if r.network.startswith(kind)):
+            engine, times = f"neurodeploy, {s.compiler}, {label.split(', ')[1]}", f"{s.instructions / best:.1f}"
+            table.append((NAMES[kind], engine, s.instructions, times, s.code + s.constants, s.ram_in_all, "measured"))
         for p in peers["step"]:
             if kind in p["instructions"]:
                 count = p["instructions"][kind]

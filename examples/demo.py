@@ -17,7 +17,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -30,10 +32,12 @@ from neurodeploy.report.records import save_run
 from neurodeploy.validate import first_difference, validate
 
 HERE = Path(__file__).parent
+INT8 = {"quantize": {"activation_dtype": "i8"}}
 JOBS = (
-    # folder, model, target
+    # folder, model, target, options of the compiler
     ("gru-board", "vowels_gru.onnx", "mps2-an386"),
     ("gru-tflm", "vowels_gru.onnx", "tflm"),
+    ("gru-tflm-int8", "vowels_gru.onnx", "tflm", INT8),
     ("gru-brian2", "vowels_gru.onnx", "brian2-sigma-delta"),
     ("gru-pcm", "vowels_gru.onnx", "pcm-128"),
     ("gru-rram", "vowels_gru.onnx", "rram-hfo2-128"),
@@ -51,11 +55,11 @@ def main() -> int:
     output = parser.parse_args().output
     console = Console(highlight=False)
     folders, failed = [], 0
-    for number, (name, model, target) in enumerate(JOBS, 1):
+    for number, (name, model, target, *options) in enumerate(JOBS, 1):
         start = time.perf_counter()
         with console.status(f"{number}/{len(JOBS)} {model} on {target}"):
             try:
-                line = job(output / name, model, target)
+                line = job(output / name, model, target, *options)
                 folders.append(output / name)
             except MissingExtraError as error:
                 line = f"left out: {error}"
@@ -71,12 +75,12 @@ def main() -> int:
     return 1 if failed or not folders else 0
 
 
-def job(folder: Path, model: str, target: str) -> str:
+def job(folder: Path, model: str, target: str, options: Mapping[str, Any] | None = None) -> str:
     """Compile, run the whole test set, save both, and say in a line how it went."""
     source = neurodeploy.load(HERE / "models" / model)
     train = data.load(HERE / "data" / "japanese_vowels_train.npz", source)
     test = data.load(HERE / "data" / "japanese_vowels_test.npz", source)
-    built = neurodeploy.compile(source, target, train).save(folder)
+    built = neurodeploy.compile(source, target, train, **(options or {})).save(folder)
     result = validate(built, test, command="examples/demo.py")
     save_run(folder, result.run)
     score = result.run.accuracy

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,12 +21,12 @@ from neurodeploy.ir.drive import real_outputs
 from tests.families import CASES
 
 
-def build(family: str, target: str, numerics: str = "native", name: str | None = None) -> Artifact:
+def build(family: str, target: str, numerics: str = "native", name: str | None = None, **options: Any) -> Artifact:
     """A family's C build, calibrated on its own inputs."""
     case = CASES[family]
-    data = Data(case.inputs, case.lengths) if numerics == "native" else None
+    data = Data(case.inputs, case.lengths) if numerics != "float" else None
     return neurodeploy.compile(
-        case.program, target, data, numerics=numerics, costs=False, name=name or case.name
+        case.program, target, data, numerics=numerics, costs=False, name=name or case.name, **options
     ).artifact
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ from neurodeploy.backends.c_emit_run import Field, emit_run
 from neurodeploy.backends.c_layouts import PLAIN, Layout
 from neurodeploy.backends.c_storage import Rule
 from neurodeploy.deploy import host
-from neurodeploy.ir.drive import drive
+from neurodeploy.ir.drive import Series, bind, drive
 from neurodeploy.ir.graph import Graph, Program
 
 #: Whose kernels read a layout; on this machine they run in their C form.
@@ -57,6 +58,64 @@ class Built:
         states: bool = True,
     ) -> Trace:
         return drive(self.programs[name], inputs, lengths, partial(self.executor, name), states=states)
+
+    def whole(self, name: str, inputs: Mapping[str, np.ndarray], length: int | None) -> dict[str, np.ndarray]:
+        """One sample's integers through ``<model>_run``: the outputs that are series, or their last elements."""
+        program, fields = self.programs[name], self.fields[name]
+        room = max([len(a) for n, a in inputs.items() if program.inputs[n].kind == "series"], default=1)
+        room = max([room, *(s.drive.max_steps or 0 for s in program.stages)])
+        stages = iter(program.stages)
+        kinds = [(f.name, _state(f, next(stages).graph) if f.kind == "state" else _member(f)) for f in fields]
+        record, keep = type("Run", (ctypes.Structure,), {"_fields_": kinds})(), {}
+        for f in fields:
+            if f.kind == "in":
+                keep[f.name] = np.ascontiguousarray(inputs[f.name][:length])
+                setattr(record, f.name, keep[f.name].ctypes.data)
+            elif f.kind == "steps":
+                setattr(record, f.name, len(keep[f.name.removesuffix("_steps")]))
+            elif f.kind == "series" and f.type is not None:
+                keep[f.name] = np.full((room, *f.type.shape), 77).astype(f.type.numpy)
+                setattr(record, f.name, keep[f.name].ctypes.data)
+        assert getattr(self.lib, f"{self.codes[name].name}_run")(ctypes.byref(record)) == 0
+        found = {}
+        for out, ref in program.outputs.items():
+            if ref.stage is not None and ref.at == "series":
+                found[out] = keep[f"{ref.stage}_{ref.name}"][: getattr(record, f"{ref.stage}_steps")]
+            elif ref.stage is not None and ref.at == "last":
+                type_ = program.ref_type(ref)
+                found[out] = np.array(getattr(record, f"{ref.stage}_{ref.name}_last"), type_.numpy).reshape(type_.shape)
+        return found
+
+
+def _state(f: Field, graph: Graph) -> Any:
+    """A stage's states as numbers that are aligned as they are."""
+    unit = ctypes.c_int64 if any(s.type.dtype == "i64" for s in graph.states) else ctypes.c_int32
+    return unit * (f.nbytes // ctypes.sizeof(unit))
+
+
+def _member(f: Field) -> Any:
+    if f.kind in ("in", "series"):
+        return ctypes.c_void_p
+    if f.kind == "out" and f.type is not None:
+        element = np.ctypeslib.as_ctypes_type(f.type.numpy)
+        return element * f.type.size if f.type.shape else element
+    return ctypes.c_int32
+
+
+def assert_whole_runs(
+    built: Built, program: Program, golden: Trace, inputs: Mapping[str, np.ndarray], lengths: np.ndarray | None
+) -> None:
+    """``<model>_run`` gives the golden model's integers, a sample at a time."""
+    bound, batch = bind(program, inputs, None)
+    data = {n: v.data if isinstance(v, Series) else v for n, v in bound.items()}
+    for i in range(batch):
+        length = None if lengths is None else int(lengths[i])
+        for out, array in built.whole(program.name, {n: a[i] for n, a in data.items()}, length).items():
+            wanted = golden.outputs[out][i]
+            if program.is_series(program.outputs[out]):
+                assert len(array) or length == 0, out
+                wanted = wanted[: len(array)]
+            np.testing.assert_array_equal(array, wanted, err_msg=out)
 
 
 def build(

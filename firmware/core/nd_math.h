@@ -104,6 +104,17 @@ static inline int32_t nd_quantize(float x, float inverse_scale, int32_t zero_poi
     return whole < low ? low : whole > high ? high : whole;
 }
 
+/* The same by TFLite's rule: x / scale to the nearest integer, halves away from zero. */
+static inline int32_t nd_quantize_away(float x, float scale, int32_t zero_point, int32_t low, int32_t high)
+{
+    const float steps = x / scale;
+    const float size = steps < 0.0f ? -steps : steps;
+    int32_t whole = size >= 1073741824.0f ? 1073741824 : size == size ? (int32_t)size : 0;
+    whole += size - (float)whole >= 0.5f;
+    whole = (steps < 0.0f ? -whole : whole) + zero_point;
+    return whole < low ? low : whole > high ? high : whole;
+}
+
 static inline float nd_dequantize(int32_t x, float scale, int32_t zero_point)
 {
     return (float)(x - zero_point) * scale;

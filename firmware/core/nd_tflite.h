@@ -36,15 +36,6 @@ static inline int32_t nd_tfl_multiply_64(int64_t x, int32_t mult, int32_t shift)
     return (int32_t)((x * mult + ((int64_t)1 << (shift - 1))) >> shift);
 }
 
-/* x / scale to the nearest integer, halves away from zero, plus the zero point, clamped; a NaN is 0. */
-static inline int32_t nd_tfl_from_float(float x, float scale, int32_t zero, int32_t low, int32_t high)
-{
-    const float steps = x / scale;
-    const float size = (steps < 0.0f ? -steps : steps) + 0.5f;
-    const int32_t whole = size >= 1073741824.0f ? 1073741824 : size == size ? (int32_t)size : 0;
-    return nd_tfl_clamp((steps < 0.0f ? -whole : whole) + zero, low, high);
-}
-
 /* y = W x + bias in 64 bits, W [rows][columns]. */
 void nd_tfl_sums(const int16_t *w, const int16_t *x, const int64_t *bias, int32_t rows, int32_t columns, int64_t *y);
 

@@ -226,7 +226,7 @@ def _header(program: Program, name: str, stages: Iterable[StageCode]) -> str:
             f"void {p}_step({p}_state_t *state, const {p}_in_t *in, {p}_out_t *out);",
             "",
         ]
-        lines += _conversions(code)
+        lines += _conversions(code, program.numerics)
     return "\n".join([*lines, *END_EXTERN_C, "#endif", ""])
 
 
@@ -245,20 +245,22 @@ def _fields(struct: Struct) -> list[str]:
     return lines
 
 
-def _conversions(code: StageCode) -> list[str]:
-    """Real numbers to the integers of inputs, and integers of outputs to real numbers."""
+def _conversions(code: StageCode, numerics: str) -> list[str]:
+    """Real numbers to the integers of inputs, by the rule of the numerics, and integers of outputs to real numbers."""
     lines: list[str] = []
     p = code.prefix
     for name, type_, _ in code.structs["in"].fields:
         if type_.quant is None or type_.quant.axis is not None:
             continue
-        inverse = literal((1.0 / type_.quant.array).astype(np.float32), "f32")
+        tflite = numerics == "tflite"
+        rule = "nd_quantize_away" if tflite else "nd_quantize"
+        factor = literal((type_.quant.array if tflite else 1.0 / type_.quant.array).astype(np.float32), "f32")
         low, high = int_range(type_.dtype)
         lines += [
             f"/* A real number as an element of in.{identifier(name)}. */",
             f"static inline {STORED[type_.dtype]} {p}_quantize_{identifier(name)}(float real)",
             "{",
-            f"    return ({STORED[type_.dtype]})nd_quantize(real, {inverse}, {type_.quant.zero_point}, {low}, {high});",
+            f"    return ({STORED[type_.dtype]}){rule}(real, {factor}, {type_.quant.zero_point}, {low}, {high});",
             "}",
             "",
         ]

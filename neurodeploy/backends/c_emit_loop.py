@@ -185,6 +185,8 @@ class LoopWriter:
         args = [self._argument(arg, env) for arg in value.args]
         if value.op == "rescale":
             return c_tflite_ops.rescale(value, [a.text for a in args], self._constant)
+        if value.op == "weighted_sum":
+            return c_tflite_ops.weighted_sum(value, [a.text for a in args], self._constant)
         if value.op in c_tflite_ops.CURVES:
             return c_tflite_ops.curve(value, args[0].text, self._curves(), self._constant)
         if value.op == "shift_down":

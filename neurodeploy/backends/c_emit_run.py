@@ -9,6 +9,7 @@ from typing import Any
 from neurodeploy.backends.c_emit import END_EXTERN_C, EXTERN_C, Code, StageCode
 from neurodeploy.backends.c_emit_constants import identifier
 from neurodeploy.backends.c_ops import STORED
+from neurodeploy.ir.drive import blank
 from neurodeploy.ir.graph import Program, Ref
 from neurodeploy.ir.types import TensorType
 
@@ -126,7 +127,8 @@ class _Writer:
                 put(f"    memcpy({_address(f'in.{identifier(n)}', type_)}, {self.source(r)}, {type_.nbytes});")
         outs = [f for key, f in self.fields.items() if key[0] == "last" and key[1] == stage.name]
         for f in outs:
-            put(f"    memset({_address(f'run->{f.name}', f.type)}, 0, sizeof run->{f.name});")
+            if f.type is not None:
+                self._blank(_address(f"run->{f.name}", f.type), f.type, "")
         if kind in ("until", "generate"):
             self._iterated(code)
         else:
@@ -145,7 +147,7 @@ class _Writer:
         if order:
             for key, f in self.fields.items():
                 if key[:2] == ("series", stage.name) and f.type is not None:
-                    put(f"    memset(run->{f.name}, 0, (size_t){steps} * {f.type.nbytes}u);")
+                    self._blank(f"run->{f.name}", f.type, steps)
         put(f"    for (int32_t k = 0; k < {count}; ++k) {{")
         index = {"reverse": f"{steps} - 1 - k", "order": f"{order}[k]"}.get(stage.drive.kind, "k")
         put(f"        const int32_t row = {index};")
@@ -158,6 +160,17 @@ class _Writer:
             put(f"        memcpy({_address(f'in.{identifier(n)}', type_)}, {at}, {type_.nbytes});")
         put(f"        {code.prefix}_step(&{self.name('state', stage.name)}, &in, &out);")
         self._keep(code, "row", f"row == {steps} - 1")
+        put("    }")
+
+    def _blank(self, pointer: str, type_: TensorType, rows: str) -> None:
+        """Fill so many rows, one without ``rows``, with what no step gives."""
+        value, put = blank(type_), self.lines.append
+        if not value or type_.dtype == "i8":
+            count = f"(size_t){rows} * {type_.nbytes}u" if rows else f"{type_.nbytes}"
+            put(f"    memset({pointer}, {value}, {count});")
+            return
+        put(f"    for (int32_t k = 0; k < {f'{rows} * {type_.size}' if rows else type_.size}; ++k) {{")
+        put(f"        ({pointer})[k] = {value};")
         put("    }")
 
     def _iterated(self, code: StageCode) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from neurodeploy.backends.c_emit_constants import identifier
 from neurodeploy.backends.c_export_model import Model
 from neurodeploy.backends.c_ops import STORED, literal
-from neurodeploy.ir.fixed import quantize
+from neurodeploy.ir.drive import quantize_input
 from neurodeploy.ir.graph import Ref
 from neurodeploy.ir.types import TensorType
 
@@ -67,7 +67,11 @@ def example(model: Model) -> Example:
         steps = f"{len(values)} steps of " if given == "series" else ""
         data.append(f"/* {name}: {steps}{type_.size} values, {model.window_note}. Put your own here. */")
         if function is None:
-            raw = values if type_.quant is None or values.dtype == type_.numpy else quantize(values, type_)
+            raw = (
+                values
+                if type_.quant is None or values.dtype == type_.numpy
+                else quantize_input(values, type_, model.program.numerics)
+            )
             data += _array(array, raw.astype(type_.numpy), type_.dtype, type_.size)
             pointer = array
         else:

@@ -3,7 +3,8 @@
 ``rescale`` is gemmlowp's rounding doubling high multiply of ``x << left`` by ``by``, a rounding shift to the right by
 ``shift``, halves away from zero, a zero point and a clamp. ``narrow``: twice ``x << left`` fits 32 bits; ``far``: half
 a step may not be added before the shift. ``offset`` is its end alone, a zero point and a clamp. ``table``: 256 results
-of an int8. ``rescale_32`` and ``rescale_64`` are the kernels' whole rescales, for factors that no shorter form holds.
+of an int8. ``weighted_sum``: two int8, each times a number, and one more, shifted to the right and clamped.
+``rescale_32`` and ``rescale_64`` are the kernels' whole rescales, for factors that no shorter form holds.
 """
 
 from __future__ import annotations
@@ -45,6 +46,13 @@ def rescale(value: Value, a: Sequence[str], held: Callable[[int], str]) -> str:
     return clamped(value, f"{scale}({x}, {mult}, {held((1 << shift >> 1) + (zero << shift))})", shift)
 
 
+def weighted_sum(value: Value, a: Sequence[str], held: Callable[[int], str]) -> str:
+    """The C of a ``weighted_sum``: two multiply-accumulates and a saturating shift."""
+    first, second = value.attrs["by"]
+    text = f"{a[0]} * {held(first)} + ({a[1]} * {held(second)} + {held(value.attrs['plus'])})"
+    return clamped(value, text, value.attrs["shift"])
+
+
 def clamped(value: Value, text: str, shift: int = 0) -> str:
     """The text, shifted to the right, between the two ends of attribute ``clamp``, if there are any."""
     clamp, dtype = value.attrs["clamp"], value.tensor.dtype
@@ -80,12 +88,13 @@ def _rescale_64(value: Value, a: Sequence[str], types: Types) -> str:
 
 def _from_float(value: Value, a: Sequence[str], types: Types) -> str:
     low, high = value.attrs["clamp"]
-    return f"nd_tfl_from_float({a[0]}, {a[1]}, {value.attrs['zero']}, {low}, {high})"
+    return f"nd_quantize_away({a[0]}, {a[1]}, {value.attrs['zero']}, {low}, {high})"
 
 
 EXPRESSIONS: Mapping[str, Callable[[Value, Sequence[str], Types], str]] = {
     "rescale": lambda value, a, types: rescale(value, a, str),
     "offset": _offset,
+    "weighted_sum": lambda value, a, types: weighted_sum(value, a, str),
     "table": _table,
     "from_float": _from_float,
     "rescale_32": _rescale_32,
@@ -118,6 +127,7 @@ BOUNDS: Mapping[str, Callable[[Sequence[Bounds], Mapping[str, Any], Value], Boun
     "rescale": _rescale_bounds,
     "offset": lambda a, attrs, value: shift_bounds(a[0], 0, attrs["zero"], attrs["clamp"]),
     "table": lambda a, attrs, value: a[1],
+    "weighted_sum": lambda a, attrs, value: attrs["clamp"],
     "tfl_logistic": lambda a, attrs, value: (0, 32767),
     "tfl_tanh": lambda a, attrs, value: (-32767, 32767),
 }

@@ -8,6 +8,7 @@ import numpy as np
 
 from neurodeploy.backends.c_tflite_lower import Lowering, single
 from neurodeploy.backends.c_tflite_ops import CURVES
+from neurodeploy.backends.c_tflite_sums import weighted_sum
 from neurodeploy.ir.graph import Value
 from neurodeploy.ir.tflite.comparisons import RAISED, levels
 from neurodeploy.ir.tflite.fixed_point import multiply_32, nearest_step, offset, scale_of, zero_of
@@ -17,6 +18,8 @@ from neurodeploy.ir.types import TensorType, int_range
 
 
 def _sum(q: Lowering, value: Value) -> None:
+    if weighted_sum(q, value):
+        return
     into = value.tensor
     left = ADD_SHIFT[into.dtype]
     *factors, last = map(single, add_factors(q.type(value.args[0]), q.type(value.args[1]), into))

@@ -16,6 +16,7 @@ import numpy as np
 from neurodeploy.importers.check import Trial, check, unchecked
 from neurodeploy.importers.tflite_read import Model
 from neurodeploy.ir.graph import Program
+from neurodeploy.ir.tflite.fixed_point import scale_of, zero_of
 from neurodeploy.ir.types import TensorType
 
 #: Steps of the one sample, and how long the interpreter may take for them.
@@ -51,7 +52,8 @@ def checked(program: Program, model: Model, data: bytes) -> Program:
     if find_spec("tflite_micro") is None:
         return unchecked(program, "the package tflite-micro isn't installed")
     rng = np.random.default_rng(0)
-    inputs = {name: _random(rng, spec.type) for name, spec in program.inputs.items()}
+    ends = program.meta.get("float_ends", ())
+    inputs = {n: (_reals if n in ends else _random)(rng, spec.type) for n, spec in program.inputs.items()}
     found = _interpreted(program, model, data, inputs)
     if found is None:
         return unchecked(program, "TFLite Micro can't run the file")
@@ -71,11 +73,21 @@ def _random(rng: np.random.Generator, type_: TensorType) -> np.ndarray:
     return rng.integers(bounds.min, int(bounds.max) + 1, shape, dtype=type_.numpy)
 
 
+def _reals(rng: np.random.Generator, type_: TensorType) -> np.ndarray:
+    """Real numbers for an end in float: on the integers, between two of them, anywhere, and beyond the range."""
+    steps = _random(rng, type_).astype(np.float64) - zero_of(type_)
+    steps += rng.choice([0.0, 0.5, -0.5], steps.shape) + rng.choice([0.0, 1.0], steps.shape) * rng.normal(
+        size=steps.shape
+    )
+    return (steps * float(scale_of(type_))).astype(np.float32)
+
+
 def _interpreted(
     program: Program, model: Model, data: bytes, inputs: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray] | None:
     """The outputs of TFLite Micro, ``[1, steps, ...]`` as the program gives them; None where it fails."""
-    main, uint8 = model.subgraphs[0], program.meta.get("uint8", ())
+    main, ends = model.subgraphs[0], program.meta.get("float_ends", ())
+    uint8 = set(program.meta.get("uint8", ())) - set(ends)
     fed = {}
     for i, (index, (name, x)) in enumerate(zip(main.inputs, inputs.items(), strict=True)):
         x = x[0].reshape(STEPS, *main.tensors[index].shape)
@@ -102,5 +114,6 @@ def _interpreted(
         for i, (name, type_) in enumerate(program.output_types().items()):
             y = made[f"y{i}"]
             y = y.astype(np.int16) - 128 if name in uint8 else y
-            found[name] = y.reshape(1, STEPS, *type_.shape).astype(type_.numpy)
+            y = y if name in ends else y.astype(type_.numpy)
+            found[name] = y.reshape(1, STEPS, *type_.shape)
     return found

@@ -13,6 +13,7 @@ from neurodeploy.errors import DataError, nearest
 from neurodeploy.ir.fixed import dequantize, quantize
 from neurodeploy.ir.graph import Graph, Program, Ref, Stage
 from neurodeploy.ir.op import Array
+from neurodeploy.ir.tflite.borders import from_real
 from neurodeploy.ir.types import TensorType
 
 
@@ -97,12 +98,17 @@ def bind(program: Program, inputs: Mapping[str, Array], lengths: Array | None) -
         if batch is not None and len(array) != batch:
             raise DataError(f"input '{name}' has {len(array)} samples, another one {batch}.", place="data")
         batch = len(array)
-        array = _convert(name, array, wanted.type)
+        array = _convert(name, array, wanted.type, program.numerics)
         bound[name] = Series(array, _lengths(lengths, array)) if wanted.kind == "series" else array
     return bound, 1 if batch is None else batch
 
 
-def _convert(name: str, array: Array, type_: TensorType) -> Array:
+def quantize_input(x: Array, type_: TensorType, numerics: str) -> Array:
+    """Real values as a program's input of a quantized type takes them: by the rule of its numerics."""
+    return from_real(x, type_) if numerics == "tflite" else quantize(x, type_)
+
+
+def _convert(name: str, array: Array, type_: TensorType, numerics: str) -> Array:
     if array.dtype.kind not in "fiub":
         raise DataError(f"input '{name}' holds {array.dtype}, needed numbers.", place="data")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -110,7 +116,7 @@ def _convert(name: str, array: Array, type_: TensorType) -> Array:
             f"input '{name}' holds NaN or infinity.", place="data", hint="Clean it; for padding give 'lengths'."
         )
     if type_.quant is not None:
-        return array if array.dtype == type_.numpy else quantize(array, type_)
+        return array if array.dtype == type_.numpy else quantize_input(array, type_, numerics)
     if type_.is_int and array.dtype.kind == "f" and (array != np.rint(array)).any():
         raise DataError(f"input '{name}' takes whole numbers ({type_.dtype}).", place="data")
     return array.astype(type_.numpy)
@@ -249,7 +255,7 @@ def _run_iterated(stage: Stage, feed: Feed, data: Feed, batch: int, engine: Exec
 
 
 def blank(type_: TensorType) -> int:
-    """What stands for 0 behind the end of a series."""
+    """What stands for 0 where no step gives a value: behind the end of a series, and where an order doesn't lead."""
     return 0 if type_.quant is None else type_.quant.zero_point
 
 

@@ -14,7 +14,18 @@ from neurodeploy.ir.types import TensorType
 #: Values computed element by element besides the primitives that say so themselves: ``copy`` is the identity,
 #: ``shift_down`` a rescale by a power of two, the others parts of TFLite's ops (``backends/c_tflite_ops``).
 ELEMENTWISE_TOO = frozenset(
-    {"lut", "copy", "shift_down", "rescale", "offset", "table", "rescale_32", "rescale_64", "from_float"}
+    {
+        "lut",
+        "copy",
+        "shift_down",
+        "rescale",
+        "weighted_sum",
+        "offset",
+        "table",
+        "rescale_32",
+        "rescale_64",
+        "from_float",
+    }
 )
 #: Elementwise ops whose second argument is a table that they read anywhere.
 TABLE_OPS = frozenset({"lut", "table"})

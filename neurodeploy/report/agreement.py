@@ -24,8 +24,9 @@ def agreement(
     in common, the final ``outputs``, one comparison per inference. A step counts as bit-exact if all tensors of its
     stage have the same bits (so -0.0 differs from 0.0 and a NaN equals itself); one that only one run executed counts
     as different. The first difference is the first by sample, then step, then tensor. ``equality`` is ``exact``,
-    ``lsb(n)`` (integers, every difference at most n), ``close(tolerance)`` (every difference at most that) or
-    ``statistical(tolerance)``; the last is judged on accuracies, not here, so ``holds`` is None.
+    ``lsb(n)`` (integers, every difference at most n), ``close(tolerance)`` (every difference at most that share of the
+    tensor's largest value in the reference, or of 1 if that is larger) or ``statistical(tolerance)``; the last is
+    judged on accuracies, not here, so ``holds`` is None.
     Raises :class:`DataError` if the tensors can't be compared.
     """
     if not EQUALITY.fullmatch(equality):
@@ -48,7 +49,9 @@ def agreement(
     elif equality.startswith(("lsb", "close")):
         whole = all((pair.executed == pair.shared).all() for pair in pairs)
         limit = float(equality[equality.index("(") + 1 : -1])
-        holds = bool((integer or equality.startswith("close")) and whole and largest <= limit)
+        close = equality.startswith("close")
+        within = all(pair.largest() <= limit * (pair.size() if close else 1) for pair in pairs)
+        holds = bool((integer or close) and whole and within)
     firsts = [found for pair in pairs if (found := pair.first())]
     return Agreement(
         against=against,
@@ -108,6 +111,11 @@ class _Pair:
             gap = np.abs(a.astype(np.float64) - b.astype(np.float64))
         gap[_same_bits(a, b)] = 0
         return float(np.nan_to_num(gap, nan=np.inf).max())
+
+    def size(self) -> float:
+        """The reference's largest finite absolute value over shared steps, or 1 if that is larger."""
+        b = np.abs(self.b[self.shared].astype(np.float64))
+        return float(np.max(b, initial=1.0, where=np.isfinite(b)))
 
     def first(self) -> FirstDifference | None:
         """The first sample and step at which the two differ, with the first differing element's values."""

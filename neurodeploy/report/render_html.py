@@ -46,6 +46,7 @@ def render(data: ReportData) -> str:
         summaries=view.summaries(builds),
         micro=view_micro.comparisons(builds),
         micro_note=view_micro.NOTE,
+        print_columns=PRINT_COLUMNS,
         sections=[_accuracy_section(builds, key) for key in view.keys(builds)],
         tables=[{"screen": True, "builds": builds, "groups": view.table(builds)}, *_print_tables(builds)],
         charts=[(chart, plots.scatter(chart, numbers)) for chart in charts],

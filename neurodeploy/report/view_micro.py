@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from neurodeploy.artifact import Figure
 from neurodeploy.report import view, words
@@ -34,6 +34,10 @@ class Line:
     unit: str
     cells: tuple[tuple[str, Figure | None], ...]
 
+    def part(self, start: int, stop: int) -> Line:
+        """The row of builds start..stop-1."""
+        return replace(self, cells=self.cells[start:stop])
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -42,6 +46,15 @@ class Comparison:
     model: str
     builds: tuple[Build, ...]
     lines: tuple[Line, ...]
+
+    def parts(self, columns: int) -> list[Comparison]:
+        """The same in parts of so many builds, for paper."""
+        return [
+            Comparison(
+                self.model, self.builds[i : i + columns], tuple(line.part(i, i + columns) for line in self.lines)
+            )
+            for i in range(0, len(self.builds), columns)
+        ]
 
 
 def comparisons(builds: Iterable[Build]) -> list[Comparison]:

@@ -16,9 +16,10 @@ from neurodeploy.errors import NumericsError, UnsupportedError
 from neurodeploy.ir import interpret
 from neurodeploy.ir.build import Builder
 from neurodeploy.ir.graph import Drive, Program, ProgramInput, Ref, Stage
+from neurodeploy.ir.tflite.fixed_point import zero_of
 from neurodeploy.ir.types import Quant, TensorType
 from tests.families import CASES
-from tests.host_c import build
+from tests.host_c import assert_whole_runs, build
 from tests.strategies import float_cases
 
 
@@ -57,11 +58,61 @@ def quantized(width):
 def test_families_are_exact(layout, width, small):
     programs = quantized(width)
     assert len(programs) >= 31
-    built = build(list(programs.values()), layout, small=small).compile()
+    built = build(list(programs.values()), layout, small=small, runs=layout is PLAIN).compile()
     for name, program in programs.items():
         case = CASES[name]
         golden = interpret.run(program, case.inputs, case.lengths, states=True)
         equal(golden, built.run(program.name, case.inputs, case.lengths))
+        if layout is PLAIN:
+            assert_whole_runs(built, program, golden, case.inputs, case.lengths)
+
+
+def test_every_drive_is_among_the_families():
+    assert {s.drive.kind for p in quantized("i8").values() for s in p.stages} == {
+        "forward", "reverse", "order", "until", "generate",
+    }  # fmt: skip
+
+
+# -- where no step gives a value ---------------------------------------------------------------------------------------
+
+
+def there_and_back() -> Program:
+    """Rows from the last, then some of them in an order, then what that gave from the first; every end is an output."""
+    rng = np.random.default_rng(0)
+
+    def stage(name: str, drive: Drive, given: str, function: str) -> Stage:
+        b = Builder()
+        x, h = b.input("x", [3]), b.state("h", [3])
+        w, u = (b.param(n, rng.normal(size=(3, 3)).astype(np.float32)) for n in "wu")
+        new = b("tanh", w @ x + u @ h + b.param("c", np.array([0.5, 1, 2], np.float32)))
+        b.next(h, new)
+        b.output("y", b(function, new))
+        return Stage(name, b.graph(), drive, {"x": Ref.parse(given)})
+
+    stages = (
+        stage("back", Drive("reverse"), "x", "relu"),
+        stage("path", Drive("order", order="order"), "back.y", "sigmoid"),
+        stage("ahead", Drive(), "path.y", "tanh"),
+    )
+    inputs = {"x": ProgramInput(TensorType((3,))), "order": ProgramInput(TensorType((), "i32"))}
+    outputs = {f"{s.name}_{at}": Ref("y", s.name, at) for s in stages for at in ("series", "last")}
+    return Program("there_and_back", inputs, stages, outputs)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_rows_that_no_step_gives_hold_the_zero_point(width):
+    source = there_and_back()
+    rng = np.random.default_rng(1)
+    order = np.array([[0, 2, -1, 4, -1, 5], [5, -1, 0, 0, 3, 2], [-1, -1, -1, -1, -1, -1]], np.int32)
+    inputs = {"x": rng.normal(size=(3, 6, 3)).astype(np.float32), "order": order}
+    program = with_numerics(source, inputs, width=width)
+    built = build([program], runs=True).compile()
+    golden = interpret.run(program, inputs, states=True)
+    equal(golden, built.run(program.name, inputs))
+    assert_whole_runs(built, program, golden, inputs, None)
+    zero = zero_of(program.output_types()["path_series"])
+    assert (golden.outputs["path_series"][2] == zero).all() and (golden.outputs["path_last"][2] == zero).all()
+    assert (zero != 0) == (width != "i16")
 
 
 def test_a_wrong_bit_is_found():

@@ -92,6 +92,27 @@ def test_float_programs_keep_close(family, tmp_path):
         np.testing.assert_allclose(got[name], wanted[name], rtol=1e-4, atol=1e-4, err_msg=name)
 
 
+#: One of each drive, a recursive net's tree, and the cells whose functions are tables.
+TFLITE = ("gru_reset_after", "lstm", "stacked_bidirectional", "encoder_decoder", "hopfield", "recursive")
+
+
+@pytest.mark.parametrize("width", ["i8", "i16"])
+def test_plain_files_with_tflites_numerics(width, tmp_path):
+    for family in TFLITE:
+        artifact = build(family, "host", "tflite", quantize={"activation_dtype": width})
+        folder = write(artifact, "plain", tmp_path / family)
+        made = tmp_path / f"{family}_example"
+        run(compiler(), *STRICT, *sources(folder), "-o", made)
+        same(printed(run(made)), golden(artifact))
+
+
+def test_a_cmake_project_with_tflites_numerics(tmp_path):
+    artifact = build("gru_reset_after", "mps2-an386", "tflite", quantize={"activation_dtype": "i8"})
+    built = cmake_build(write(artifact, "cmake", tmp_path / "x"), tmp_path / "build", "-DND_ANY_MACHINE=ON")
+    (example,) = built.rglob("*_example")
+    same(printed(run(example)), golden(artifact))
+
+
 def test_a_window_of_data_is_what_runs(tmp_path):
     artifact = build("lstm", "host")
     window = {"x": CASES["lstm"].inputs["x"][3][:5]}

@@ -1,6 +1,5 @@
 """C on this machine against the golden model: random graphs and every family, integers on every bit."""
 
-import ctypes
 import functools
 from dataclasses import replace
 
@@ -21,7 +20,7 @@ from neurodeploy.ir.types import TensorType
 from neurodeploy.ir.verify import verify
 from tests.families import CASES
 from tests.families.case import one_stage
-from tests.host_c import build
+from tests.host_c import assert_whole_runs, build
 from tests.step_graphs import random_inputs, random_program
 
 BATCHES = [
@@ -184,73 +183,12 @@ def test_integer_families_are_exact(name, how):
 # -- whole runs --------------------------------------------------------------------------------------------------------
 
 
-def c_run(built, name, inputs, lengths):
-    """One sample through ``<model>_run``; gives its outputs."""
-    program, fields = built.programs[name], built.fields[name]
-    keep = {}
-    kinds = []
-    room = max([a.shape[0] for n, a in inputs.items() if program.inputs[n].kind == "series"], default=1)
-    room = max([room, *(s.drive.max_steps or 0 for s in program.stages)])
-    for f in fields:
-        if f.kind in ("in", "series"):
-            kinds.append((f.name, ctypes.c_void_p))
-        elif f.kind == "state":
-            wide = any(
-                t.numpy.itemsize == 8 for s in program.stages for t in s.graph.types().values() if hasattr(t, "numpy")
-            )
-            unit = ctypes.c_int64 if wide else ctypes.c_int32
-            kinds.append((f.name, unit * (f.nbytes // ctypes.sizeof(unit))))
-        elif f.kind == "out":
-            code = {
-                "f32": ctypes.c_float,
-                "i8": ctypes.c_int8,
-                "i16": ctypes.c_int16,
-                "i32": ctypes.c_int32,
-                "bool": ctypes.c_uint8,
-            }
-            unit = code[f.type.dtype]
-            kinds.append((f.name, unit * f.type.size if f.type.shape else unit))
-        else:
-            kinds.append((f.name, ctypes.c_int32))
-    record = type("Run", (ctypes.Structure,), {"_fields_": kinds})()
-    for f in fields:
-        if f.kind == "in":
-            keep[f.name] = np.ascontiguousarray(inputs[f.name][:lengths])
-            setattr(record, f.name, keep[f.name].ctypes.data)
-        elif f.kind == "steps":
-            setattr(record, f.name, len(keep[f.name.removesuffix("_steps")]))
-        elif f.kind == "series":
-            keep[f.name] = np.full((room, *f.type.shape), 77).astype(f.type.numpy)
-            setattr(record, f.name, keep[f.name].ctypes.data)
-    function = getattr(built.lib, f"{built.codes[name].name}_run")
-    assert function(ctypes.byref(record)) == 0
-    found = {}
-    for out, ref in program.outputs.items():
-        if ref.stage is not None and ref.at == "series":
-            found[out] = keep[f"{ref.stage}_{ref.name}"][: getattr(record, f"{ref.stage}_steps")]
-    return found
-
-
 @pytest.mark.parametrize("name", [n for n, c in CASES.items() if c.integer])
 def test_whole_runs_in_c_are_exact(name):
     """Every drive: forward, reverse, order, until, generate; several stages; a sample at a time."""
     case, program, built = CASES[name], quantized(name), integer_families()
-    shown = replace(program, outputs={o: r for o, r in program.outputs.items() if r.at == "series" and r.stage})
-    quantized_inputs = drive_inputs(program, case.inputs)
-    golden = interpret.run(shown, case.inputs, case.lengths)
-    for i in range(len(next(iter(case.inputs.values())))):
-        length = None if case.lengths is None else int(case.lengths[i])
-        found = c_run(built, program.name, {n: a[i] for n, a in quantized_inputs.items()}, length)
-        for out, array in found.items():
-            np.testing.assert_array_equal(array, golden.outputs[out][i][: len(array)], err_msg=out)
-            assert len(array) or not golden.outputs[out][i].any()
-
-
-def drive_inputs(program, inputs):
-    from neurodeploy.ir.drive import Series, bind
-
-    bound, _ = bind(program, inputs, None)
-    return {n: v.data if isinstance(v, Series) else v for n, v in bound.items()}
+    golden = interpret.run(program, case.inputs, case.lengths)
+    assert_whole_runs(built, program, golden, case.inputs, case.lengths)
 
 
 def test_every_drive_is_among_the_families():

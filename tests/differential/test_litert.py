@@ -36,6 +36,7 @@ REFUSED = {
     ("ntm", "i8"): "QUANTIZE",
     ("dnc", "i16"): "SUM",
     ("ising", "i8"): "QUANTIZE",
+    ("memristive_network", "i8"): "QUANTIZE",
 }
 
 

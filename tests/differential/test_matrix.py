@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -31,20 +31,28 @@ SUPPORT = Path(__file__).parents[2] / "docs" / "support.md"
 FEWEST = {
     "host": 33, "mps2-an385": 33, "mps2-an386": 33, "mps2-an500": 33, "mps2-an505": 33, "mps3-an547": 33,
     "netduinoplus2": 33, "lm3s6965evb": 33, "microbit": 33, "rv32-virt": 33, "sifive-e": 32,
-    "tflm": 24, "ideal-128": 33, "pcm-128": 33,
+    "tflm": 33, "tflm int8": 33, "tflm float": 33, "ideal-128": 33, "pcm-128": 33,
     "brian2-sigma-delta": 20, "snntorch-sigma-delta": 31, "brian2-lsm": 3, "brian2-attractor": 1, "brian2-lif": 10,
     "snntorch-lif": 10, "nir": 10, "nir-norse": 7, "nir-spikingjelly": 7, "nir-snntorch": 0,
 }  # fmt: skip
-EXTRAS = {"tflm": "tflite_micro", "nir": "nir", "nir-norse": "norse", "nir-spikingjelly": "spikingjelly"} | {
-    name: name.partition("-")[0] for name in FEWEST if name.startswith(("brian2", "snntorch"))
+#: Columns that are a target with options of the compiler.
+VARIANTS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "tflm int8": ("tflm", {"quantize": {"activation_dtype": "i8"}}),
+    "tflm float": ("tflm", {"numerics": "float"}),
 }
+EXTRAS = (
+    dict.fromkeys(("tflm", *VARIANTS), "tflite_micro")
+    | {"nir": "nir", "nir-norse": "norse", "nir-spikingjelly": "spikingjelly"}
+    | {name: name.partition("-")[0] for name in FEWEST if name.startswith(("brian2", "snntorch"))}
+)
 HEAD = """# What runs where
 
 Every recurrent family, small and with random weights, compiled for every target and compared with the golden model, in
-every run of the tests. *exact*: every bit of every output of every step. *float, close*: float32, within 1e-4 (on a
-board or the host where the family has no integer form). *statistical*: analog noise, or a simulator's own rounding,
-judged by accuracy. *-*: refused, for the reason below the tables. *too big*: more than the board has room for. Spiking
-columns say that the simulator runs what the conversion made; how well that follows the network is in
+every run of the tests. *exact*: every bit of every output of every step. *float, close*: float32, within 1e-4 (in
+TFLite Micro 1e-5; on a board or the host: where the family has no integer form). *statistical*: analog noise, or a
+simulator's own rounding, judged by accuracy. *-*: refused, for the reason below the tables. *too big*: more than the
+board has room for. TFLite Micro: *tflm* is int16x8; [its operators and refusals](tflite/operators.md). Spiking columns
+say that the simulator runs what the conversion made; how well that follows the network is in
 [spiking](spiking.md).
 
 """
@@ -55,7 +63,9 @@ def test_every_target_and_a_floor_for_each() -> None:
     runs = [d for d in described if not isinstance(d, hardware.Board) or d.resident or d.core.isa == "host"]
     # what a crossbar runs doesn't depend on its devices: two stand for all
     crossbars = {d.name for d in runs if isinstance(d, hardware.Crossbar)} - {"ideal-128", "pcm-128"}
-    assert set(FEWEST) == {d.name for d in runs} - crossbars  # boards left out are for libraries and fit checks
+    assert (
+        set(FEWEST) - set(VARIANTS) == {d.name for d in runs} - crossbars
+    )  # boards left out are for libraries and fit checks
     assert len(CASES) == 33
 
 
@@ -86,13 +96,14 @@ def test_column(target: str) -> None:
 
 @contextmanager
 def _board(target: str) -> Iterator[link.Board | None]:
-    described = hardware.find(target)
+    described = hardware.find(VARIANTS.get(target, (target,))[0])
     resident = isinstance(described, hardware.Board) and described.resident
     with emulator.open_board(described) if resident else nullcontext() as board:  # type: ignore[arg-type]
         yield board
 
 
 def _cell(case: Case, target: str, board: link.Board | None) -> str:
+    target, given = VARIANTS.get(target, (target, {}))
     described = hardware.find(target)
     times = 4 if described.kind == "neuromorphic" else 1  # a readout is fitted there, which takes more samples
     tiled = {name: np.tile(array, (times, *(1,) * (array.ndim - 1))) for name, array in case.inputs.items()}
@@ -103,10 +114,9 @@ def _cell(case: Case, target: str, board: link.Board | None) -> str:
     float_only = described.backend == "c" and not case.integer
     tool = "gcc" if board and "gcc" in c_toolchain.toolchains(target) else None
     # Rates with fixed ticks: the search for the cheapest has tests of its own.
-    more: dict[str, Any] = {"ticks": 4, "pieces": 1} if getattr(described, "method", None) == "rate" else {}
-    built = neurodeploy.compile(
-        case.program, described, labelled, numerics="float" if float_only else None, toolchain=tool, costs=False, **more
-    )
+    more: dict[str, Any] = {"ticks": 4, "pieces": 1} if getattr(described, "method", None) == "rate" else dict(given)
+    more |= {"numerics": "float"} if float_only else {}
+    built = neurodeploy.compile(case.program, described, labelled, toolchain=tool, costs=False, **more)
     options: dict[str, Any] = {"board": board} if board else {}
     if described.backend == "brian2":
         options["codegen"] = "numpy"  # one C++ build a family would take minutes

@@ -188,6 +188,7 @@ def test_sums_of_products_with_matrices(width):
     x = b.input("x", [4, 3])
     b.output("left", b.param("W", rng.normal(size=(5, 4))) @ x + b.param("b", rng.normal(size=3)))
     b.output("right", b("relu", x @ b.param("V", rng.normal(size=(3, 6))) + b.param("c", rng.normal(size=6))))
+    b.output("column", x @ b.param("v", rng.normal(size=3)) + b.param("d", rng.normal(size=4)))  # a row, four sums
     program = one_stage(b)
     inputs = {"x": rng.normal(size=(3, 8, 4, 3)).astype(np.float32)}
     made = quantized(program, sampled(program, inputs, None), **WIDTHS[width][0])

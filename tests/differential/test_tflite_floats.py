@@ -85,6 +85,7 @@ def test_products_of_every_rank_with_constants_on_either_side():
         left, right = (({**sides, **constants})[n] for n in names)
         b.output("_".join(names), left @ right)
         b.output("_".join(names) + "_biased", left @ right + constants["c"])
+    b.output("column", (2.0 * sides["M"]) @ constants["c"] + constants["c"])  # one row of weights, four sums
     b.output("twice", (shared := constants["C"] @ sides["v"]) * (shared + constants["c"]))
     program = one_stage_of(b)
     inputs = {"v": rng.normal(size=(3, 2, 4)).astype(np.float32), "M": rng.normal(size=(3, 2, 4, 4)).astype(np.float32)}

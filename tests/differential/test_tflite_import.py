@@ -14,7 +14,6 @@ from neurodeploy.backends.tflite.write import Model, Subgraph
 from neurodeploy.data import arrange
 from neurodeploy.errors import NeurodeployError, UnsupportedError
 from neurodeploy.importers import load
-from neurodeploy.ir.drive import real_outputs
 from neurodeploy.ir.graph import Program
 from neurodeploy.ir.interpret import StepInterpreter, run
 from neurodeploy.ir.types import Quant, TensorType
@@ -304,31 +303,6 @@ def test_a_float_island_keeps_its_floats(tmp_path):
     assert [v.op for v in program.stages[0].graph.values] == ["tfl_to_float", "exp", "tfl_from_float"]
 
 
-def float_ends(s: Subgraph) -> None:
-    x, inner = s.tensor("x", (1, 6), "f32"), s.tensor("inner", (1, 6), "i8", Quant(0.02, 5))
-    made, y = s.tensor("made", (1, 6), "i8", Quant(0.02, 5)), s.tensor("y", (1, 6), "f32")
-    s.inputs, s.outputs = [x], [y]
-    s.op("QUANTIZE", [x], [inner])
-    s.op("RELU", [inner], [made])
-    s.op("DEQUANTIZE", [made], [y])
-
-
-def test_float_ends_are_the_integers_themselves(tmp_path):
-    from neurodeploy.deploy.tflm import interpreter
-
-    data = written(float_ends)
-    program = loaded(tmp_path, data)
-    assert program.inputs["x"].type == program.output_types()["y"] == TensorType((6,), "i8", Quant(f32(0.02), 5))
-    assert program.meta["float_ends"] == ["x", "y"]
-    x = numbers(np.random.default_rng(0), "f32", (1, 50, 6))
-    (found,) = real_outputs(program, run(program, {"x": x})).values()
-    engine = interpreter(data, 1 << 20)
-    for k in range(50):
-        engine.set_input(x[:, k], 0)
-        engine.invoke()
-        np.testing.assert_allclose(found[0, k], engine.get_output(0)[0], rtol=1e-6)
-
-
 # -- variables ---------------------------------------------------------------------------------------------------------
 
 
@@ -396,7 +370,8 @@ MODES = {
 
 @pytest.mark.parametrize("mode", MODES)
 def test_files_that_we_wrote_read_back(tmp_path, mode):
-    """Every family that compiles: the imported step has the bits of the one that was written (floats but for 1e-5).
+    """Every family that compiles: the imported step has the bits of the one that was written (floats but for 1e-5), and
+    so it has when it was written and read again.
 
     Only a loop inside of a step, WHILE, has no primitives here; a random generator is written as one.
     """
@@ -418,6 +393,8 @@ def test_files_that_we_wrote_read_back(tmp_path, mode):
                 break
             assert found.numerics == numerics
             assert_same_steps(stage, found)
+            ready = run_passes(found, pipeline("tflite", numerics, quantized=numerics == "tflite"))
+            assert_same_steps(stage, loaded(tmp_path, stage_model(ready.stages[0].graph, "again")))
         else:
             came_back += 1
     assert came_back >= least

@@ -216,7 +216,7 @@ def test_what_is_for_int8_alone(tmp_path, code):
 
 @pytest.mark.parametrize("dtype", ["i8", "i16"])
 def test_softmax(tmp_path, dtype):
-    made = {"scale": 1 / 256, "zero": -128} if dtype == "i8" else {"scale": 1 / 128}
+    made: dict[str, Any] = {"scale": 1 / 256, "zero": -128} if dtype == "i8" else {"scale": 1 / 128}
     for shape, scale in (((1, 7), 0.1), ((1, 3, 5), 0.37), ((2, 4), 0.02)):
         op = Op(
             "SOFTMAX", (of(dtype, *shape, scale=scale),), (of(dtype, *shape, **made),), "SoftmaxOptions", {"beta": 1.0}

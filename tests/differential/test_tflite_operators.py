@@ -283,7 +283,7 @@ REFUSED: Mapping[str, Callable[[Path], None]] = {
 UNREAD: Mapping[str, Callable[[Path], None]] = {
     "an operator without a rule": holding(FILES["ABS"], "SIN", "f32"),
     "a float operator on integers": holding(FILES["EXP"], "EXP", "i8"),
-    "a comparison of int8": holding(FILES["GREATER"], "GREATER", "i8"),
+    "a comparison of int16": holding(FILES["GREATER"], "GREATER", "i16"),
     "integer weights, float activations": holding(dynamic_range, "FULLY_CONNECTED", "f32"),
     "a batch of 2": holding(batch_of_two, "CONV_2D", "i8"),
     "a computed order of axes": holding(computed_order, "TRANSPOSE", "f32"),

@@ -14,6 +14,7 @@ from neurodeploy.deploy import emulator
 from neurodeploy.ir import fixed, interpret
 from neurodeploy.ir.build import Builder
 from neurodeploy.ir.graph import Program, ProgramInput, Ref, Stage
+from neurodeploy.ir.tflite.borders import from_real
 from neurodeploy.ir.types import Quant, TensorType
 from tests.host_c import BOARD_OF, build
 
@@ -38,6 +39,9 @@ void v_lut(const int16_t *t, const int32_t *x, int32_t more, int32_t shift, int3
 void v_quantize(const float *x, float inverse, int32_t zero, int32_t low, int32_t high, int32_t *y, int32_t n);
 void v_quantize(const float *x, float inverse, int32_t zero, int32_t low, int32_t high, int32_t *y, int32_t n)
 { for (int32_t i = 0; i < n; ++i) { y[i] = nd_quantize(x[i], inverse, zero, low, high); } }
+void v_away(const float *x, float scale, int32_t zero, int32_t low, int32_t high, int32_t *y, int32_t n);
+void v_away(const float *x, float scale, int32_t zero, int32_t low, int32_t high, int32_t *y, int32_t n)
+{ for (int32_t i = 0; i < n; ++i) { y[i] = nd_quantize_away(x[i], scale, zero, low, high); } }
 void v_truncate(const float *x, int32_t *y, int32_t n);
 void v_truncate(const float *x, int32_t *y, int32_t n)
 { for (int32_t i = 0; i < n; ++i) { y[i] = nd_truncate(x[i], -32768, 32767); } }
@@ -141,9 +145,9 @@ def test_fixed_point_functions_are_the_irs(board):
 
 def test_quantizing_is_the_irs():
     rng = np.random.default_rng(2)
-    x = np.concatenate([rng.normal(size=5000) * 50, [np.nan, np.inf, -np.inf, 3e38, -3e38, 0.5, -0.5, 1.5]]).astype(
-        np.float32
-    )
+    x = np.concatenate(
+        [rng.normal(size=5000) * 50, [np.nan, np.inf, -np.inf, 3e38, -3e38, 0.5, -0.5, 1.5, 2.0**-9 * 0.49999997]]
+    ).astype(np.float32)
     for dtype, zero, scale in (("i8", 3, 0.37), ("i16", 0, 2.0**-9), ("i16", -100, 0.0123)):
         type_ = TensorType(x.shape, dtype, Quant(scale, zero))
         y = np.empty(x.shape, np.int32)
@@ -154,6 +158,17 @@ def test_quantizing_is_the_irs():
         )
         with np.errstate(all="ignore"):
             np.testing.assert_array_equal(y, fixed.quantize(x, type_))
+        shim("host").v_away(
+            ctypes.c_void_p(x.ctypes.data),
+            ctypes.c_float(scale),
+            zero,
+            low,
+            high,
+            ctypes.c_void_p(y.ctypes.data),
+            y.size,
+        )
+        with np.errstate(all="ignore"):
+            np.testing.assert_array_equal(y, from_real(x, type_))
 
 
 # -- products ----------------------------------------------------------------------------------------------------------

@@ -183,6 +183,26 @@ def test_arithmetic(layout, dtype):
     exact(list(arithmetic(len(layout.name), dtype)), layout)
 
 
+def test_int8_sums_are_two_multiplications_where_that_is_exact():
+    """The kernel's three roundings are in the text only where no such form has its bits."""
+    rng, arrays = np.random.default_rng(0), {"x": np.repeat(EVERY["i8"], 256), "y": np.tile(EVERY["i8"], 256)}
+    cases = []
+    for i in range(12):
+        left, right = np.exp(rng.uniform(-5, -3, 2))
+        types = {n: tensor("i8", s, int(rng.integers(-128, 128)), 65536) for n, s in zip("xy", (left, right))}
+        quant = Quant(float(np.float32(max(left, right) * rng.uniform(0.6, 2))), int(rng.integers(-128, 128)))
+        attrs = {"act": "relu"} if i % 3 == 0 else {}
+        cases.append(Case(("tfl_add", "tfl_sub")[i % 2], types, quant, arrays, {}, attrs))
+    types = dict.fromkeys("xy", tensor("i8", 0.1, 0, 65536))
+    cases.append(Case("tfl_add", types, types["x"].quant, arrays))
+    types = {"x": tensor("i8", 1e-4, -128, 65536), "y": tensor("i8", 3.0, 127, 65536)}
+    far = [Case("tfl_add", types, Quant(2.0), arrays, {}, {"act": "relu"})]  # nothing leaves the clamp
+    for case in (*cases, *far):
+        text = build([case.program("p")]).files["models.c"].decode()
+        assert ("nd_tfl_high(" in text or "nd_tfl_scale(" in text) == any(case is c for c in far), case
+    exact([*cases, *far])
+
+
 def test_comparisons():
     rng, cases = np.random.default_rng(3), []
     x, y = np.repeat(EVERY["i8"], 256), np.tile(EVERY["i8"], 256)
@@ -300,7 +320,7 @@ def test_products_of_computed_values_sums_and_softmax():
 def test_from_floats_and_to_them():
     rng = np.random.default_rng(0)
     x = (rng.normal(size=4000) * 10.0 ** rng.uniform(-3, 4, 4000)).astype(np.float32)
-    x[:7] = [0.0, -0.0, 0.05, -0.05, 0.15, 1e30, -1e30]
+    x[:9] = [0.0, -0.0, 0.05, -0.05, 0.15, 1e30, -1e30, 0.04999999701976776, -0.04999999701976776]
     cases = [Case("tfl_from_float", {"x": TensorType(x.shape, "f32")}, Quant(0.1 * 4**i, 7 * i), {"x": x}, {}, {"to": dtype})
              for dtype in EVERY for i in range(3)]  # fmt: skip
     for dtype, every in EVERY.items():

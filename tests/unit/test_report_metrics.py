@@ -181,6 +181,16 @@ def test_equality_classes(equality: str, holds: bool) -> None:
     assert found.holds is holds
 
 
+@pytest.mark.parametrize(("size", "holds"), [(0.5, False), (1.0, False), (50.0, True)])
+def test_close_is_a_share_of_the_largest_value(size, holds):
+    y = np.array([[[size, -0.25 * size], [0.0, np.inf]]], np.float32)
+    found = metrics.agreement(
+        _trace(y + np.float32(1e-4), [2]), _trace(y, [2]), against="golden", equality="close(1e-5)"
+    )
+    assert found.holds is holds
+    assert found.max_difference == pytest.approx(1e-4, rel=0.05)
+
+
 def test_statistical_equality_is_not_judged_here_and_nonsense_is_refused() -> None:
     trace = _trace(np.zeros((1, 1, 1), np.int8), [1])
     assert metrics.agreement(trace, trace, against="golden", equality="statistical(0.02)").holds is None

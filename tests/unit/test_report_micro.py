@@ -113,3 +113,11 @@ def test_widths_in_words():
         "native",
     )
     assert widths(made) == "i4 and i8 weights, i8 states"
+
+
+def test_parts_for_paper_hold_every_build_once():
+    (found,) = view_micro.comparisons(sample_builds())
+    parts = found.parts(2)
+    assert [build for part in parts for build in part.builds] == list(found.builds)
+    for i, line in enumerate(found.lines):
+        assert tuple(cell for part in parts for cell in part.lines[i].cells) == line.cells

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from neurodeploy.hardware import Target
 
 #: How float programs agree with the interpreter: TFLM adds in another order, and its libm rounds otherwise. The largest
-#: difference over the tested families is 5e-7.
+#: difference over the tested families is 5e-7. (A share of the largest value where that is above 1.)
 FLOAT_EQUALITY = "close(1e-5)"
 STATES = ("variables", "io")
 OPTIMIZE = ("balanced", "size")

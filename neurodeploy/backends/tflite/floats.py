@@ -61,7 +61,8 @@ def _simple(code: str, table: str | None = None, **options: Any) -> Rule:
 def _add(writer: StageWriter, value: Value) -> None:
     """ADD, unless it is the bias of a product."""
     makers = [v for v in writer.graph.values if v.name in value.args and v.op == "matmul"]
-    if not any(_weighted(writer, v) and _bias(writer, v) for v in makers):
+    products = [(v, weighted[2]) for v in makers if (weighted := _weighted(writer, v))]
+    if not any(_bias(writer, v, len(weights)) for v, weights in products):
         _simple("ADD", "AddOptions")(writer, value)
 
 
@@ -87,7 +88,7 @@ def _matmul(writer: StageWriter, value: Value) -> None:
     if rows not in writer.index:
         writer.index[rows] = main.tensor(rows, weights.shape, "f32", data=np.ascontiguousarray(weights))
     inputs = [writer.at(x), writer.index[rows]]
-    if bias := _bias(writer, value):
+    if bias := _bias(writer, value, len(weights)):
         target, name = bias
         inputs.append(writer.weights(name))
     made = (1, *writer.types[x].shape[:-1], len(weights))
@@ -101,8 +102,8 @@ def _matmul(writer: StageWriter, value: Value) -> None:
     main.op("RESHAPE", [wide, sizes], [writer.out(target)], "ReshapeOptions", newShape=[1, *target.tensor.shape])
 
 
-def _bias(writer: StageWriter, value: Value) -> tuple[Value, str] | None:
-    """The sum that alone uses a product, and the constant vector that it adds."""
+def _bias(writer: StageWriter, value: Value, rows: int) -> tuple[Value, str] | None:
+    """The sum that alone uses a product of that many rows of weights, and the constant of as many that it adds."""
     graph = writer.graph
     if value.name in graph.outputs.values() or any(value.name in (s.next, s.when) for s in graph.states):
         return None
@@ -110,8 +111,10 @@ def _bias(writer: StageWriter, value: Value) -> tuple[Value, str] | None:
     if len(users) != 1 or users[0].op != "add" or not value.tensor.same_data(users[0].tensor):
         return None
     other = [a for a in users[0].args if a != value.name]
-    if len(other) == 1 and other[0] in graph.params and writer.types[other[0]].shape == value.tensor.shape[-1:]:
-        return users[0], other[0]
+    if len(other) == 1 and other[0] in graph.params:
+        type_ = writer.types[other[0]]
+        if type_.shape == value.tensor.shape[-1:] and type_.size == rows:
+            return users[0], other[0]
     return None
 
 

@@ -295,7 +295,7 @@ class StageWriter:
             self.split(self.at(value.args[0]), 1 + axis, [self.out(part) for part in parts])
 
     def same_scale(self, value: Value) -> None:
-        """Refuse a move between scales: these operators don't rescale."""
+        """Refuse a move between scales: these operators don't rescale. Integers without a scale go with any."""
         self._same_scale(value, [self.types[a] for a in value.args if isinstance(self.types[a], TensorType)])
 
     def same_table(self, value: Value) -> None:
@@ -303,7 +303,8 @@ class StageWriter:
         self._same_scale(value, [self.types[a] for i, a in enumerate(value.args) if i != 1])
 
     def _same_scale(self, value: Value, tensors: list[TensorType]) -> None:
-        if any(t.quant != value.tensor.quant for t in tensors if t.dtype != "bool"):
+        scaled = [t.quant for t in (*tensors, value.tensor) if t.dtype != "bool" and t.quant is not None]
+        if any(quant != scaled[0] for quant in scaled):
             raise UnsupportedError(
                 f"{value.op} joins {', '.join(map(str, tensors))} into {value.tensor}; needed one scale.",
                 place=f"{self.name}: %{value.name}",

@@ -24,11 +24,18 @@ def _infer_from_float(types: Types, attrs: Attrs) -> TensorType:
 
 
 def _eval_from_float(args: Sequence[Array], attrs: Attrs, type_: TensorType, types: Types) -> Array:
-    """Divided by the scale in float32, halves away from zero; NaN and what int32 doesn't hold become its ends or 0."""
-    steps = args[0].astype(np.float32) / scale_of(type_)
-    rounded = np.copysign(np.floor(np.abs(steps) + np.float32(0.5)), steps)
-    whole = np.clip(np.nan_to_num(rounded.astype(np.float64)), -(2.0**31), 2.0**31 - 1).astype(np.int64)
-    return saturate(whole + zero_of(type_), type_.dtype)
+    return from_real(args[0], type_)
+
+
+def from_real(x: Array, type_: TensorType) -> Array:
+    """Real numbers as integers of a type: divided by its scale in float32, to the nearest, halves away from zero.
+
+    NaN is 0. Beyond int32 they saturate, as an ARM's conversion does; in C++ they are undefined.
+    """
+    steps = (np.asarray(x, np.float32) / scale_of(type_)).astype(np.float64)
+    whole = np.copysign(np.floor(np.abs(steps) + 0.5), steps)  # in double: 0.49999997 + 0.5 is below 1
+    clipped = np.clip(np.nan_to_num(whole), -(2.0**30), 2.0**30).astype(np.int64)
+    return saturate(clipped + zero_of(type_), type_.dtype)
 
 
 def _infer_to_float(types: Types, attrs: Attrs) -> TensorType:

@@ -131,16 +131,7 @@ def _add(q: StageQuantizer, value: Value) -> None:
     moving = [leaf for leaf in leaves if leaf not in q.known]
     products = [leaf for leaf in moving if q.product(leaf)]
     total = sum((np.asarray(q.known[leaf], np.float64) for leaf in fixed), np.zeros(()))
-    shape = q.stage.graph.tensor(value.name).shape
-    takes = (
-        products[-1]
-        if fixed
-        and products
-        and total.shape in ((), shape[-1:])
-        and q.same_shape(products[-1], value.name)
-        and len(shape) >= 1
-        else None
-    )
+    takes = products[-1] if fixed and products and _takes(q, products[-1], total, value) else None
     target = q.form(value.name)
     parts: list[tuple[str, tuple[float, float]]] = []
     alone = len(moving) == 1 and (not fixed or takes is not None)
@@ -167,6 +158,13 @@ def _add(q: StageQuantizer, value: Value) -> None:
         last = i == len(rest) - 1
         name = value.name if last else q.fresh(f"{value.name}_part")
         left = added(q, "tfl_add", left, right, name, target if last else q.span_form(*reach, target.dtype))
+
+
+def _takes(q: StageQuantizer, product: str, constants: np.ndarray, value: Value) -> bool:
+    """Whether a product can have the constants of its sum as its bias: one number for each row of its weights."""
+    rows = len(_factors(q, q.made[product])[1])
+    ranked = len(q.stage.graph.tensor(value.name).shape) >= 1
+    return ranked and q.same_shape(product, value.name) and constants.shape in ((), (rows,))
 
 
 def _near(q: StageQuantizer, target: Form, span: tuple[float, float]) -> Form:
