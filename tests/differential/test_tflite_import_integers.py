@@ -86,7 +86,7 @@ def axes(*values: int) -> Tensor:
     return i32(len(values), data=values)
 
 
-def of(dtype: str, *shape: int, scale=0.05, zero=-7, **more: Any) -> Tensor:
+def of(dtype: str, *shape: int, scale: float = 0.05, zero: int = -7, **more: Any) -> Tensor:
     """int8 with that scale and zero point, or int16 over the same range without one."""
     return i8(*shape, scale=scale, zero=zero, **more) if dtype == "i8" else i16(*shape, scale=scale / 256, **more)
 

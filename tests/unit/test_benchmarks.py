@@ -45,10 +45,13 @@ def test_the_page_has_each_figure_in_its_place():
         ("gru", step(REFERENCE, "gcc 1", 22_415), (0.0271, 0.0284)),
         ("lstm", step(REFERENCE, "gcc 1", 28_861), None),
     ]
-    text = page.page(rows(), edgemark, products, PEERS, ["emulator 3"])
+    tflite = [Row("gru, tflite int8", SHAPE, "", step(REFERENCE, "gcc 1", 4_016))]
+    text = page.page(rows(), tflite, edgemark, products, PEERS, ["emulator 3"])
     assert "Versions: emulator 3." in text
     # Elman is the first of the cells: 1,008 instructions with the better compiler, 2,008 with the other.
     assert cells(text, "Elman", "neurodeploy, gcc 1") == ["1,008", "", "2,500", "440", "measured"]
+    # The GRU is the second: 2,008 native, twice that with TFLite's numerics.
+    assert cells(text, "GRU", "neurodeploy, gcc 1, tflite int8")[:2] == ["4,016", "2.0"]
     peer = PEERS["step"][0]
     expected = [f"{peer['instructions']['elman']:,}", f"{peer['instructions']['elman'] / 1_008:.1f}"]
     assert cells(text, "Elman", peer["engine"])[:2] == expected
