@@ -24,6 +24,7 @@ import numpy as np
 from neurodeploy.errors import ModelError, UnsupportedError
 from neurodeploy.importers.check import unchecked
 from neurodeploy.importers.tflite_check import checked
+from neurodeploy.importers.tflite_loops import unrolled, with_loops
 from neurodeploy.importers.tflite_ops import FLOAT_RULES, QUANTIZED_RULES
 from neurodeploy.importers.tflite_ops_conv import RULES as CONVOLUTIONS
 from neurodeploy.importers.tflite_ops_shape import RULES as MOVES
@@ -37,6 +38,7 @@ from neurodeploy.ir.verify import verify
 
 STAGE = "step"
 INTEGERS = ("INT8", "INT16", "UINT8")
+LOOPS = ("WHILE",)
 VARIABLES = ("CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE")
 REMEDY = "Leave those operators to the application, or replace them in the model."
 
@@ -64,11 +66,11 @@ def _supported(model: Model) -> None:
     """Raise :class:`UnsupportedError` naming every operator without a rule, how often and where first."""
     counts: Counter[str] = Counter()
     first: dict[str, str] = {}
-    for number, subgraph in enumerate(_used(model)):
+    for number, subgraph in enumerate(with_loops(model, _used(model))):
         step = Step(model, subgraph)
         for operator in subgraph.operators:
             name, call = operator.code, Call(step, operator)
-            if any(name in known for known in (VARIABLES, MOVES, CONVOLUTIONS, RECURRENT)):
+            if any(name in known for known in (VARIABLES, LOOPS, MOVES, CONVOLUTIONS, RECURRENT)):
                 continue
             if name in (QUANTIZED_RULES if call.quantized else FLOAT_RULES):
                 continue
@@ -226,8 +228,8 @@ class _Importer:
         return self.step.builder("reshape", value, name=f"{like.name}_next", quant=like.type.quant, shape=shape)
 
 
-def _step_rules(step: Step) -> dict[str, Rule]:
-    """Every rule, those of variables for one step."""
+def _step_rules(step: Step, *, inner: bool = False) -> dict[str, Rule]:
+    """Every rule, those of variables for one step; ``inner``: of a loop, without other loops."""
 
     def handle(call: Call) -> None:
         step.handles[call.operator.outputs[0]] = _variable(call.options)
@@ -247,7 +249,12 @@ def _step_rules(step: Step) -> dict[str, Rule]:
         "READ_VARIABLE": read_variable,
         "ASSIGN_VARIABLE": assign,
     }
-    return {**FLOAT_RULES, **QUANTIZED_RULES, **MOVES, **CONVOLUTIONS, **RECURRENT, **own}
+    rules = {**FLOAT_RULES, **QUANTIZED_RULES, **MOVES, **CONVOLUTIONS, **RECURRENT, **own}
+    return {**rules, "WHILE": _nested if inner else unrolled(lambda part: _step_rules(part, inner=True))}
+
+
+def _nested(call: Call) -> None:
+    raise UnsupportedError("is a loop inside of a loop.")
 
 
 def _held(step: Step, call: Call) -> str:

@@ -388,31 +388,43 @@ def _within(call: Call, x: Sym, dtype: str) -> bool:
 
 
 def _wrapped(call: Call, x: Sym, bits: int) -> Sym:
-    """``x - 2^bits floor((x + 2^(bits-1)) / 2^bits)``; the rounding division of an odd number has no halves."""
-    wide = x if x.type.dtype == "i64" else call.emit("cast", x, to="i64")
+    """Less the nearest multiple of ``2^bits`` whose product fits, and once more where that is still too large."""
+    wide = "i64" if x.type.dtype == "i64" else "i32"
+    if x.type.dtype != wide:
+        x = call.emit("cast", x, to=wide)
 
     def number(value: int) -> Sym:
-        return call.step.builder.const(value, "i64")
+        return call.step.builder.const(value, wide)
 
-    odd = call.emit("add", call.emit("mul", wide, number(2)), number(1))
-    turns = call.emit("div", odd, number(2 << bits))
-    return call.emit("sub", wide, call.emit("mul", turns, number(1 << bits)))
+    turns = call.emit("min", call.emit("div", x, number(1 << bits)), number((1 << (INT_BITS[wide] - 1 - bits)) - 1))
+    rest = call.emit("sub", x, call.emit("mul", turns, number(1 << bits)))
+    above = call.emit("lt", number((1 << (bits - 1)) - 1), rest)
+    return call.emit("sub", rest, call.emit("select", above, number(1 << bits), number(0)))
 
 
 def _div(call: Call) -> None:
-    """Integers are cut towards zero: the rounded quotient, one nearer to zero where its product is beyond."""
-    if call.x(0).type.dtype == "f32":
-        acted(call, call.emit("div", call.x(0), call.x(1)))
+    """Integers are cut towards zero: a is brought nearer to zero by half of b, then divided to the nearest.
+
+    Halves go away from zero, so an a of k b, which is then k - 1/2 or a little more, gives k, and one less gives k - 1.
+    """
+    a, b = call.x(0), call.x(1)
+    if a.type.dtype == "f32":
+        acted(call, call.emit("div", a, b))
         return
     if call.act:
         raise UnsupportedError("has a fused activation on integers without a scale.")
-    a, b = (call.emit("cast", call.x(i), to="i64") for i in (0, 1))
-    zero, one = (call.step.builder.const(v, "i64") for v in (0, 1))
-    rounded = call.emit("div", a, b)
-    size, reach = call.emit("abs", a), call.emit("abs", call.emit("mul", rounded, b))
-    sign = call.emit("select", call.emit("lt", zero, rounded), one, call.emit("neg", one))
-    nearer = call.emit("sub", rounded, sign)
-    call.put("cast", call.emit("select", call.emit("lt", size, reach), nearer, rounded), to="i32")
+    zero, one = (call.step.builder.const(v, "i32") for v in (0, 1))
+    divisor = call.step.array_or_none(call.operator.inputs[1])
+    if divisor is not None:
+        half = call.step.builder.param(
+            "half", (-(np.abs(divisor.astype(np.int64)) // 2)).astype(np.int32).reshape(b.shape)
+        )
+    else:  # less than 0, where the least integer has its size too
+        size = call.emit("sub", call.emit("min", b, zero), call.emit("max", b, zero))
+        half = call.emit("div", call.emit("add", size, one), call.step.builder.const(2, "i32"))
+    above, below = call.emit("add", call.emit("max", a, zero), half), call.emit("sub", call.emit("min", a, zero), half)
+    nearer = call.emit("select", call.emit("lt", a, zero), below, zero)
+    call.put("div", call.emit("select", call.emit("lt", zero, a), above, nearer), b)
 
 
 def _batch_matmul(call: Call) -> None:

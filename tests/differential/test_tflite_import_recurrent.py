@@ -22,7 +22,7 @@ BIASES = {"f32": "f32", "i8": "i32", "i16": "i64"}
 W, U, B, H, C = (1, 2, 3, 4), (5, 6, 7, 8), (12, 13, 14, 15), 18, 19
 
 
-def assert_in_c(program: Program, steps: int = 30) -> None:
+def assert_in_c(program: Program, steps: int = 30, least: int = 11) -> None:
     """C on this machine gives the golden model's bits, of floats all but rounding."""
     pytest.importorskip("ziglang", reason="needs the extra 'board'")
     rng = np.random.default_rng(1)
@@ -34,7 +34,7 @@ def assert_in_c(program: Program, steps: int = 30) -> None:
             np.testing.assert_allclose(found[name], array, atol=1e-5, err_msg=name)
         else:
             np.testing.assert_array_equal(found[name], array, err_msg=name)
-            assert len(np.unique(array)) > 10
+            assert len(np.unique(array)) >= least
 
 
 def weight(s: Subgraph, rng, name: str, shape: tuple[int, ...], dtype: str = "i8") -> int:

