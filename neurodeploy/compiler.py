@@ -349,7 +349,8 @@ def quantizer_of(
     found = [name for name in PIPELINES.get((backend, numerics), ()) if name in known]
     if not found:
         raise UsageError(
-            f"'{numerics}' numerics on the backend '{backend}' takes no {what}.", hint="Compile with native numerics."
+            f"'{numerics}' numerics on the backend '{backend}' takes no {what}.",
+            hint="Compile for C with native numerics.",
         )
     return found[0]
 
