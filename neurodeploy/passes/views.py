@@ -254,6 +254,7 @@ def _write_into_concats(graph: Graph, views: dict[str, View]) -> None:
 
 
 def sources(graph: Graph, views: Mapping[str, View]) -> tuple[dict[str, str], dict[str, frozenset[str]]]:
+    """By name: the computed value that a value is in another guise, and every computed value that it lies in."""
     source: dict[str, str] = {}
     needs: dict[str, frozenset[str]] = dict.fromkeys(views, frozenset())
     for value in graph.values:
