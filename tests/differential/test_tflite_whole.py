@@ -290,7 +290,9 @@ def test_floor_and_round_at_16_bits(reach):
         np.arange(-int(2 * reach), int(2 * reach) + 1, max(int(reach) // 20, 1)) / 2, rng.uniform(-reach, reach, 60)
     ]
     inputs = {"x": np.r_[-reach, reach, np.round(x / grid) * grid].astype(np.float32)[None]}
-    made = quantized(program, sampled(program, inputs, None), headroom=grid * 32767 / reach)
+    # A scale has 12 bits and is rounded up: from just below the grid, the grid itself.
+    top = float(np.abs(inputs["x"]).max()) * (1 + 1e-9)
+    made = quantized(program, sampled(program, inputs, None), headroom=grid * 32767 / top)
     assert scale_of(made.inputs["x"].type) == grid
     _, golden = assert_exact(made, inputs)
     real, given = real_outputs(made, golden), np.round(inputs["x"] / grid) * grid

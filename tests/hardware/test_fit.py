@@ -328,7 +328,7 @@ def test_the_command_writes_what_it_shows(tmp_path: Path, capsys: pytest.Capture
         (["--all-boards", "-o", "no/such/x.md"], "no such folder"),
         (["--all-boards", "--period-ms", "0"], "needed: a time above 0"),
         (["--all-boards", "--toolchain", "icc"], "no toolchain 'icc'"),
-        (["--all-boards", "--numerics", "tflite"], "no numerics 'tflite'"),
+        (["--all-boards", "--numerics", "integer"], "no numerics 'integer'"),
         (["-t", "host", "-o", "b", "--period-ms", "1"], "goes with --all-boards"),
         (["-t", "host"], "Missing option '--output'"),
         (["-o", "b"], "Missing option '--target'"),
