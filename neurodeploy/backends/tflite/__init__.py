@@ -133,7 +133,7 @@ class TFLiteBackend:
         """File size, arena, multiply-accumulates and operators; with several stages their sums."""
         stages: Mapping[str, Any] = artifact.manifest["layout"]["stages"]
         size = sum(len(artifact.files[s["file"]]) for s in stages.values())
-        shapes = "shapes of the weights of FULLY_CONNECTED, BATCH_MATMUL, fused LSTM and SVDF"
+        shapes = "shapes of the weights of products, convolutions, fused LSTM and SVDF"
         return (
             Figure("tflite_bytes", size, "B", "compiled", "size of the .tflite files"),
             self._arena(artifact),
