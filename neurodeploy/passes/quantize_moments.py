@@ -50,10 +50,17 @@ def moments(legal: Program, data: Data, progress: Callable[[str], None] | None =
         sums[key] = sums.get(key, 0.0) + v.T @ v
         counts[key] = counts.get(key, 0) + len(v)
 
+    run_samples(legal, data, observe, progress)
+    return {key: total / counts[key] for key, total in sums.items()}
+
+
+def run_samples(
+    program: Program, data: Data, observe: Callable[..., None], progress: Callable[[str], None] | None
+) -> None:
+    """Run a program on all samples, some at a time; ``observe`` sees every value as :func:`run` tells it."""
     for start in range(0, data.samples, _BATCH):
         stop = min(start + _BATCH, data.samples)
         if progress is not None:
             progress(f"moments of the operands: {stop} of {data.samples} samples")
         inputs = {name: array[start:stop] for name, array in data.inputs.items()}
-        run(legal, inputs, None if data.lengths is None else data.lengths[start:stop], observe=observe)
-    return {key: total / counts[key] for key, total in sums.items()}
+        run(program, inputs, None if data.lengths is None else data.lengths[start:stop], observe=observe)

@@ -8,14 +8,13 @@ import numpy as np
 
 from neurodeploy.data import Data
 from neurodeploy.ir.graph import Program
-from neurodeploy.ir.interpret import run
+from neurodeploy.passes.quantize_moments import run_samples
 from neurodeploy.passes.quantize_rounding import compensated
 from neurodeploy.passes.tflite.widths import Widths
 
 TOP = 7
 #: Shares of the scale without clipping that are tried.
 SHARES = np.linspace(1.0, 0.3, 15)
-_BATCH = 256
 #: (stage, vector) -> [K+1, K+1].
 Moments = Mapping[tuple[str, str], np.ndarray]
 
@@ -45,12 +44,7 @@ def operand_moments(
         sums[key] = sums.get(key, 0.0) + v.T @ v
         counts[key] = counts.get(key, 0) + len(v)
 
-    for start in range(0, data.samples, _BATCH):
-        stop = min(start + _BATCH, data.samples)
-        if progress is not None:
-            progress(f"moments of the operands: {stop} of {data.samples} samples")
-        inputs = {name: array[start:stop] for name, array in data.inputs.items()}
-        run(program, inputs, None if data.lengths is None else data.lengths[start:stop], observe=observe)
+    run_samples(program, data, observe, progress)
     return {key: total / counts[key] for key, total in sums.items()}
 
 
