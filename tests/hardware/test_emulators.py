@@ -1,5 +1,6 @@
 """The resident firmware on every emulated board: the same model, the same outputs, the same instruction counts."""
 
+import dataclasses
 import functools
 import os
 import struct
@@ -92,7 +93,9 @@ def test_both_emulators_count_the_same(name):
         pytest.skip("qemu-system-arm isn't installed")
     (ours, identity, _), (theirs, other, _) = on(name, "unicorn"), on(name, "qemu")
     assert ours == theirs
-    assert identity == other  # the processor's own id register among it
+    # The processor's own id register among it. A ping that meets a firmware still starting is cut short, which that
+    # firmware counts as a broken frame: on a wall clock (QEMU) it may happen.
+    assert dataclasses.replace(identity, broken_frames=0) == dataclasses.replace(other, broken_frames=0)
 
 
 def test_chunked_is_whole_and_reset_resets():
