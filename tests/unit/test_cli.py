@@ -72,8 +72,16 @@ def test_little_ram_and_options_that_a_backend_has_not(call: Call, tmp_path: Pat
     assert "static ND_NOINLINE void vowels_gru_loop" in (tmp_path / "b" / "vowels_gru.c").read_text()
     for target, more, said in (
         ("mps2-an386", ("--ram", "tiny"), "ram is 'tiny'; needed: fast or small."),
-        ("brian2-lsm", ("--ram", "small"), "has no option 'ram'; it has neurons, ticks"),
-        ("ideal-128", ("--optimize", "size"), "the backend 'crossbar' has no option 'optimize'."),
+        (
+            "brian2-lsm",
+            ("--ram", "small"),
+            "brian2-lsm: the option 'ram' is for C (boards and the host); this target is for spikes in Brian2.",
+        ),
+        (
+            "ideal-128",
+            ("--optimize", "size"),
+            "the option 'optimize' is for C (boards and the host) and TFLite Micro; this target is for crossbars.",
+        ),
     ):
         status, _, err = compiled(target, *more)
         assert status == 2 and said in err, (target, err)
@@ -252,8 +260,14 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], str]]:
         "numerics": (["compile", MODEL, *host, "--numerics", "natve", "-d", TRAIN], "native"),
         "toolchain": (["compile", MODEL, *host, "--toolchain", "icc", "-d", TRAIN], "icc"),
         "optimize": (["compile", MODEL, *host, "--optimize", "sped", "-d", TRAIN], "Did you mean 'speed'"),
-        "ram elsewhere": (["compile", MODEL, "-t", "tflm", *out, "--ram", "small", "-d", TRAIN], "no option 'ram'"),
-        "state elsewhere": (["compile", MODEL, *host, "--state", "io", "-d", TRAIN], "no option 'state'"),
+        "ram elsewhere": (
+            ["compile", MODEL, "-t", "tflm", *out, "--ram", "small", "-d", TRAIN],
+            "the option 'ram' is for C (boards and the host); this",
+        ),
+        "state elsewhere": (
+            ["compile", MODEL, *host, "--state", "io", "-d", TRAIN],
+            "'state' is for TFLite Micro; this target is for C",
+        ),
         "state": (["compile", MODEL, "-t", "tflm", *out, "--state", "oi", "-d", TRAIN], "Did you mean 'io'"),
         "method": (["compile", MODEL, *host, "--method", "minmx", "-d", TRAIN], "minmax"),
         "no build": (["run", folder, "--data", TEST], "manifest.json"),
