@@ -220,8 +220,16 @@ def _mixed(
 ) -> Front:
     """The widths that lose no more than they may."""
     from neurodeploy import mixed
+    from neurodeploy.passes import PIPELINES
 
-    quantizer_of(backend, numerics, "widths", QUANTIZERS[:1])
+    passes = PIPELINES.get((backend, numerics), ())
+    if QUANTIZERS[0] not in passes:
+        raise UsageError(
+            f"'{numerics}' numerics on the backend '{backend}' takes no max_loss: --max-loss is for C with native "
+            "numerics and for spikes.",
+            place=source.name,
+            hint="Leave it out" + ("; widths are given with --quantize." if QUANTIZERS[1] in passes else "."),
+        )
     found = _require_data(source, numerics, data)
     return mixed.search(source, found, max_loss, minimise=minimise, method=method, options=quantize, progress=progress)
 
@@ -236,16 +244,15 @@ def _require_data(source: Program, numerics: str, data: Data | None) -> Data:
     return data
 
 
-def quantizer_of(
-    backend: str, numerics: str, what: str = "options of quantize", known: tuple[str, ...] = QUANTIZERS
-) -> str:
+def quantizer_of(backend: str, numerics: str) -> str:
     """The name of the pass that quantizes. Raises :class:`UsageError` where there is none."""
     from neurodeploy.passes import PIPELINES
 
-    found = [name for name in PIPELINES.get((backend, numerics), ()) if name in known]
+    found = [name for name in PIPELINES.get((backend, numerics), ()) if name in QUANTIZERS]
     if not found:
         raise UsageError(
-            f"'{numerics}' numerics on the backend '{backend}' takes no {what}.",
-            hint="Compile for C with native numerics.",
+            f"'{numerics}' numerics on the backend '{backend}' takes no options of quantize: there is nothing to "
+            "quantize.",
+            hint="Leave out --quantize, or compile with integer numerics.",
         )
     return found[0]
