@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 
 from neurodeploy.data import Data
 from neurodeploy.errors import UsageError
-from neurodeploy.ir.graph import Program, ProgramInput
+from neurodeploy.ir.graph import Program, ProgramInput, State
 from neurodeploy.ir.verify import verify
-from neurodeploy.passes.quantize import STALL_SHARE, lost_updates
+from neurodeploy.passes.quantize_checks import require_quantizable, stalls
 from neurodeploy.passes.tflite.portable import portable
 from neurodeploy.passes.tflite.rounding import Moments, operand_moments
 from neurodeploy.passes.tflite.scales import Scales
@@ -55,10 +55,7 @@ class QuantizeTFLite:
 
     def __call__(self, program: Program) -> Program:
         """The program with ``numerics="tflite"``."""
-        if program.numerics != "float":
-            raise UsageError(f"is {program.numerics} already; needed a float program.", place=program.name)
-        if self.rounding not in ("compensated", "nearest"):
-            raise UsageError(f"rounding is '{self.rounding}'; needed compensated or nearest.")
+        require_quantizable(program, self.rounding)
         scales = Scales(program, self.headroom, widths_of(program, self))
         moments = self._moments(scales)
         stages = portable(
@@ -100,20 +97,11 @@ def _solved(program: Program) -> list[str]:
 
 
 def _stalls(program: Program, scales: Scales) -> list[str]:
-    """A warning for every state most of whose updates are below half a step, by ``meta["updates"]``."""
-    found = []
-    for stage in program.stages:
-        for state in stage.graph.states:
-            sizes = program.meta.get("updates", {}).get(stage.name, {}).get(state.name)
-            form = scales.form((stage.name, state.name))
-            if sizes and (lost := lost_updates(sizes, form.scale)) >= STALL_SHARE:
-                remedy = (
-                    "Give it 16 bits: --quantize state_dtype=i16."
-                    if form.dtype == "i8"
-                    else "Choose a C target with --numerics float."
-                )
-                found.append(
-                    f"state '{stage.name}.{state.name}' ({form.dtype}, one step is {form.scale:.3g}) stalls: "
-                    f"{100 * lost:.0f} % of its updates in calibration are below half a step and are lost. {remedy}"
-                )
-    return found
+    """A warning for every state most of whose updates are below half a step."""
+
+    def form(stage: str, state: State) -> tuple[str, float]:
+        chosen = scales.form((stage, state.name))
+        return chosen.dtype, chosen.scale
+
+    remedies = ("Give it 16 bits: --quantize state_dtype=i16.", "Choose a C target with --numerics float.")
+    return stalls(program, form, *remedies)
