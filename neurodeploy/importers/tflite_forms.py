@@ -43,10 +43,14 @@ def scaled(call: Call, *inputs: int) -> None:
             )
 
 
-def fixed_result(call: Call, i8: Quant, i16: Quant) -> None:
-    """Refuse a result whose scale and zero point aren't those that the kernel prescribes."""
+def fixed_result(call: Call, i8: Quant, i16: Quant, near: float = 0.0) -> None:
+    """Refuse a result whose scale and zero point aren't those that the kernel prescribes.
+
+    ``near``: how far, relative to it, an int16's scale may be from the one prescribed.
+    """
     result, wanted = call.result(), i8 if call.result().kind == "INT8" else i16
-    if (result.scale[0], result.zero_point[0]) != (wanted.scale, wanted.zero_point):
+    apart = abs(result.scale[0] / float(wanted.array) - 1) - (near if result.kind == "INT16" else 0.0)
+    if apart > 0 or result.zero_point[0] != wanted.zero_point:
         raise UnsupportedError(
             f"gives the scale {result.scale[0]:g} and zero point {result.zero_point[0]}; needed {wanted.scale:g} and "
             f"{wanted.zero_point}."

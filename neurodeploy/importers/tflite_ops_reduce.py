@@ -11,17 +11,23 @@ from neurodeploy.importers.tflite_step import Call, Rule
 from neurodeploy.ir.build import Sym
 from neurodeploy.ir.types import Quant
 
+#: How far an int16 SOFTMAX's scale may be from the kernel's (``softmax_common.cc``, ``CalculateSoftmaxParams``).
+SOFTMAX_NEAR = 1e-3
+
 
 def _softmax(call: Call) -> None:
     beta = call.options["beta"]
     if call.quantized:
         scaled(call, 0)
-        if call.tensor().kind != call.result().kind:
+        widened = (call.tensor().kind, call.result().kind) == ("INT8", "INT16")
+        if call.tensor().kind != call.result().kind and not widened:
             raise UnsupportedError(f"gives {call.result().kind} of {call.tensor().kind}; needed one type.")
-        fixed_result(call, Quant(1 / 256, -128), Quant(1 / 32768))
+        fixed_result(
+            call, Quant(1 / 256, -128), Quant(1 / 65536, -32768) if widened else Quant(1 / 32768), SOFTMAX_NEAR
+        )
         if beta != 1:
             raise UnsupportedError(f"has beta {beta:g}; needed 1.")
-        call.put("tfl_softmax", call.x())
+        call.put("tfl_softmax", call.x(), **({"to": "i16"} if widened else {}))
     else:
         x = call.x()
         call.put("softmax", x if beta == 1 else call.emit("mul", x, beta), axis=max(len(x.shape) - 1, 0))
