@@ -81,7 +81,8 @@ def chosen_tops(q: StageQuantizer) -> dict[str, np.ndarray]:
         else:
             groups.append([product])
     for group in groups:
-        found |= dict.fromkeys((p.name for p in group), np.max([p.tops for p in group], axis=0))
+        tops = np.max([p.tops for p in group], axis=0)
+        found |= {p.name: tops for p in group}
     return found
 
 
