@@ -11,8 +11,8 @@ import numpy as np
 
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability
+from neurodeploy.backends.tflite import cmsis_nn
 from neurodeploy.backends.tflite.describe import describe
-from neurodeploy.backends.tflite.fused import forgets
 from neurodeploy.backends.tflite.project import FOLDER, project
 from neurodeploy.backends.tflite.rules import RULES
 from neurodeploy.backends.tflite.stage import Call, begins_reset, stage_model
@@ -122,7 +122,7 @@ class TFLiteBackend:
             "warnings": [
                 *program.meta.get("warnings", []),
                 *_resets(program, state),
-                *forgets(program, steps),
+                *cmsis_nn.warnings(program, steps),
                 *lacking,
             ],  # fmt: skip
         }
