@@ -150,7 +150,8 @@ def test_a_small_file_names_what_runs_subgraphs_where_tflm_s_planner_looks():
 
 
 @needs_compiler
-def test_a_stream_s_state_begins_where_the_model_says(tmp_path):
+@pytest.mark.parametrize("extra", [(), ("-DTFLM_STAND_IN_OLD",)], ids=["now", "before December 2024"])
+def test_a_stream_s_state_begins_where_the_model_says(extra, tmp_path):
     """A state that begins elsewhere than at zero: after every reset, and when streams take turns on one board."""
     start = np.array([1.0, -0.5], np.float32)
     made = neurodeploy.compile(
@@ -159,11 +160,29 @@ def test_a_stream_s_state_begins_where_the_model_says(tmp_path):
         np.ones((2, 4, 2), np.float32),
     )
     data = Data({"x": np.linspace(-1, 1, 2 * 4 * 2).reshape(2, 4, 2).astype(np.float32)})
-    firmware = tflm_stand_in.build(made.artifact, tmp_path)
+    firmware = tflm_stand_in.build(made.artifact, tmp_path, extra)
     with tflm_stand_in.running(firmware, tflm_stand_in.Wheel(made.artifact, facts(made.artifact))) as port:
         found = made.validate(data, on="board", port=port)
         assert found.run.agreement[0].holds
     assert b"nullptr" not in made.artifact.files["tflm/model_data.cc"].split(b"_variables[]")[1].split(b"};")[0]
+
+
+@needs_compiler
+def test_a_tflm_without_a_scale_per_row_is_refused_when_it_is_compiled(tmp_path):
+    """Before May 2024 TFLM took the first row's scale for all of them, without a word."""
+    rows, one = (build("gru_reset_after", quantize={"per_channel": per_row}).artifact for per_row in (True, False))
+
+    def complaint(artifact: Artifact, *defines: str) -> str:
+        for name, data in artifact.files.items():
+            if name.startswith("tflm/"):
+                (tmp_path / name.removeprefix("tflm/")).write_bytes(data)
+        command = [str(tflm_stand_in.compiler()), "-std=c++17", "-fsyntax-only", f"-I{tflm_stand_in.HEADERS}", *defines]
+        return subprocess.run([*command, tmp_path / "model_data.cc"], capture_output=True, text=True).stderr
+
+    assert "--quantize per_channel=false" in complaint(rows, "-DTFLM_STAND_IN_OLD")
+    assert not complaint(rows)
+    assert not complaint(rows, "-DTFLM_STAND_IN_OLD", "-DND_TFLM_SCALE_PER_ROW=1")
+    assert not complaint(one, "-DTFLM_STAND_IN_OLD")
 
 
 def test_what_cmsis_nn_refuses_is_said():
