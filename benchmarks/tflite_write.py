@@ -2,8 +2,8 @@
 
 python -m benchmarks.tflite_write [--units 128] [--inputs 16]
 
-Without TensorFlow. Each run is a process of its own: what it imports, reads, quantizes and packs. Beside it, in the same
-process, the same model packed by the schema module's object API.
+Without TensorFlow. Each run is a process of its own: what it imports, reads, quantizes and packs. Beside it, in the
+same process, the same model packed by the schema module's object API.
 """
 
 from __future__ import annotations
