@@ -11,9 +11,10 @@ import numpy as np
 
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability
+from neurodeploy.backends.tflite import cmsis_nn
 from neurodeploy.backends.tflite.describe import describe
-from neurodeploy.backends.tflite.fused import forgets
 from neurodeploy.backends.tflite.project import FOLDER, project
+from neurodeploy.backends.tflite.project_arena import arena_of
 from neurodeploy.backends.tflite.rules import RULES
 from neurodeploy.backends.tflite.stage import Call, begins_reset, stage_model
 from neurodeploy.backends.tflite.write import schema
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 FLOAT_EQUALITY = "close(1e-5)"
 STATES = ("variables", "io")
 OPTIMIZE = ("balanced", "size")
+_FOR_C = "speed is how C stores weights; TFLite Micro's kernels read theirs in one way. Leave it out."
 #: Drives whose next step doesn't wait for what the last one gave.
 CHUNKED = ("forward", "reverse")
 DRIVES = frozenset({"forward", "reverse", "order", "until", "generate"})
@@ -97,7 +99,10 @@ class TFLiteBackend:
             }
         lacking = []
         try:
-            files |= project(name or program.name, files, stages)
+            arenas = {stage: arena_of(files[layout["file"]]) for stage, layout in stages.items()}
+            for stage, arena in arenas.items():
+                stages[stage]["arena_bytes"] = arena.used
+            files |= project(name or program.name, files, stages, arenas)
         except MissingExtraError as error:
             lacking = [f"The project {FOLDER}/ is left out: its arena must be measured, and {error.message}"]
         files |= {**text.to_files(program, "program"), **text.to_files(source or program, "source")}
@@ -121,7 +126,7 @@ class TFLiteBackend:
             "warnings": [
                 *program.meta.get("warnings", []),
                 *_resets(program, state),
-                *forgets(program, steps),
+                *cmsis_nn.warnings(program, steps),
                 *lacking,
             ],  # fmt: skip
         }
@@ -150,9 +155,9 @@ class TFLiteBackend:
         known = {f["name"]: f for f in artifact.manifest.get("figures", [])}.get("arena_bytes")
         if known is not None:
             return Figure(**known)
+        stages = artifact.manifest["layout"]["stages"].values()
         try:
-            files = [artifact.files[s["file"]] for s in artifact.manifest["layout"]["stages"].values()]
-            total = sum(arena_bytes(model) for model in files)
+            total = sum(s.get("arena_bytes") or arena_bytes(artifact.files[s["file"]]) for s in stages)
         except MissingExtraError:
             return Figure.unknown("arena_bytes", "B", "the package tflite-micro isn't installed")
         source = f"recording allocator of tflite-micro {version('tflite-micro')} after a step (64-bit host build)"
@@ -163,7 +168,8 @@ def _call(program: Program, stage: Stage, state: str, steps: int, optimize: str)
     """What a call of a stage's model does. Raises :class:`UsageError`, :class:`UnsupportedError`."""
     for option, value, known in (("state", state, STATES), ("optimize", optimize, OPTIMIZE)):
         if value not in known:
-            raise UsageError(f"{option} is '{value}'; needed {' or '.join(known)}.", hint=nearest(str(value), known))
+            hint = _FOR_C if (option, value) == ("optimize", "speed") else nearest(str(value), known)
+            raise UsageError(f"{option} is '{value}'; needed {' or '.join(known)}.", hint=hint)
     if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
         raise UsageError(f"steps is {steps!r}; needed a whole number of 1 or more.")
     series = frozenset(name for name, ref in stage.inputs_from.items() if program.is_series(ref))
