@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from neurodeploy.errors import UnsupportedError
-from neurodeploy.importers.tflite_ops import acted, bias_of, checked_act, scaled
+from neurodeploy.importers.tflite_forms import acted, bias_of, checked_act, scaled
 from neurodeploy.importers.tflite_ops_shape import cut, filled
 from neurodeploy.importers.tflite_step import Call, Rule
 from neurodeploy.ir.build import Sym
@@ -80,7 +80,7 @@ def _taps(call: Call, x: Sym, taps: tuple[int, int], window: dict[str, Any], fil
 
 
 def _conv_2d(call: Call) -> None:
-    weights, window = call.constant(1), _window(call)
+    weights, window = call.real(1), _window(call)
     outputs, height, width, inputs = weights.shape
     if call.quantized:
         _integer(call, "tfl_conv_2d", outputs, window)
@@ -107,7 +107,7 @@ def _conv_2d(call: Call) -> None:
 
 
 def _depthwise_conv_2d(call: Call) -> None:
-    weights, window = call.constant(1), _window(call)
+    weights, window = call.real(1), _window(call)
     _, height, width, outputs = weights.shape
     if call.quantized:
         _integer(call, "tfl_depthwise_conv_2d", outputs, window)

@@ -1,9 +1,10 @@
 """Quantization for TFLite Micro: a calibrated float program becomes one of TFLite's int8 or int16x8 ops.
 
-int8 weights with a scale per row (or int4 with one in all), int16 or int8 values, states with zero point 0, biases of
-int64 or int32. Scales are chosen by :mod:`neurodeploy.passes.tflite.scales`; where a kernel can't make its result on
-the scale that its class has, it is made on a coarser one and rescaled. A sum of products and constants becomes
-FULLY_CONNECTED ops, one of them with the constants as its bias, and ADDs.
+int8 weights with one scale or a scale per row (int4 with one in all), int16 or int8 values, states with zero point 0,
+biases of int64 or int32. Scales are chosen by :mod:`neurodeploy.passes.tflite.scales`; where a kernel can't make its
+result on the scale that its class has, it is made on a coarser one and rescaled. A sum of products and constants
+becomes FULLY_CONNECTED ops, one of them with the constants as its bias, and ADDs. Weights are rounded against the
+vectors that they multiply on the calibration samples (:mod:`neurodeploy.passes.tflite.rounding`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from neurodeploy.passes.tflite.portable import portable
 from neurodeploy.passes.tflite.rounding import Moments, operand_moments
 from neurodeploy.passes.tflite.scales import Scales
 from neurodeploy.passes.tflite.stage import StageQuantizer
-from neurodeploy.passes.tflite.widths import Widths, widths_of
+from neurodeploy.passes.tflite.widths import widths_of
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,10 @@ class QuantizeTFLite:
 
     ``activation_dtype``: ``i16`` or ``i8``; ``state_dtype``: the same for states, by default as the activations.
     ``weight_bits``: 8, or 4 with activations of 8 bits. ``weights``, ``states``, ``activations``: the same for tensors
-    by name. ``rounding``: 4-bit weights are ``compensated`` on ``data`` (the calibration samples), or taken to the
-    ``nearest``. ``per_channel``: a scale for each row of 8-bit weights rather than one for all. ``headroom``: how far
-    beyond its calibrated range an i16 value may go before it saturates.
+    by name. ``rounding``: weights are ``compensated`` on ``data`` (the calibration samples; without them 8-bit ones go
+    to the nearest), or all taken to the ``nearest``. ``per_channel``: a scale for each row of 8-bit weights or one for
+    all; by default chosen for each matrix (:mod:`neurodeploy.passes.tflite.row_scales`). ``headroom``: how far beyond
+    its calibrated range an i16 value may go before it saturates.
 
     Needs ``meta["ranges"][stage][value] = [lo, hi]``. Warnings (a state that stalls, or that starts at another value
     than 0) are appended to ``meta["warnings"]``. Raises :class:`UnsupportedError` naming an op and value without a
@@ -42,7 +44,7 @@ class QuantizeTFLite:
     activation_dtype: str = "i16"
     state_dtype: str = ""
     weight_bits: int = 8
-    per_channel: bool = True
+    per_channel: bool | None = field(default=None, metadata={"type": bool})
     headroom: float = 1.1
     weights: Mapping[str, int] = field(default_factory=dict)
     states: Mapping[str, str] = field(default_factory=dict)
@@ -55,7 +57,7 @@ class QuantizeTFLite:
         """The program with ``numerics="tflite"``."""
         require_quantizable(program, self.rounding)
         scales = Scales(program, self.headroom, widths_of(program, self))
-        moments = self._moments(program, scales.widths)
+        moments = self._moments(scales)
         stages = portable(
             scales,
             lambda: tuple(
@@ -70,17 +72,19 @@ class QuantizeTFLite:
             meta["warnings"] = [*meta.get("warnings", []), *found]
         return verify(replace(program, inputs=inputs, stages=stages, numerics="tflite", meta=meta))
 
-    def _moments(self, program: Program, widths: Widths) -> Moments:
-        """What the rounding of 4-bit weights needs to know of the data."""
-        if self.rounding == "nearest" or 4 not in widths.every_weight():
+    def _moments(self, scales: Scales) -> Moments:
+        """What the rounding of weights needs to know of the data; without data only 8-bit ones are rounded."""
+        if self.rounding == "nearest":
             return {}
-        if self.data is None:
+        if self.data is not None:
+            return operand_moments(scales.program, self.data, scales.constant, self.progress)
+        if 4 in scales.widths.every_weight():
             raise UsageError(
                 "weights of 4 bits are rounded against samples, and there are none.",
-                place=program.name,
+                place=scales.program.name,
                 hint="Give the pass data, or rounding=nearest.",
             )
-        return operand_moments(program, self.data, widths, self.progress)
+        return {}
 
 
 def _solved(program: Program) -> list[str]:
