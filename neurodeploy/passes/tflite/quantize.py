@@ -30,7 +30,8 @@ class QuantizeTFLite:
     ``activation_dtype``: ``i16`` or ``i8``; ``state_dtype``: the same for states, by default as the activations.
     ``weight_bits``: 8, or 4 with activations of 8 bits. ``weights``, ``states``, ``activations``: the same for tensors
     by name. ``rounding``: 4-bit weights are ``compensated`` on ``data`` (the calibration samples), or taken to the
-    ``nearest``. ``per_channel``: a scale for each row of 8-bit weights rather than one for all. ``headroom``: how far
+    ``nearest``. ``tables``: sigmoid and tanh of 8-bit networks by TFLM's int16 kernels (``i16``, fast) or its int8 ones
+    (``i8``, small). ``per_channel``: a scale for each row of 8-bit weights rather than one for all. ``headroom``: how far
     beyond its calibrated range an i16 value may go before it saturates.
 
     Needs ``meta["ranges"][stage][value] = [lo, hi]``. Warnings (a state that stalls, or that starts at another value
@@ -48,6 +49,7 @@ class QuantizeTFLite:
     states: Mapping[str, str] = field(default_factory=dict)
     activations: Mapping[str, str] = field(default_factory=dict)
     rounding: str = "compensated"
+    tables: str = "i16"
     data: Data | None = field(default=None, compare=False, repr=False, metadata={"text": False})
     progress: Callable[[str], None] | None = field(default=None, compare=False, repr=False, metadata={"text": False})
 
