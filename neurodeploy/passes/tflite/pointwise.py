@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from neurodeploy.ir.tflite.tables import RESULTS
 from neurodeploy.ir.types import Quant, TensorType
 from neurodeploy.passes.tflite.products import summed
 from neurodeploy.passes.tflite.scales import COARSEST, TABLES, Form, even
-from neurodeploy.passes.tflite.stage import UPSCALE, Rule, StageQuantizer
+from neurodeploy.passes.tflite.stage import UPSCALE, WIDENING, Rule, StageQuantizer
 
 #: How much finer MUL's result may be than the product of its arguments' scales: its int32 overflows beyond.
 FINEST_PRODUCT = {"i8": 1 << 14, "i16": 0.999}
@@ -29,13 +28,14 @@ def _sub(q: StageQuantizer, value: Value) -> None:
         summed(q, "tfl_add", q.operand(left, target.dtype), constant(q, right, -q.known[right], target.dtype),
                value.name, target)  # fmt: skip
         return
-    if target != q.form(value.name):
-        target = replace(target, quant=Quant(even(target.scale)))
     args = [q.operand(a, target.dtype) for a in value.args]
-    coarse = max((0, 1), key=lambda i: q.held(args[i]).scale)
-    scale = q.held(args[coarse]).scale
-    if target.dtype == "i16" and scale != even(scale):
-        args[coarse] = q.at(value.args[coarse], Form("i16", Quant(even(scale))))
+    while target.dtype == "i16":
+        coarse = max((0, 1), key=lambda i: q.held(args[i]).scale)
+        if (scale := q.held(args[coarse]).scale) == even(scale):
+            break
+        # 8 bits that were widened as they are have room for a finer step
+        finer = WIDENING if q.held(value.args[coarse]).dtype == "i8" else 1
+        args[coarse] = q.at(value.args[coarse], Form("i16", Quant(even(scale / finer))))
     summed(q, "tfl_sub", args[0], args[1], value.name, target)
 
 

@@ -270,12 +270,28 @@ class Scales:
                 continue
             root = self.find((stage.name, value.name))
             args = [(stage.name, a) for a in value.args if a not in known and stage.graph.tensor(a).dtype == "f32"]
+            if value.op in TABLES and self._is_joined(stage, value.args[0]) and self.find(args[0]) not in fixed | self._states:
+                self._dtypes.setdefault(self.find(args[0]), ("i16", self.find(args[0])))
             if value.op not in TABLES and all(self.dtype(key) == "i8" for key in (root, *args)):
                 continue
             if root not in fixed | self._states:
                 self._dtypes.setdefault(root, ("i16", root))
             self._cast.update(self.find(key) for key in args if self.dtype(key) == "i8")
         return before != (len(self._dtypes), len(self._cast))
+
+    def _is_joined(self, stage: Stage, name: str) -> bool:
+        """Whether a value is elementwise arithmetic on two computed values, or moved from such."""
+        known = self.constant[stage.name]
+        made = {value.name: value for value in stage.graph.values}
+        while name in made and name not in known:
+            value = made[name]
+            moving = [a for a in value.args if a not in known]
+            if value.op in ("add", "sub", "mul") and len(moving) == 2:
+                return True
+            if value.op not in ("add", "sub", *MOVES):
+                return False
+            name = moving[0]
+        return False
 
     def dtype(self, key: Key) -> str:
         """The dtype of a key's class."""

@@ -16,7 +16,7 @@ from neurodeploy.ir.ops import infer, op
 from neurodeploy.ir.types import Quant, TensorType
 from neurodeploy.passes.tflite.joint import shared_tops
 from neurodeploy.passes.tflite.rounding import Moments
-from neurodeploy.passes.tflite.scales import Form, Scales, narrow, step
+from neurodeploy.passes.tflite.scales import Form, Scales, even, narrow, step
 
 #: log2 of how much finer one QUANTIZE or RELU makes a value of a dtype: its int32 overflows beyond.
 UPSCALE = {"i8": 22, "i16": 14}
@@ -175,9 +175,12 @@ class StageQuantizer:
         return "i16" if wide else self.form(value.name).dtype
 
     def in_dtype(self, name: str, dtype: str) -> Form:
-        """The form of a value's class, or in another dtype one for its range."""
+        """The form of a value's class, or in another dtype one for its range: at i16 a power of two, as SUB wants it."""
         form = self.form(name)
-        return form if form.dtype == dtype else self.span_form(*self.span(name), dtype)
+        if form.dtype == dtype:
+            return form
+        made = self.span_form(*self.span(name), dtype)
+        return made if dtype == "i8" else Form(dtype, Quant(even(made.scale)))
 
     def cast(self, name: str, dtype: str) -> str:
         """A value in a dtype: exactly where it becomes wider, on the scale of its range where it becomes narrower."""
