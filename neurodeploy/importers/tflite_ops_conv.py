@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from neurodeploy.errors import UnsupportedError
-from neurodeploy.importers.tflite_ops import acted, bias_of, checked_act, scaled
+from neurodeploy.importers.tflite_forms import acted, bias_of, checked_act, scaled
 from neurodeploy.importers.tflite_ops_shape import cut, filled
 from neurodeploy.importers.tflite_step import Call, Rule
 from neurodeploy.ir.build import Sym

@@ -69,7 +69,10 @@ def scales(weights: float, dtype: str) -> list[tuple[float, ...]]:
     b.output("y", new)
     program = one_stage(b)
     data = arrange({"x": rng.normal(size=(4, 30, 8)).astype(np.float32)}, program)
-    made = run(program, pipeline("tflite", "tflite", data=data, quantize_tflite={"activation_dtype": dtype}))
+    made = run(
+        program,
+        pipeline("tflite", "tflite", data=data, quantize_tflite={"activation_dtype": dtype, "per_channel": True}),
+    )
     params = made.stages[0].graph.params.values()
     return [p.type.quant.scale for p in params if p.type.dtype == "i8" and len(p.type.shape) == 2 and p.type.quant]  # type: ignore[misc]
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 FLOAT_EQUALITY = "close(1e-5)"
 STATES = ("variables", "io")
 OPTIMIZE = ("balanced", "size")
+_FOR_C = "speed is how C stores weights; TFLite Micro's kernels read theirs in one way. Leave it out."
 #: Drives whose next step doesn't wait for what the last one gave.
 CHUNKED = ("forward", "reverse")
 DRIVES = frozenset({"forward", "reverse", "order", "until", "generate"})
@@ -163,7 +164,8 @@ def _call(program: Program, stage: Stage, state: str, steps: int, optimize: str)
     """What a call of a stage's model does. Raises :class:`UsageError`, :class:`UnsupportedError`."""
     for option, value, known in (("state", state, STATES), ("optimize", optimize, OPTIMIZE)):
         if value not in known:
-            raise UsageError(f"{option} is '{value}'; needed {' or '.join(known)}.", hint=nearest(str(value), known))
+            hint = _FOR_C if (option, value) == ("optimize", "speed") else nearest(str(value), known)
+            raise UsageError(f"{option} is '{value}'; needed {' or '.join(known)}.", hint=hint)
     if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
         raise UsageError(f"steps is {steps!r}; needed a whole number of 1 or more.")
     series = frozenset(name for name, ref in stage.inputs_from.items() if program.is_series(ref))

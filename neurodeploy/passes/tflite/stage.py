@@ -14,8 +14,8 @@ from neurodeploy.ir.fixed import saturate
 from neurodeploy.ir.graph import Graph, Param, Stage, State, Value, prune
 from neurodeploy.ir.ops import infer, op
 from neurodeploy.ir.types import Quant, TensorType
-from neurodeploy.passes.tflite.joint import shared_tops
 from neurodeploy.passes.tflite.rounding import Moments
+from neurodeploy.passes.tflite.row_scales import chosen_tops
 from neurodeploy.passes.tflite.scales import Form, Scales, even, narrow, step
 
 #: log2 of how much finer one QUANTIZE or RELU makes a value of a dtype: its int32 overflows beyond.
@@ -48,7 +48,7 @@ class StageQuantizer:
         self.ranges = self.scales.program.meta.get("ranges", {}).get(self.stage.name, {})
         self.sums = self._absorbed()
         self._copies: dict[tuple[str, Form], str] = {}
-        self.shared_tops = shared_tops(self)
+        self.tops = chosen_tops(self)
 
     def graph(self) -> Graph:
         """The quantized graph."""

@@ -20,7 +20,8 @@ WEIGHT_BITS = (4, 8)
 @dataclass(frozen=True)
 class Widths:
     """``activations`` and ``states`` are dtypes; ``named`` tensors have one of their own. ``weights``: all there are;
-    of 8 bits they have a scale per row with ``per_channel``. ``tables``: what sigmoid and tanh are computed in."""
+    of 8 bits they have a scale per row with ``per_channel``, one in all without, either if it is None. ``tables``: what
+    sigmoid and tanh are computed in."""
 
     activations: str = "i16"
     states: str = "i16"
@@ -28,7 +29,7 @@ class Widths:
     named: Mapping[Key, str] = field(default_factory=dict)
     named_weights: Mapping[Key, int] = field(default_factory=dict)
     weights: frozenset[Key] = frozenset()
-    per_channel: bool = True
+    per_channel: bool | None = None
     tables: str = "i16"
 
     def bits(self, stage: str, name: str) -> int:
