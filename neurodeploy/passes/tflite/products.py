@@ -12,14 +12,9 @@ from neurodeploy.ir.tflite.fixed_point import zero_of
 from neurodeploy.ir.tflite.pointwise import add_factors
 from neurodeploy.ir.tflite.products import fully_connected_factor
 from neurodeploy.ir.types import NUMPY_DTYPES, Quant, TensorType
-<<<<<<< HEAD
-from neurodeploy.passes.tflite.rounding import narrow_weights
-from neurodeploy.passes.tflite.scales import Form, even, f32, narrow, step
-=======
 from neurodeploy.passes.tflite.rounding import TOPS, Rounded, narrow_weights, rounded
 from neurodeploy.passes.tflite.row_scales import factors
-from neurodeploy.passes.tflite.scales import Form, even, f32, step
->>>>>>> main
+from neurodeploy.passes.tflite.scales import Form, even, f32, narrow, step
 from neurodeploy.passes.tflite.stage import Rule, StageQuantizer
 
 #: The greatest accumulator, and the greatest factor of one, that FULLY_CONNECTED multiplies (kernels' common.cc).
@@ -153,15 +148,10 @@ def _add(q: StageQuantizer, value: Value) -> None:
         if bias is not None:
             span = _sum_of(span, (float(np.min(total, initial=0)), float(np.max(total, initial=0))))
         name = value.name if alone else q.fresh(f"{leaf}_biased") if bias is not None else leaf
-<<<<<<< HEAD
-        form = target if alone else _term(q, q.made[leaf], target, span)
-        parts.append((fully_connected(q, q.made[leaf], bias, name, form), span))
-=======
-        form = target if alone else _near(q, target, span)
+        form = target if alone else _term(q, value, q.made[leaf], target, span)
         made, lost = _product(q, q.made[leaf], bias, name, form, spills)
         total = total + lost
         parts.append((made, span))
->>>>>>> main
     if alone:
         return
     if fixed and takes is None:
@@ -186,11 +176,11 @@ def _takes(q: StageQuantizer, product: str, constants: np.ndarray, value: Value)
     return ranked and q.same_shape(product, value.name) and constants.shape in ((), (rows,))
 
 
-def _term(q: StageQuantizer, product: Value, target: Form, span: tuple[float, float]) -> Form:
-    """The form of a product in a sum: one of 8 bits that CAST widens where the product is made in 8 and the sum in 16."""
+def _term(q: StageQuantizer, total: Value, product: Value, target: Form, span: tuple[float, float]) -> Form:
+    """The form of a product in a sum; one of 8 bits, which CAST widens, where it is made in 8 and the sum in 16."""
     x, _, stem = _factors(q, product)
-    narrow_one = q.held(x).dtype == "i8" or q.scales.widths.bits(q.stage.name, stem) == 4
-    if target.dtype == "i16" and narrow_one:
+    dtypes = q.held(x).dtype, q.scales.products((q.stage.name, total.name))
+    if target.dtype == "i16" and ("i8" in dtypes or q.scales.widths.bits(q.stage.name, stem) == 4):
         return Form("i8", narrow(*span, centred=True))
     return _near(q, target, span)
 

@@ -132,6 +132,7 @@ class Scales:
         self._even: set[Key] = set()
         self._coarser: dict[Key, float] = {}
         self._cast: set[Key] = set()
+        self._followed: set[Key] = set()
         self.constant = {stage.name: constants(stage.graph) for stage in program.stages}
         for stage in program.stages:
             self._link(stage)
@@ -241,7 +242,7 @@ class Scales:
             self._dtypes.setdefault(root, ("i16", root))
         for stage in self.program.stages:
             self._widen(stage)
-        if self.widths.tables == "i16":
+        if (self.widths.tables, self.widths.activations) == ("i16", "i8"):
             while sum(self._follow(stage) for stage in self.program.stages):
                 pass
 
@@ -261,22 +262,25 @@ class Scales:
                     open_.append(arg)
 
     def _follow(self, stage: Stage) -> bool:
-        """What sigmoid, tanh and wide values become on the way to a product, a state or an output is wide as well, and
-        what of 8 bits joins it there has the zero point 0 if it can: whether any is new."""
-        known, before = self.constant[stage.name], (len(self._dtypes), len(self._cast))
-        fixed = {self.find((stage.name, name)) for name in (*stage.graph.inputs, *stage.graph.outputs.values())}
-        for value in stage.graph.values:
+        """What sigmoid, tanh and wide values become is wide up to the next product, state or output, and so are sums
+        that are their arguments; what of 8 bits joins them has the zero point 0 if it can. Whether any is new."""
+        graph, known, before = stage.graph, self.constant[stage.name], (len(self._dtypes), len(self._cast))
+        kept = self._states | {self.find((stage.name, n)) for n in (*graph.inputs, *graph.outputs.values())}
+        for value in graph.values:
             if value.op not in (*TABLES, *CARRIES) or value.name in known or value.tensor.dtype != "f32":
                 continue
             root = self.find((stage.name, value.name))
-            args = [(stage.name, a) for a in value.args if a not in known and stage.graph.tensor(a).dtype == "f32"]
-            if value.op in TABLES and self._is_joined(stage, value.args[0]) and self.find(args[0]) not in fixed | self._states:
-                self._dtypes.setdefault(self.find(args[0]), ("i16", self.find(args[0])))
-            if value.op not in TABLES and all(self.dtype(key) == "i8" for key in (root, *args)):
-                continue
-            if root not in fixed | self._states:
-                self._dtypes.setdefault(root, ("i16", root))
-            self._cast.update(self.find(key) for key in args if self.dtype(key) == "i8")
+            args = [(stage.name, a) for a in value.args if a not in known and graph.tensor(a).dtype == "f32"]
+            if value.op in TABLES:
+                wide = [root, self.find(args[0])] if self._is_joined(stage, value.args[0]) else [root]
+            else:
+                wide = [root] if any(self.dtype(key) == "i16" for key in (root, *args)) else []
+            for new in wide:
+                if new not in kept and new not in self._dtypes:
+                    self._dtypes[new] = "i16", new
+                    self._followed.add(new)
+            if wide:
+                self._cast.update(self.find(key) for key in args if self.dtype(key) == "i8")
         return before != (len(self._dtypes), len(self._cast))
 
     def _is_joined(self, stage: Stage, name: str) -> bool:
@@ -297,6 +301,10 @@ class Scales:
         """The dtype of a key's class."""
         found = self._dtypes.get(self.find(key))
         return found[0] if found else self.widths.activations
+
+    def products(self, key: Key) -> str:
+        """The dtype of products in a sum of that class: 8 bits if it is wide for elementwise ops alone."""
+        return "i8" if self.find(key) in self._followed else self.dtype(key)
 
     # forms
 

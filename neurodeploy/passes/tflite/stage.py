@@ -175,7 +175,7 @@ class StageQuantizer:
         return "i16" if wide else self.form(value.name).dtype
 
     def in_dtype(self, name: str, dtype: str) -> Form:
-        """The form of a value's class, or in another dtype one for its range: at i16 a power of two, as SUB wants it."""
+        """The form of a value's class, or one for its range in another dtype; at i16 a power of two, as SUB needs."""
         form = self.form(name)
         if form.dtype == dtype:
             return form
