@@ -8,6 +8,8 @@
 - uint8 is held as i8 with its zero point less 128: the same real values; ``meta["uint8"]`` names such ends.
 - QUANTIZE of a float input and DEQUANTIZE into a float output are left out: the program takes and gives the integers,
   of the same real values. ``meta["float_ends"]`` names them; floats inside stay floats.
+- Weights in integers between activations in floats (dynamic-range quantization) are taken for their real values, the
+  activations as they are, which LiteRT rounds to 8 bits in each operator; ``meta["dynamic_range"]`` names the weights.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from neurodeploy.importers.tflite_ops import FLOAT_RULES, QUANTIZED_RULES
 from neurodeploy.importers.tflite_ops_conv import RULES as CONVOLUTIONS
 from neurodeploy.importers.tflite_ops_shape import RULES as MOVES
 from neurodeploy.importers.tflite_read import Model, Subgraph, Tensor, read
+from neurodeploy.importers.tflite_real import integer_weights
 from neurodeploy.importers.tflite_recurrent import RULES as RECURRENT
 from neurodeploy.importers.tflite_step import Call, Rule, Step, finished, identifier
 from neurodeploy.ir.build import Sym
@@ -127,7 +130,9 @@ class _Importer:
         stage = Stage(STAGE, graph, inputs_from={n: Ref(n) for n in inputs})
         refs = {n: Ref(n, STAGE) for n in outputs}
         series = {n: ProgramInput(graph.inputs[n]) for n in inputs}
-        meta = {key: names for key, names in (("uint8", self.uint8), ("float_ends", self.float_ends)) if names}
+        weights = [main.tensors[index].name for number, index, _ in integer_weights(self.model) if not number]
+        kept = {"uint8": self.uint8, "float_ends": self.float_ends, "dynamic_range": weights}
+        meta = {key: names for key, names in kept.items() if names}
         return Program(identifier(name), series, (stage,), refs, "tflite" if quantized else "float", meta)
 
     # ends

@@ -1,6 +1,7 @@
 """The check that ends the import of a ``.tflite`` file: the program against TFLite Micro, on random inputs.
 
-A float program of a file that TFLite Micro can't run is compared with LiteRT instead. The interpreter runs in a process
+A float program of a file that TFLite Micro can't run is compared with LiteRT instead; one with weights in integers
+and activations in floats is compared as the same file with weights in floats. The interpreter runs in a process
 of its own, since it aborts the whole process for some models that it can't run.
 """
 
@@ -17,6 +18,7 @@ import numpy as np
 from neurodeploy.errors import NumericsError
 from neurodeploy.importers.check import Trial, check, unchecked
 from neurodeploy.importers.tflite_read import Model
+from neurodeploy.importers.tflite_real import with_real_weights
 from neurodeploy.ir.graph import Program
 from neurodeploy.ir.tflite.fixed_point import scale_of, zero_of
 from neurodeploy.ir.types import TensorType, int_range
@@ -65,6 +67,11 @@ def checked(program: Program, model: Model, data: bytes) -> Program:
     if find_spec("tflite_micro") is None:
         return unchecked(program, "the package tflite-micro isn't installed")
     integers = program.numerics == "tflite"
+    if "dynamic_range" in program.meta:
+        floats = with_real_weights(data, model)
+        if floats is None:
+            return unchecked(program, "its weights in integers share their data with other tensors")
+        data = floats
     against = ["TFLite Micro"] + ["LiteRT"] * (not integers and find_spec("ai_edge_litert") is not None)
     for share in SHARES:
         rng = np.random.default_rng(0)

@@ -80,7 +80,7 @@ def _taps(call: Call, x: Sym, taps: tuple[int, int], window: dict[str, Any], fil
 
 
 def _conv_2d(call: Call) -> None:
-    weights, window = call.constant(1), _window(call)
+    weights, window = call.real(1), _window(call)
     outputs, height, width, inputs = weights.shape
     if call.quantized:
         _integer(call, "tfl_conv_2d", outputs, window)
@@ -107,7 +107,7 @@ def _conv_2d(call: Call) -> None:
 
 
 def _depthwise_conv_2d(call: Call) -> None:
-    weights, window = call.constant(1), _window(call)
+    weights, window = call.real(1), _window(call)
     _, height, width, outputs = weights.shape
     if call.quantized:
         _integer(call, "tfl_depthwise_conv_2d", outputs, window)

@@ -21,7 +21,7 @@ def _fully_connected(call: Call) -> None:
     count = x.type.size // columns
     x = call.shaped(x, (columns,) if count == 1 else (count, columns))
     if not call.quantized:
-        turned = call.step.builder.param("weights", np.ascontiguousarray(call.constant(1).T))
+        turned = call.step.builder.param("weights", np.ascontiguousarray(call.real(1).T))
         y = call.emit("matmul", x, turned)
         acted(call, call.emit("add", y, call.param(2)) if call.has(2) else y)
         return

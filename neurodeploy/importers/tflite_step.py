@@ -39,6 +39,8 @@ DTYPES: Mapping[str, str] = {
 FOLDED = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "DEQUANTIZE", "QUANTIZE", "CAST", "SPLIT", "SPLIT_V")
 MOST_FOLDED = 1 << 16
 QUANTIZED = ("INT8", "INT16", "UINT8", "INT4")
+#: Operators that may have weights in integers between activations in floats.
+DYNAMIC_RANGE = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM")
 NAME_LENGTH = 48
 
 
@@ -198,12 +200,33 @@ class Call:
     def quantized(self) -> bool:
         """Whether it computes on quantized integers."""
         indices = [i for i in (*self.operator.inputs, *self.operator.outputs) if i >= 0]
-        return any(self.step.subgraph.tensors[i].kind in QUANTIZED for i in indices)
+        return not self.dynamic and any(self.step.subgraph.tensors[i].kind in QUANTIZED for i in indices)
+
+    @cached_property
+    def dynamic(self) -> bool:
+        """Whether its weights are integers and its activations floats (dynamic-range quantization)."""
+        if self.operator.code not in DYNAMIC_RANGE or not self.operator.outputs or not self.has(0):
+            return False
+        tensors = [self.step.subgraph.tensors[i] for i in self.operator.inputs if i >= 0]
+        weights = [t for t in tensors if t.kind in QUANTIZED]
+        floats = {tensors[0].kind, self.result().kind} == {"FLOAT32"}
+        return floats and bool(weights) and all(t.data is not None and t.scale for t in weights)
 
     def x(self, i: int = 0) -> Sym:
         """Input i's value."""
         self.tensor(i)
         return self.step.symbol(self.operator.inputs[i])
+
+    def real(self, i: int) -> np.ndarray:
+        """Constant input i's real numbers: of integers their value in float32."""
+        tensor, data = self.tensor(i), self.constant(i)
+        quant = self.step.quant_of(tensor)
+        if tensor.kind not in QUANTIZED or quant is None:
+            return data
+        scale = np.asarray(quant.array, np.float32)
+        if quant.axis is not None:
+            scale = scale.reshape([-1 if axis == tensor.axis else 1 for axis in range(len(tensor.shape))])
+        return ((data.astype(np.int32) - quant.zero_point) * scale).astype(np.float32)
 
     def whole(self, i: int = 0) -> Sym:
         """Input i's value in the tensor's whole shape."""
@@ -230,7 +253,12 @@ class Call:
         return [int(v) for v in self.constant(i).reshape(-1)]
 
     def param(self, i: int) -> Sym:
-        """Constant input i as a param in the tensor's own shape, its scales along the tensor's own axis."""
+        """Constant input i as a param in the tensor's own shape, its scales along the tensor's own axis.
+
+        Between activations in floats the param is of the integers' real values.
+        """
+        if self.dynamic:
+            return self.step.builder.param(identifier(self.tensor(i).name), Param.of(self.real(i)))
         data, tensor = self.constant(i), self.tensor(i)
         quant = self.step.quant_of(tensor)
         if quant is not None and quant.axis is not None:

@@ -320,13 +320,6 @@ def test_dense_layers_of_four_bits(tmp_path):
     assert value.attrs["weight_bits"] == 4
 
 
-def test_hybrid_layers_are_refused(tmp_path):
-    w = Tensor((3, 9), "i8", 0.004, fixed=True)
-    op = Op("FULLY_CONNECTED", (Tensor((1, 9), "f32"), w), (Tensor((1, 3), "f32"),), "FullyConnectedOptions")
-    with pytest.raises(NeurodeployError, match=r"computes with FLOAT32 .*needed int8 or int16 with one"):
-        loaded(tmp_path, written(op))
-
-
 @pytest.mark.parametrize("dtype", ["i8", "i16"])
 @pytest.mark.parametrize("code", ["MEAN", "SUM"])
 def test_reductions_over_several_axes(tmp_path, code, dtype):

@@ -259,9 +259,9 @@ def holding(build: Callable[[File], None], code: str, dtype: str) -> Callable[[P
     return read
 
 
-def dynamic_range(f: File) -> None:
+def mixture(f: File) -> None:
     weights = f.s.tensor("W", (3, 6), "i8", Quant(0.01), np.ones((3, 6), np.int8))
-    f.op([f.x(1, 6), weights], [f.y(1, 3)], "FullyConnectedOptions")
+    f.op([f.x(1, 6), weights], [f.y(1, 3, dtype="f32")], "FullyConnectedOptions")
 
 
 def batch_of_two(f: File) -> None:
@@ -284,7 +284,7 @@ UNREAD: Mapping[str, Callable[[Path], None]] = {
     "an operator without a rule": holding(FILES["ABS"], "SIN", "f32"),
     "a float operator on integers": holding(FILES["EXP"], "EXP", "i8"),
     "a comparison of int16": holding(FILES["GREATER"], "GREATER", "i16"),
-    "integer weights, float activations": holding(dynamic_range, "FULLY_CONNECTED", "f32"),
+    "an integer input, a float result": holding(mixture, "FULLY_CONNECTED", "i8"),
     "a batch of 2": holding(batch_of_two, "CONV_2D", "i8"),
     "a computed order of axes": holding(computed_order, "TRANSPOSE", "f32"),
     "a branch inside of the step": holding(FILES["ABS"], "IF", "i32"),

@@ -67,7 +67,7 @@ def test_what_integers_hold_stays():
     np.testing.assert_array_equal(made.bias, np.zeros(5))
 
 
-def layer(rng, gains=1.0, bias=True) -> tuple[Program, dict]:
+def layer(rng, gains: float | np.ndarray = 1.0, bias=True) -> tuple[Program, dict]:
     """An Elman network, its input weights' rows by ``gains``, and inputs that move together."""
     b = Builder()
     x, h = b.input("x", [6]), b.state("h", [16])

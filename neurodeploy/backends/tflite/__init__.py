@@ -11,9 +11,10 @@ import numpy as np
 
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability
+from neurodeploy.backends.tflite import cmsis_nn
 from neurodeploy.backends.tflite.describe import describe
-from neurodeploy.backends.tflite.fused import forgets
 from neurodeploy.backends.tflite.project import FOLDER, project
+from neurodeploy.backends.tflite.project_arena import arena_of
 from neurodeploy.backends.tflite.rules import RULES
 from neurodeploy.backends.tflite.stage import Call, begins_reset, stage_model
 from neurodeploy.backends.tflite.write import schema
@@ -98,7 +99,10 @@ class TFLiteBackend:
             }
         lacking = []
         try:
-            files |= project(name or program.name, files, stages)
+            arenas = {stage: arena_of(files[layout["file"]]) for stage, layout in stages.items()}
+            for stage, arena in arenas.items():
+                stages[stage]["arena_bytes"] = arena.used
+            files |= project(name or program.name, files, stages, arenas)
         except MissingExtraError as error:
             lacking = [f"The project {FOLDER}/ is left out: its arena must be measured, and {error.message}"]
         files |= {**text.to_files(program, "program"), **text.to_files(source or program, "source")}
@@ -122,7 +126,7 @@ class TFLiteBackend:
             "warnings": [
                 *program.meta.get("warnings", []),
                 *_resets(program, state),
-                *forgets(program, steps),
+                *cmsis_nn.warnings(program, steps),
                 *lacking,
             ],  # fmt: skip
         }
@@ -151,9 +155,9 @@ class TFLiteBackend:
         known = {f["name"]: f for f in artifact.manifest.get("figures", [])}.get("arena_bytes")
         if known is not None:
             return Figure(**known)
+        stages = artifact.manifest["layout"]["stages"].values()
         try:
-            files = [artifact.files[s["file"]] for s in artifact.manifest["layout"]["stages"].values()]
-            total = sum(arena_bytes(model) for model in files)
+            total = sum(s.get("arena_bytes") or arena_bytes(artifact.files[s["file"]]) for s in stages)
         except MissingExtraError:
             return Figure.unknown("arena_bytes", "B", "the package tflite-micro isn't installed")
         source = f"recording allocator of tflite-micro {version('tflite-micro')} after a step (64-bit host build)"

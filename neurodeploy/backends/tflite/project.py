@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neurodeploy.backends.c_emit_constants import identifier
-from neurodeploy.backends.tflite.project_arena import Arena, arena_of
+from neurodeploy.backends.tflite.project_arena import Arena
 from neurodeploy.backends.tflite.project_facts import FileFacts, facts_of
 from neurodeploy.errors import UnsupportedError
 
@@ -82,11 +82,13 @@ def model_hash(artifact_files: Mapping[str, bytes], stages: Mapping[str, Any]) -
     return hashlib.sha256(b"".join(artifact_files[stage["file"]] for stage in stages.values())).digest()[:16]
 
 
-def project(name: str, files: Mapping[str, bytes], stages: Mapping[str, Any]) -> dict[str, bytes]:
+def project(
+    name: str, files: Mapping[str, bytes], stages: Mapping[str, Any], arenas: Mapping[str, Arena]
+) -> dict[str, bytes]:
     """The project's files, ``tflm/...`` -> bytes.
 
-    ``files`` holds the ``.tflite`` files, ``stages`` is the manifest's layout of the stages. Raises
-    :class:`UnsupportedError` for an operator that TFLM's resolver has no method for.
+    ``files`` holds the ``.tflite`` files, ``stages`` is the manifest's layout of the stages, ``arenas`` says what each
+    takes. Raises :class:`UnsupportedError` for an operator that TFLM's resolver has no method for.
     """
     from neurodeploy.hardware import data_folder
 
@@ -95,7 +97,7 @@ def project(name: str, files: Mapping[str, bytes], stages: Mapping[str, Any]) ->
     for stage, layout in stages.items():
         data = files[layout["file"]]
         called = prefix if len(stages) == 1 else f"{prefix}_{identifier(stage)}"
-        models.append(Model(stage, called, layout["file"], data, facts_of(data), arena_of(data)))
+        models.append(Model(stage, called, layout["file"], data, facts_of(data), arenas[stage]))
     ops = sorted({op for model in models for op in model.facts.ops})
     firmware = data_folder("firmware")
     made = {file: (firmware / folder / file).read_bytes() for folder, names in FIXED.items() for file in names}

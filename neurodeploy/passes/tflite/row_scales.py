@@ -1,7 +1,8 @@
 """How many scales the weights of a product have: one in all, or one for each row; and which products share them.
 
-A scale per row costs twelve bytes a row in the file, and with 16 bits TFLM's CMSIS-NN kernels refuse it. So weights
-have one where the noise that this adds is little beside the product itself, unless ``per_channel`` of the pass is set.
+A scale per row costs twelve bytes a row in the file. TFLM's CMSIS-NN kernels refuse it with 16 bits, TFLM before
+September 2024 altogether. So weights have one where the noise that this adds is little beside the product itself,
+unless ``per_channel`` of the pass is set.
 
 Where rows have scales of their own, two products share them if that costs next to nothing: a file holds equal scales
 once. A row's scale is its greatest weight over 127; the greater one of two serves both, and makes the weights of the
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
     from neurodeploy.ir.graph import Value
     from neurodeploy.passes.tflite.stage import StageQuantizer
 
-#: The noise of one scale that is little: a share of the product's rms, root mean square over its rows, by the width of
-#: the result. With 16 bits more is taken, since a scale per row shuts CMSIS-NN out.
-LITTLE = {"i8": 0.01, "i16": 0.04}
+#: The noise of one scale that is little: a share of the product's rms, root mean square over its rows.
+LITTLE = 0.03
 #: By how much of its variance the noise of a product may grow for the sake of shared scales.
 SHARE = 0.25
 
@@ -38,14 +38,13 @@ def row_tops(weights: np.ndarray) -> np.ndarray:
 @dataclass
 class _Product:
     """One product: its weights ``[R, K]``, their rows' greatest, the moments and the mean square of the vector that
-    they multiply, its result's dtype and step squared."""
+    they multiply, the square of its result's step."""
 
     name: str
     weights: np.ndarray
     tops: np.ndarray
     moment: np.ndarray | None
     power: float
-    dtype: str
     step: float
 
     def one_is_enough(self) -> bool:
@@ -55,7 +54,7 @@ class _Product:
         noise = rounded(self.weights, one, TOPS[8], np.zeros(len(self.weights)), moment, moves=False).error
         itself = np.einsum("rk,rk->r", self.weights @ moment[:-1, :-1], self.weights)
         live = itself > 0
-        return bool(np.mean(noise[live] / itself[live]) <= LITTLE[self.dtype] ** 2) if live.any() else True
+        return bool(np.mean(noise[live] / itself[live]) <= LITTLE**2) if live.any() else True
 
     def takes(self, tops: np.ndarray) -> bool:
         """Whether it can have these in place of its own. Rounding to a step has a variance of step^2 / 12."""
@@ -81,7 +80,8 @@ def chosen_tops(q: StageQuantizer) -> dict[str, np.ndarray]:
         else:
             groups.append([product])
     for group in groups:
-        found |= dict.fromkeys((p.name for p in group), np.max([p.tops for p in group], axis=0))
+        tops = np.max([p.tops for p in group], axis=0)
+        found |= {p.name: tops for p in group}
     return found
 
 
@@ -111,8 +111,7 @@ def _products(q: StageQuantizer) -> list[_Product]:
         x, weights, _ = parts
         # a value that is spread evenly over its range has a third of its square
         power = weights.shape[1] * max(abs(edge) for edge in q.span(x)) ** 2 / 3
-        dtype = q.form(value.name).dtype
-        step = q.span_form(*q.span(value.name), dtype).scale ** 2
+        step = q.span_form(*q.span(value.name), q.form(value.name).dtype).scale ** 2
         moment = q.moments.get((q.stage.name, x))
-        found.append(_Product(value.name, weights, row_tops(weights), moment, power, dtype, step))
+        found.append(_Product(value.name, weights, row_tops(weights), moment, power, step))
     return found

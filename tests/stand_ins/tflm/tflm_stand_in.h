@@ -143,16 +143,24 @@ class MicroResourceVariables {
     memcpy(to->data.raw, values[static_cast<size_t>(id)].data(), values[static_cast<size_t>(id)].size());
     return kTfLiteOk;
   }
-  TfLiteStatus Assign(int id, size_t bytes, const void *from) {
+#ifdef TFLM_STAND_IN_OLD /* before December 2024 */
+  TfLiteStatus Assign(int id, const TfLiteEvalTensor *from) {
+    return Put(id, static_cast<size_t>(from->dims->data[0]), from->data.raw);
+  }
+#else
+  TfLiteStatus Assign(int id, size_t bytes, const void *from) { return Put(id, bytes, from); }
+#endif
+  std::vector<std::vector<uint8_t>> values;
+
+ private:
+  TfLiteStatus Put(int id, size_t bytes, const void *from) {
     if (id < 0 || bytes != values[static_cast<size_t>(id)].size()) {
       return kTfLiteError;
     }
     memcpy(values[static_cast<size_t>(id)].data(), from, bytes);
     return kTfLiteOk;
   }
-  std::vector<std::vector<uint8_t>> values;
 
- private:
   size_t most_ = 0;
   std::vector<std::string> names_;
 };
