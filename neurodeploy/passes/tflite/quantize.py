@@ -33,7 +33,9 @@ class QuantizeTFLite:
     by name. ``rounding``: weights are ``compensated`` on ``data`` (the calibration samples; without them 8-bit ones go
     to the nearest), or all taken to the ``nearest``. ``per_channel``: a scale for each row of 8-bit weights or one for
     all; by default chosen for each matrix (:mod:`neurodeploy.passes.tflite.row_scales`). ``headroom``: how far beyond
-    its calibrated range an i16 value may go before it saturates.
+    its calibrated range an i16 value may go before it saturates. ``tables``: sigmoid and tanh of 8-bit networks by
+    TFLM's int16 kernels, with what follows in 16 bits up to the next product or state (``i16``, fast), or by its int8
+    kernels (``i8``, smaller and slow).
 
     Needs ``meta["ranges"][stage][value] = [lo, hi]``. Warnings (a state that stalls, or that starts at another value
     than 0) are appended to ``meta["warnings"]``. Raises :class:`UnsupportedError` naming an op and value without a
@@ -50,6 +52,7 @@ class QuantizeTFLite:
     states: Mapping[str, str] = field(default_factory=dict)
     activations: Mapping[str, str] = field(default_factory=dict)
     rounding: str = "compensated"
+    tables: str = "i16"
     data: Data | None = field(default=None, compare=False, repr=False, metadata={"text": False})
     progress: Callable[[str], None] | None = field(default=None, compare=False, repr=False, metadata={"text": False})
 

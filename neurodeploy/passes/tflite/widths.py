@@ -20,7 +20,8 @@ WEIGHT_BITS = (4, 8)
 @dataclass(frozen=True)
 class Widths:
     """``activations`` and ``states`` are dtypes; ``named`` tensors have one of their own. ``weights``: all there are;
-    of 8 bits they have a scale per row with ``per_channel``, one in all without, either if it is None."""
+    of 8 bits they have a scale per row with ``per_channel``, one in all without, either if it is None. ``tables``: what
+    sigmoid and tanh are computed in."""
 
     activations: str = "i16"
     states: str = "i16"
@@ -29,6 +30,7 @@ class Widths:
     named_weights: Mapping[Key, int] = field(default_factory=dict)
     weights: frozenset[Key] = frozenset()
     per_channel: bool | None = None
+    tables: str = "i16"
 
     def bits(self, stage: str, name: str) -> int:
         """Bits of a product's constant: 8 for one that isn't a weight of the network."""
@@ -52,6 +54,8 @@ def widths_of(program: Program, options: QuantizeTFLite) -> Widths:
     for name, dtype in (("activation_dtype", options.activation_dtype), ("state_dtype", states)):
         if dtype not in KEPT_DTYPES:
             raise UsageError(f"{name} is '{dtype}'; needed i8 or i16.")
+    if options.tables not in KEPT_DTYPES:
+        raise UsageError(f"tables is '{options.tables}'; needed i8 or i16.")
     if options.activation_dtype != "i8" and (options.weight_bits == 4 or 4 in options.weights.values()):
         raise UsageError(
             "4-bit weights go with 8-bit activations alone in TFLite Micro.",
@@ -70,6 +74,7 @@ def widths_of(program: Program, options: QuantizeTFLite) -> Widths:
         placed("weights", options.weights, weights, WEIGHT_BITS, "8 or 4 bits"),
         frozenset(weights),
         options.per_channel,
+        options.tables,
     )
 
 
