@@ -31,11 +31,16 @@ def compiler() -> str | None:
     return shutil.which("g++") or shutil.which("clang++")
 
 
-def build(artifact: Artifact, folder: Path, extra: tuple[str, ...] = ()) -> Path:
-    """The firmware as a program of this machine: standard input and output are its line."""
+def unpack(artifact: Artifact, folder: Path) -> None:
+    """The project's files."""
     for name, data in artifact.files.items():
         if name.startswith("tflm/"):
             (folder / Path(name).name).write_bytes(data)
+
+
+def build(artifact: Artifact, folder: Path, extra: tuple[str, ...] = ()) -> Path:
+    """The firmware as a program of this machine: standard input and output are its line."""
+    unpack(artifact, folder)
     sources = sorted(p.name for p in folder.glob("*.cc"))
     cc, include = str(compiler()), ["-I.", f"-I{HEADERS}"]
     subprocess.run([cc, "-x", "c", "-std=c99", *WARNINGS, "-c", "nd_link.c"], cwd=folder, check=True)
