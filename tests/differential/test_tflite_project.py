@@ -61,9 +61,23 @@ def facts(artifact: Artifact) -> list:
 
 
 @needs_compiler
-@pytest.mark.parametrize("family", ["gru_reset_after", "encoder_decoder", "stacked_bidirectional", "lstm"])
-def test_firmware_equals_the_golden_model(family, tmp_path):
-    made = build(family)
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [
+        ("gru_reset_after", {}),
+        ("gru_reset_after", {"state": "io", "steps": 4}),
+        ("encoder_decoder", {}),
+        ("stacked_bidirectional", {"steps": 5}),
+        ("lstm", {"optimize": "size"}),
+        ("lstm", {"fused_lstm": True, "quantize": {"activation_dtype": "i8"}}),
+        ("lstm", {"fused_lstm": True, "steps": 5}),
+        ("recursive", {"state": "io"}),
+    ],
+    ids=lambda item: item if isinstance(item, str) else "-".join(item) or "plain",
+)
+def test_firmware_equals_the_golden_model(family, options, tmp_path):
+    """Several stages, states that are variables, inputs and outputs or in operators, one step a call or more."""
+    made = build(family, costs=False, **options)
     firmware = tflm_stand_in.build(made.artifact, tmp_path)
     case = CASES[family]
     with tflm_stand_in.running(firmware, tflm_stand_in.Wheel(made.artifact, facts(made.artifact))) as port:
@@ -266,6 +280,18 @@ def test_a_port_is_needed():
     case = CASES["gru_reset_after"]
     with pytest.raises(UsageError, match="no emulator for a build for TFLite Micro"):
         build("gru_reset_after").validate(Data(case.inputs, case.lengths), on="board")
+
+
+@needs_compiler
+def test_a_board_says_that_an_arena_is_too_small(tmp_path, capfd):
+    made = build("lstm", costs=False)
+    firmware = tflm_stand_in.build(made.artifact, tmp_path)
+    case, size = CASES["lstm"], arena_of(made.artifact.files["main.tflite"]).bytes_64
+    wheel = tflm_stand_in.Wheel(made.artifact, facts(made.artifact))
+    said = f"can't begin stage 0 in its arena of {size} bytes.*enlarge the stage's arena_bytes in tflm/model_data.h"
+    with tflm_stand_in.running(firmware, wheel, needs=size + 1) as port, pytest.raises(DeviceError, match=said):
+        made.validate(Data(case.inputs, case.lengths), on="board", port=port)
+    assert f"stage 'main' can't begin in its arena of {size} bytes" in capfd.readouterr().err
 
 
 @needs_compiler
