@@ -61,12 +61,6 @@ PIPELINES: Mapping[tuple[str, str], tuple[str, ...]] = {
 }
 
 
-#: (backend, numerics) -> options of its passes that differ from their defaults. C computes any function of 8 bits as a
-#: table of bytes.
-DEFAULTS: Mapping[tuple[str, str], Mapping[str, Mapping[str, Any]]] = {
-    ("c", "tflite"): {"quantize_tflite": {"tables": "i8"}},
-}
-
 #: backend -> the composites that it runs as they are in a program that is quantized already.
 NATIVE: Mapping[str, tuple[str, ...]] = {"tflite": ("tflite_lstm", "tflite_svdf")}
 
@@ -178,8 +172,6 @@ def pipeline(
         )
     keep = {"keep": NATIVE[backend]} if quantized and backend in NATIVE else {}
     all_given: dict[str, Mapping[str, Any]] = {"expand": keep, "calibrate": {"method": method}, **given}
-    for name, defaults in DEFAULTS.get((backend, numerics), {}).items():
-        all_given[name] = {**defaults, **all_given.get(name, {})}
     names = (*MOVES, *(("delay_lines",) if backend == "c" else ())) if quantized else PIPELINES[backend, numerics]
     return tuple(make(name, all_given.get(name, {}), data) for name in names)
 
