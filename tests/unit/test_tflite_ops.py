@@ -139,13 +139,21 @@ def scale(type_: TensorType) -> float:
 
 
 def test_a_sum_of_products_becomes_two_products_and_an_add():
-    made = QuantizeTFLite()(elman())
+    made = QuantizeTFLite(activation_dtype="i8", tables="i8")(elman())
     graph = made.stages[0].graph
     assert made.numerics == "tflite"
     assert made.meta == {"kept": 1}
     assert [v.op for v in graph.values] == ["tfl_fully_connected", "tfl_fully_connected", "tfl_add", "tfl_tanh"]
     assert [len(v.args) for v in graph.values] == [2, 3, 2, 1]
-    assert {p.type.dtype for p in graph.params.values()} == {"i8", "i64"}
+    assert {p.type.dtype for p in graph.params.values()} == {"i8", "i32"}
+
+
+def test_with_16_bits_it_becomes_one_product():
+    """x is five times as large as h and its weights no larger: h is brought to the scale of x."""
+    graph = QuantizeTFLite()(elman()).stages[0].graph
+    assert [v.op for v in graph.values] == ["tfl_quantize", "concat", "tfl_fully_connected", "tfl_tanh"]
+    assert graph.tensor("x").quant == graph.tensor(graph.values[0].name).quant == graph.values[1].tensor.quant
+    assert [p.type.shape for p in graph.params.values()] == [(3, 5), (3,)]
 
 
 def test_scales_follow_the_kernels_rules():

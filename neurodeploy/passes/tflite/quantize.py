@@ -17,6 +17,7 @@ from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import Program, ProgramInput, State
 from neurodeploy.ir.verify import verify
 from neurodeploy.passes.quantize_checks import require_quantizable, stalls
+from neurodeploy.passes.tflite.join import joined
 from neurodeploy.passes.tflite.portable import portable
 from neurodeploy.passes.tflite.rounding import Moments, operand_moments
 from neurodeploy.passes.tflite.scales import Scales
@@ -59,7 +60,11 @@ class QuantizeTFLite:
     def __call__(self, program: Program) -> Program:
         """The program with ``numerics="tflite"``."""
         require_quantizable(program, self.rounding)
-        scales = Scales(program, self.headroom, widths_of(program, self))
+        widths = widths_of(program, self)
+        if widths.all_wide():
+            program = joined(program)
+            widths = widths_of(program, self)
+        scales = Scales(program, self.headroom, widths)
         moments = self._moments(scales)
         stages = portable(
             scales,
