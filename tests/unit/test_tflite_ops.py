@@ -301,14 +301,13 @@ def gated():
 def test_eight_bits_look_sigmoid_and_tanh_up_in_tables_of_sixteen():
     """TFLM's int8 kernels of them take 700 instructions an element, its int16 ones 30."""
     graph = QuantizeTFLite(activation_dtype="i8")(gated()).stages[0].graph
-    types, made = graph.types(), {v.name: v for v in graph.values}
-    assert {types[n].dtype for n in ("x", "h", "new", *graph.outputs.values())} == {"i8"}
+    made = {v.name: v for v in graph.values}
+    assert {graph.tensor(n).dtype for n in ("x", "h", "new", *graph.outputs.values())} == {"i8"}
     for value in graph.values:
         wide = "i8" if value.op == "tfl_fully_connected" or value.name == "new" else "i16"
         assert value.tensor.dtype == wide, value
         if value.op == "cast":  # to 16 bits at the same scale, which QUANTIZE would take six times as long for
-            assert types[value.args[0]].quant == value.tensor.quant
-            assert value.tensor.quant.zero_point == 0
+            assert graph.tensor(value.args[0]).quant == value.tensor.quant == Quant(scale(value.tensor))
     assert made["new"].op == "tfl_quantize"
     assert [v.op for v in graph.values].count("cast") == 4  # of three products and the state
     assert [v.op for v in graph.values].count("tfl_quantize") == 1
@@ -325,7 +324,7 @@ def test_what_lies_to_one_side_of_zero_keeps_its_zero_point():
     graph = QuantizeTFLite(activation_dtype="i8")(replace(source, meta={"ranges": {"main": ranges}})).stages[0].graph
     tanh = next(v for v in graph.values if v.op == "tfl_tanh")
     (widened,) = (v for v in graph.values if v.name == tanh.args[0])
-    assert widened.op == "tfl_quantize" and quant(graph.types()[widened.args[0]]).zero_point == -128
+    assert widened.op == "tfl_quantize" and quant(graph.tensor(widened.args[0])).zero_point == -128
 
 
 def test_four_bit_weights_have_one_scale():
