@@ -356,6 +356,20 @@ def test_a_chunk_holds_the_operators_of_a_step_once():
     assert 0 < fifty["tflite_bytes"] - five["tflite_bytes"] < 45 * 2 * 3 + 64
 
 
+@pytest.mark.parametrize("dtype", ["i8", "i16"])
+def test_a_chunk_broadcasts_within_a_step_alone(dtype):
+    """Operands of fewer axes than the result, series and constants: a leading axis of 3 steps is none of theirs."""
+    rng, b = np.random.default_rng(2), Builder()
+    x, scale = b.input("x", [3]), b.input("scale", [])
+    b.output("y", b("mul", x, scale))
+    b.output("z", b("mul", x, b.param("rows", rng.normal(size=(3, 3)))))
+    inputs = {"x": rng.normal(size=(2, 9, 3)), "scale": rng.normal(size=(2, 9))}
+    inputs = {name: array.astype(np.float32) for name, array in inputs.items()}
+    program = quantized(one_stage(b.graph()), inputs, dtype=dtype)
+    for steps in (1, 3, 4):
+        assert_equal(program, compiled(program, steps=steps), inputs)
+
+
 def two_stages() -> tuple[Program, dict[str, np.ndarray]]:
     """A stage whose states begin where another one's have ended, and a final state as output."""
     rng = np.random.default_rng(5)

@@ -90,7 +90,7 @@ class Chunk:
         found = []
         for value in self.graph.values:
             moving = [a for a in value.args if a not in self.graph.params]
-            rows = value.op in ROWS
+            rows = self._row_by_row(value)
             if value.op == "get" or whole_series(self.graph, value, self.call.shown):
                 rows, moving = True, [a for a in moving if a not in self.writer.variables]
             if rows and moving and all(a in known for a in moving):
@@ -107,11 +107,19 @@ class Chunk:
         for value in reversed(self.graph.values):
             if value.name in early:
                 continue
-            if value.name in loop or value.op not in ROWS or any(a in constant for a in value.args):
+            if value.name in loop or not self._row_by_row(value) or any(a in constant for a in value.args):
                 loop.update(value.args)
             else:
                 found.append(value)
         return found[::-1]
+
+    def _row_by_row(self, value: Value) -> bool:
+        """Whether one operator makes a value of all steps. Operands of fewer axes would broadcast along the steps."""
+        if value.op not in ROWS or value.op == "tfl_fully_connected":
+            return value.op in ROWS
+        params = self.graph.params
+        rank = {name: len(self.writer.types[name].shape) for name in (value.name, *value.args)}
+        return all(rank[a] <= rank[value.name] if a in params else rank[a] == rank[value.name] for a in value.args)
 
     def _cut(self, name: str) -> list[int]:
         """A series as one tensor a step."""
