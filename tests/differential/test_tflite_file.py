@@ -67,6 +67,15 @@ def parts(file: bytes):
     return model, [codes[o.opcodeIndex] for o in model.subgraphs[0].operators]
 
 
+def every_operator(file: bytes) -> list[str]:
+    """The operators of all subgraphs."""
+    model, _ = parts(file)
+    fb = schema()
+    names = {number: name for name, number in vars(fb.BuiltinOperator).items() if not name.startswith("_")}
+    codes = [names[max(c.builtinCode, c.deprecatedBuiltinCode)] for c in model.operatorCodes]
+    return [codes[o.opcodeIndex] for graph in model.subgraphs for o in graph.operators]
+
+
 def assert_equal(program: Program, artifact, inputs, lengths=None, *, states: bool = True) -> None:
     """The wheel gives what the interpreter gives: outputs and, where they are asked for, states of every step."""
     golden = interpret.run(program, inputs, lengths, states=states)
@@ -317,23 +326,34 @@ def test_chunks_longer_than_concatenation_takes_and_series_that_do_not_fill_them
     assert figures["macs"] == 15 * (8 + 5)
 
 
-def test_what_no_state_depends_on_is_computed_for_all_steps_at_once():
+def test_a_chunk_holds_the_operators_of_a_step_once():
+    """In the body of a WHILE; a stage without states needs none, its operators take all steps as rows."""
     rng, b = np.random.default_rng(0), Builder()
     x, h = b.input("x", [4]), b.state("h", [6])
     new = b("tanh", b.param("W", rng.normal(size=(6, 4))) @ x + b.param("U", rng.normal(size=(6, 6)) / 3) @ h)
     b.next(h, new)
     b.output("y", b("sigmoid", b.param("V", rng.normal(size=(3, 6))) @ new + b.param("c", rng.normal(size=3))))
-    program, inputs = one_stage(b.graph()), {"x": rng.normal(size=(2, 9, 4)).astype(np.float32)}
-    program = quantized(program, inputs)
-    counts, sizes = {}, {}
-    for steps in (1, 5, 6):
-        artifact = compiled(program, steps=steps)
-        assert_equal(program, artifact, inputs)
-        operators = parts(artifact.files[MODEL])[1]
-        counts[steps] = [operators.count(code) for code in ("FULLY_CONNECTED", "TANH", "LOGISTIC", "SPLIT")]
-        sizes[steps] = len(artifact.files[MODEL])
-    assert counts == {1: [3, 1, 1, 0], 5: [7, 5, 1, 1], 6: [8, 6, 1, 1]}
-    assert 0 < sizes[6] - sizes[5] < 500
+    flat = Builder()
+    dense = flat.param("W", rng.normal(size=(6, 4))) @ flat.input("x", [4])
+    flat.output("y", flat("tanh", dense))
+    inputs = {"x": rng.normal(size=(2, 9, 4)).astype(np.float32)}
+    made: dict[str, dict] = {}
+    for name, graph in (("recurrent", b.graph()), ("flat", flat.graph())):
+        program = quantized(one_stage(graph), inputs)
+        for steps in (1, 5, 50):
+            artifact = compiled(program, steps=steps)
+            assert_equal(program, artifact, inputs)
+            ops = every_operator(artifact.files[MODEL])
+            counts = [ops.count(code) for code in ("FULLY_CONNECTED", "TANH", "LOGISTIC", "WHILE")]
+            figures = {f["name"]: f["value"] for f in artifact.manifest["figures"]}
+            made.setdefault(name, {})[steps] = (counts, figures)
+    assert [made["recurrent"][steps][0] for steps in (1, 5, 50)] == [[3, 1, 1, 0], [3, 1, 1, 1], [3, 1, 1, 1]]
+    assert [made["flat"][steps][0] for steps in (1, 5, 50)] == [[1, 1, 0, 0]] * 3
+    assert {f["macs"] for _, f in made["recurrent"].values()} == {24 + 36 + 18}
+    five, fifty = (made["recurrent"][steps][1] for steps in (5, 50))
+    # The series at 4 places (main, condition, body, results), x and y of int16, and the operators of no step.
+    assert 0 < fifty["arena_bytes"] - five["arena_bytes"] < 45 * 2 * (4 + 3) * 5
+    assert 0 < fifty["tflite_bytes"] - five["tflite_bytes"] < 45 * 2 * 3 + 64
 
 
 def two_stages() -> tuple[Program, dict[str, np.ndarray]]:

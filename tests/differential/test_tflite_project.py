@@ -10,7 +10,9 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -19,12 +21,14 @@ import neurodeploy
 from neurodeploy.artifact import Artifact
 from neurodeploy.backends.tflite.project import add_method, c_string
 from neurodeploy.backends.tflite.project_arena import arena_of
-from neurodeploy.backends.tflite.project_facts import facts_of
+from neurodeploy.backends.tflite.project_facts import Tensor, facts_of
 from neurodeploy.backends.tflite.stage import stage_model
 from neurodeploy.backends.tflite.write import schema
 from neurodeploy.data import Data
 from neurodeploy.deploy import tflm
+from neurodeploy.deploy.link import Board, Steps
 from neurodeploy.deploy.tflm import arena_bytes
+from neurodeploy.deploy.tflm_board import BoardEngine, Seat
 from neurodeploy.errors import DeviceError, MissingExtraError, UnsupportedError, UsageError
 from neurodeploy.ir.graph import Graph, Param, State
 from neurodeploy.ir.text import parse_program
@@ -280,6 +284,23 @@ def test_a_port_is_needed():
     case = CASES["gru_reset_after"]
     with pytest.raises(UsageError, match="no emulator for a build for TFLite Micro"):
         build("gru_reset_after").validate(Data(case.inputs, case.lengths), on="board")
+
+
+def test_ticks_are_those_of_a_step():
+    """A board counts a call, which takes the steps of a chunk."""
+
+    class Counting:
+        port = "none"
+
+        def step(self, stage: int, data: bytes, n: int, *, reset: bool) -> Steps:
+            return Steps(outputs=bytes(40 * n), counts=[50] * n)
+
+    fact = facts(build("lstm", costs=False, steps=5).artifact)[0]
+    seat = Seat(cast(Board, Counting()), 0, replace(fact, outputs=(Tensor("y", np.dtype("i2"), (5, 4)),)), steps=5)
+    engine = BoardEngine(seat)
+    engine.invoke()
+    engine.invoke()
+    assert seat.counts == [10.0, 10.0]
 
 
 @needs_compiler
