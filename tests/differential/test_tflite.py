@@ -87,7 +87,7 @@ WIDTHS = {
 
 
 #: With the int8 kernels of sigmoid and tanh.
-SMALL = {"i8_small": ({"activation_dtype": "i8", "tables": "i8"}, 0.06)}
+SMALL = {"i8_small": ({"activation_dtype": "i8", "prefer": "size"}, 0.06)}
 
 
 @pytest.mark.parametrize("width", [*WIDTHS, *SMALL])

@@ -102,8 +102,8 @@ BYTES = {
 @pytest.mark.parametrize(("optimize", "state"), BYTES)
 def test_bytes_of_a_gru(optimize, state):
     program, inputs = gru()
-    tables = {"size": "i8", "balanced": "i16"}[optimize]
-    artifact = compiled(quantized(program, inputs, tables=tables), optimize=optimize, state=state)
+    prefer = {"size": "size", "balanced": "speed"}[optimize]
+    artifact = compiled(quantized(program, inputs, prefer=prefer), optimize=optimize, state=state)
     figures = {f["name"]: f["value"] for f in artifact.manifest["figures"]}
     assert len(artifact.files[MODEL]) == figures["tflite_bytes"] == BYTES[optimize, state]
     assert figures["macs"] == 3840
