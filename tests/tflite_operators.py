@@ -192,6 +192,11 @@ def _window(*weights: int, channels: int, table: str, **options: Any) -> Callabl
     return build
 
 
+def _transpose_conv(f: File) -> None:
+    f.op([f.ints(1, 8, 6, 2), f.weights(2, 3, 2, 4, axis=0), f.x(1, 4, 3, 4), f.bias(2)], [f.y(1, 8, 6, 2)],
+         "TransposeConvOptions", strideH=2, strideW=2)  # fmt: skip
+
+
 def _svdf(f: File) -> None:
     x, kind = f.x(1, 6), "f32" if f.dtype == "f32" else "i16"
     wide = None if kind == "f32" else Quant(2.0**-9)
@@ -327,6 +332,7 @@ FILES: Mapping[str, Callable[[File], None]] = {
     "ARG_MAX": _argmax,
     "FULLY_CONNECTED": _fully_connected,
     "BATCH_MATMUL": _batch_matmul,
+    "TRANSPOSE_CONV": _transpose_conv,
     "CONV_2D": _window(2, 3, 2, 4, channels=2, table="Conv2DOptions"),
     "DEPTHWISE_CONV_2D": _window(1, 3, 2, 4, channels=4, table="DepthwiseConv2DOptions", depthMultiplier=1),
     "AVERAGE_POOL_2D": _window(channels=4, table="Pool2DOptions", filterHeight=3, filterWidth=2),

@@ -30,6 +30,7 @@ from neurodeploy.importers.tflite_loops import unrolled, with_loops
 from neurodeploy.importers.tflite_ops import FLOAT_RULES, QUANTIZED_RULES
 from neurodeploy.importers.tflite_ops_conv import RULES as CONVOLUTIONS
 from neurodeploy.importers.tflite_ops_shape import RULES as MOVES
+from neurodeploy.importers.tflite_ops_upsample import RULES as UPSAMPLING
 from neurodeploy.importers.tflite_read import Model, Subgraph, Tensor, read
 from neurodeploy.importers.tflite_real import integer_weights
 from neurodeploy.importers.tflite_recurrent import RULES as RECURRENT
@@ -73,7 +74,7 @@ def _supported(model: Model) -> None:
         step = Step(model, subgraph)
         for operator in subgraph.operators:
             name, call = operator.code, Call(step, operator)
-            if any(name in known for known in (VARIABLES, LOOPS, MOVES, CONVOLUTIONS, RECURRENT)):
+            if any(name in known for known in (VARIABLES, LOOPS, MOVES, CONVOLUTIONS, UPSAMPLING, RECURRENT)):
                 continue
             if name in (QUANTIZED_RULES if call.quantized else FLOAT_RULES):
                 continue
@@ -254,7 +255,7 @@ def _step_rules(step: Step, *, inner: bool = False) -> dict[str, Rule]:
         "READ_VARIABLE": read_variable,
         "ASSIGN_VARIABLE": assign,
     }
-    rules = {**FLOAT_RULES, **QUANTIZED_RULES, **MOVES, **CONVOLUTIONS, **RECURRENT, **own}
+    rules = {**FLOAT_RULES, **QUANTIZED_RULES, **MOVES, **CONVOLUTIONS, **UPSAMPLING, **RECURRENT, **own}
     return {**rules, "WHILE": _nested if inner else unrolled(lambda part: _step_rules(part, inner=True))}
 
 

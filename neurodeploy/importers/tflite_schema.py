@@ -69,6 +69,7 @@ OPTIONS: Mapping[str, Mapping[str, Field]] = {
         "dilation_w_factor": (5, "i32", 1),
         "dilation_h_factor": (6, "i32", 1),
     },
+    "TRANSPOSE_CONV": {**_WINDOW, _ACT: (3, "i8", 0), "quantized_bias_type": (4, "i8", 0)},
     **dict.fromkeys(
         ("AVERAGE_POOL_2D", "MAX_POOL_2D"),
         {**_WINDOW, "filter_width": (3, "i32", 0), "filter_height": (4, "i32", 0), _ACT: (5, "i8", 0)},

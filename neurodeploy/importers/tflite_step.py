@@ -39,8 +39,11 @@ DTYPES: Mapping[str, str] = {
 FOLDED = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "DEQUANTIZE", "QUANTIZE", "CAST", "SPLIT", "SPLIT_V")
 MOST_FOLDED = 1 << 16
 QUANTIZED = ("INT8", "INT16", "UINT8", "INT4")
-#: Operators that may have weights in integers between activations in floats.
-DYNAMIC_RANGE = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM")
+#: Operators that may have weights in integers between activations in floats, and which input those come in.
+DYNAMIC_RANGE: Mapping[str, int] = {
+    **dict.fromkeys(("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM"), 0),
+    "TRANSPOSE_CONV": 2,
+}
 NAME_LENGTH = 48
 
 
@@ -205,11 +208,12 @@ class Call:
     @cached_property
     def dynamic(self) -> bool:
         """Whether its weights are integers and its activations floats (dynamic-range quantization)."""
-        if self.operator.code not in DYNAMIC_RANGE or not self.operator.outputs or not self.has(0):
+        given = DYNAMIC_RANGE.get(self.operator.code)
+        if given is None or not self.operator.outputs or not self.has(given):
             return False
         tensors = [self.step.subgraph.tensors[i] for i in self.operator.inputs if i >= 0]
         weights = [t for t in tensors if t.kind in QUANTIZED]
-        floats = {tensors[0].kind, self.result().kind} == {"FLOAT32"}
+        floats = {self.tensor(given).kind, self.result().kind} == {"FLOAT32"}
         return floats and bool(weights) and all(t.data is not None and t.scale for t in weights)
 
     def x(self, i: int = 0) -> Sym:

@@ -30,6 +30,7 @@ from neurodeploy.importers.tflite import VARIABLES
 from neurodeploy.importers.tflite_ops import FLOAT_RULES, QUANTIZED_RULES
 from neurodeploy.importers.tflite_ops_conv import RULES as CONVOLUTIONS
 from neurodeploy.importers.tflite_ops_shape import RULES as MOVES
+from neurodeploy.importers.tflite_ops_upsample import RULES as UPSAMPLING
 from neurodeploy.importers.tflite_recurrent import RULES as RECURRENT
 from neurodeploy.ir import interpret
 from neurodeploy.ir.build import Builder
@@ -377,7 +378,7 @@ def test_refused_options(tmp_path) -> None:
 
 
 def test_operators_that_are_read(tmp_path) -> None:
-    registered = {*FLOAT_RULES, *QUANTIZED_RULES, *MOVES, *CONVOLUTIONS, *RECURRENT, *VARIABLES}
+    registered = {*FLOAT_RULES, *QUANTIZED_RULES, *MOVES, *CONVOLUTIONS, *UPSAMPLING, *RECURRENT, *VARIABLES}
     assert {*FILES, *RECURRENT} == registered  # a new rule needs a file
     found = importable(tmp_path)
     assert all(set(cells) != {"-"} for cells in found.values()), found

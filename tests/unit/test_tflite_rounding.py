@@ -108,10 +108,11 @@ def test_outputs_come_closer():
 def test_rows_have_a_scale_each_where_one_costs_much(dtype):
     rng = np.random.default_rng(4)
     gains = np.where(np.arange(16) < 2, 1.0, 0.01)[:, None]
-    assert counts(*layer(rng), activation_dtype=dtype) == [1, 1]
+    products = 2 if dtype == "i8" else 1  # with 16 bits one takes both, unless their rows differ too much
+    assert counts(*layer(rng), activation_dtype=dtype) == [1] * products
     assert counts(*layer(rng, gains), activation_dtype=dtype) == [16, 1]
     assert counts(*layer(rng, gains), activation_dtype=dtype, per_channel=False) == [1, 1]
-    assert counts(*layer(rng), activation_dtype=dtype, per_channel=True) == [16, 16]
+    assert counts(*layer(rng), activation_dtype=dtype, per_channel=True) == [16] * products
 
 
 def test_the_bias_takes_up_what_other_products_lose():

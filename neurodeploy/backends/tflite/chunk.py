@@ -1,4 +1,7 @@
-"""A call of several steps: the step's operators once for each, and once for all what no state stands in the way of.
+"""A call of several steps written out: for stages without states, and for operators that keep their state themselves.
+
+All others are a loop (:mod:`.loop`). Here the step's operators stand once for each step, and once for all what no state
+stands in the way of.
 
 What depends on series inputs alone is computed for all steps at once before the first, and what no state depends on
 after the last: one operator on ``[steps, ...]``. Both are exact, since these operators go row by row. A fused LSTM on
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 #: Ops whose operators treat the leading axis as rows of their own.
 ROWS = frozenset(
     {"tfl_fully_connected", "tfl_add", "tfl_sub", "tfl_mul", "tfl_relu", "tfl_relu6", "tfl_quantize", "tfl_logistic",
-     "tfl_tanh"}
+     "tfl_tanh", "cast"}
 )  # fmt: skip
 #: What CONCATENATION takes at once.
 MAX_CONCAT = 10
@@ -29,8 +32,8 @@ SPLITS = ("FLOAT32", "INT8", "INT16", "INT32")
 class Chunk:
     """Writes the steps of one call of a :class:`~neurodeploy.backends.tflite.stage.StageWriter`.
 
-    After :meth:`write`: ``following``, the tensor of every state after the last step, and ``trail``, each exposed state
-    after every step.
+    ``body``: what is written for every step. After :meth:`write`: ``following``, the tensor of every state after the
+    last step, and ``trail``, each exposed state after every step.
     """
 
     def __init__(self, writer: StageWriter) -> None:
@@ -39,6 +42,8 @@ class Chunk:
         self.trail: dict[str, int] = {}
         self._early = self._before()
         self._late = self._after()
+        outside = {value.name for value in (*self._early, *self._late)}
+        self.body = [value for value in self.graph.values if value.name not in outside]
         self._pieces: dict[str, list[int]] = {}
         self._parts: dict[str, list[int]] = {}
         self._whole: dict[str, int] = {}
@@ -52,8 +57,7 @@ class Chunk:
         writer.lead = 1
         ready = [*self.call.series, *(value.name for value in self._early)]
         self._whole = {name: writer.index[name] for name in ready if name in writer.index}
-        outside = {v.name for v in (*self._early, *self._late)}
-        body = [value for value in self.graph.values if value.name not in outside]
+        body = self.body
         needed = [arg for value in body for arg in value.args]
         needed += [name for state in writer._held() for name in (state.next, state.when) if name]
         for name in dict.fromkeys(needed):
