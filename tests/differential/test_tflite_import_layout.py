@@ -54,7 +54,7 @@ def assert_as_litert(tmp_path, data: bytes, *, steps: int = 6, close: float = 2e
     return program
 
 
-def images(table: str, code: str, **options: bool) -> dict[str, Build]:
+def images(table: str, code: str, **options: Any) -> dict[str, Build]:
     sizes = {"up": ((3, 4), (7, 9)), "down": ((7, 5), (3, 2)), "to one": ((4, 5), (1, 1)), "same": ((3, 3), (3, 3))}
     return {
         f"{code} {name} {options}": of(code, (1, *a, 2), (1, *b, 2), np.array(b), table=table, **options)
@@ -126,7 +126,7 @@ def test_mirrors_without_the_border(tmp_path):
     from ai_edge_litert import schema_py_generated as fb
 
     made = of("MIRROR_PAD", (1, 3, 4), (1, 5, 7), [[0, 0], [1, 1], [3, 0]], table="MirrorPadOptions", mode=1)
-    model = fb.ModelT.InitFromObj(fb.Model.GetRootAs(written(made), 0))
+    model: Any = fb.ModelT.InitFromObj(fb.Model.GetRootAs(written(made), 0))
     model.subgraphs[0].operators[0].builtinOptions.mode = fb.MirrorPadMode.REFLECT
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")

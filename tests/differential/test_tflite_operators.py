@@ -285,7 +285,6 @@ UNREAD: Mapping[str, Callable[[Path], None]] = {
     "an integer input, a float result": holding(mixture, "FULLY_CONNECTED", "i8"),
     "a batch of 100": holding(large_batch, "CONV_2D", "i8"),
     "a computed order of axes": holding(computed_order, "TRANSPOSE", "f32"),
-    "a branch inside of the step": holding(FILES["ABS"], "IF", "i32"),
 }
 
 
