@@ -120,6 +120,8 @@ def test_a_torch_gru_takes_at_most_7000_bytes(seed):
     )
     (file,) = (data for name, data in built.artifact.files.items() if name.endswith(".tflite"))
     assert len(file) <= 7000
+    sigmoids = [v for v in built.program.stages[0].graph.values if v.op == "tfl_logistic"]
+    assert sigmoids and all(v.tensor.dtype == "i8" for v in sigmoids)  # the option goes to the quantizer as well
     found, golden = built.run(x.numpy()), built.run(x.numpy(), on="golden")
     for name, array in (golden if isinstance(golden, dict) else {"y": golden}).items():
         np.testing.assert_array_equal(found[name] if isinstance(found, dict) else found, array)
