@@ -109,7 +109,7 @@ def compile(
         "tflite",
         "float",
     ):
-        quantize = {"tables": "i8", **(quantize or {})}
+        quantize = {"prefer": "size", **(quantize or {})}
     program = prepare(
         source, described.backend, kind, data, method=method, quantize=quantize, fused_lstm=fused_lstm, progress=say
     )

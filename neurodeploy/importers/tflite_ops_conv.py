@@ -11,7 +11,7 @@ import numpy as np
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.importers.tflite_forms import acted, bias_of, checked_act, scaled
 from neurodeploy.importers.tflite_ops_shape import cut, filled
-from neurodeploy.importers.tflite_step import Call, Rule
+from neurodeploy.importers.tflite_step import Call, Rule, per_sample
 from neurodeploy.ir.build import Sym
 from neurodeploy.ir.tflite.convolutions import pair, window_sizes
 
@@ -165,8 +165,8 @@ def _shares(shape: tuple[int, ...], taps: tuple[int, int], window: dict[str, Any
 
 
 RULES: Mapping[str, Rule] = {
-    "CONV_2D": _conv_2d,
-    "DEPTHWISE_CONV_2D": _depthwise_conv_2d,
-    "AVERAGE_POOL_2D": _pool("tfl_average_pool_2d"),
-    "MAX_POOL_2D": _pool("tfl_max_pool_2d"),
+    "CONV_2D": per_sample(0, _conv_2d),
+    "DEPTHWISE_CONV_2D": per_sample(0, _depthwise_conv_2d),
+    "AVERAGE_POOL_2D": per_sample(0, _pool("tfl_average_pool_2d")),
+    "MAX_POOL_2D": per_sample(0, _pool("tfl_max_pool_2d")),
 }

@@ -17,7 +17,7 @@ from neurodeploy.errors import IRError, UnsupportedError
 from neurodeploy.importers.tflite_forms import acted, checked_act, scaled
 from neurodeploy.importers.tflite_ops_conv import image
 from neurodeploy.importers.tflite_ops_shape import cut, filled
-from neurodeploy.importers.tflite_step import Call, Rule
+from neurodeploy.importers.tflite_step import Call, Rule, per_sample
 from neurodeploy.ir.build import Sym
 from neurodeploy.ir.graph import Param
 from neurodeploy.ir.types import Quant, TensorType
@@ -112,4 +112,4 @@ def _products(call: Call, x: Sym, weights: np.ndarray, strides: tuple[int, ...])
     return y
 
 
-RULES: Mapping[str, Rule] = {"TRANSPOSE_CONV": _transpose_conv}
+RULES: Mapping[str, Rule] = {"TRANSPOSE_CONV": per_sample(X, _transpose_conv)}

@@ -102,8 +102,8 @@ BYTES = {
 @pytest.mark.parametrize(("optimize", "state"), BYTES)
 def test_bytes_of_a_gru(optimize, state):
     program, inputs = gru()
-    tables = {"size": "i8", "balanced": "i16"}[optimize]
-    artifact = compiled(quantized(program, inputs, tables=tables), optimize=optimize, state=state)
+    prefer = {"size": "size", "balanced": "speed"}[optimize]
+    artifact = compiled(quantized(program, inputs, prefer=prefer), optimize=optimize, state=state)
     figures = {f["name"]: f["value"] for f in artifact.manifest["figures"]}
     assert len(artifact.files[MODEL]) == figures["tflite_bytes"] == BYTES[optimize, state]
     assert figures["macs"] == 3840
@@ -120,6 +120,8 @@ def test_a_torch_gru_takes_at_most_7000_bytes(seed):
     )
     (file,) = (data for name, data in built.artifact.files.items() if name.endswith(".tflite"))
     assert len(file) <= 7000
+    sigmoids = [v for v in built.program.stages[0].graph.values if v.op == "tfl_logistic"]
+    assert sigmoids and all(v.tensor.dtype == "i8" for v in sigmoids)  # the option goes to the quantizer as well
     found, golden = built.run(x.numpy()), built.run(x.numpy(), on="golden")
     for name, array in (golden if isinstance(golden, dict) else {"y": golden}).items():
         np.testing.assert_array_equal(found[name] if isinstance(found, dict) else found, array)

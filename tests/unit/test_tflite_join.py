@@ -105,7 +105,13 @@ def test_vectors_are_joined_once_for_all_their_products():
 def test_eight_bits_are_left_apart():
     """Two vectors on one scale of 8 bits would lose too much."""
     program, inputs = cell()
-    narrow = [{"activation_dtype": "i8"}, {"state_dtype": "i8"}, {"states": {"h": "i8"}}, {"weights": {"U": 8}}]
+    narrow = [
+        {"activation_dtype": "i8"},
+        {"state_dtype": "i8"},
+        {"states": {"h": "i8"}},
+        {"weights": {"U": 8}},
+        {"prefer": "size"},
+    ]
     for given, products in ({}, 1), *((given, 2) for given in narrow):
         made = run(program, pipeline("tflite", "tflite", data=arrange(inputs, program), quantize_tflite=given))
         assert ops(made)["tfl_fully_connected"] == products, given

@@ -139,7 +139,7 @@ def scale(type_: TensorType) -> float:
 
 
 def test_a_sum_of_products_becomes_two_products_and_an_add():
-    made = QuantizeTFLite(activation_dtype="i8", tables="i8")(elman())
+    made = QuantizeTFLite(activation_dtype="i8", prefer="size")(elman())
     graph = made.stages[0].graph
     assert made.numerics == "tflite"
     assert made.meta == {"kept": 1}
@@ -220,7 +220,7 @@ def test_a_state_that_stalls_is_named(dtype):
 
 
 def test_eight_bits_use_the_whole_range():
-    made = QuantizeTFLite(activation_dtype="i8", tables="i8")(elman())
+    made = QuantizeTFLite(activation_dtype="i8", prefer="size")(elman())
     graph = made.stages[0].graph
     assert made.inputs["x"].type == TensorType((2,), "i8", Quant(scale(made.inputs["x"].type)))
     assert_next_above(scale(made.inputs["x"].type), 5 / 127)
@@ -280,7 +280,7 @@ def test_wide_states_with_narrow_activations_widen_only_what_leads_to_them():
     wide = QuantizeTFLite(activations={"x": "i8"})(leaky()).stages[0].graph
     assert wide.tensor("x").dtype == "i8"
     assert wide.tensor("h").dtype == "i16"
-    small = QuantizeTFLite(activation_dtype="i8", state_dtype="i16", tables="i8")(leaky()).stages[0].graph
+    small = QuantizeTFLite(activation_dtype="i8", state_dtype="i16", prefer="size")(leaky()).stages[0].graph
     assert {v.tensor.dtype for v in small.values if v.op in ("tfl_fully_connected", "tfl_tanh")} == {"i8"}
 
 
@@ -311,11 +311,11 @@ def test_eight_bits_look_sigmoid_and_tanh_up_in_tables_of_sixteen():
     assert made["new"].op == "tfl_quantize"
     assert [v.op for v in graph.values].count("cast") == 4  # of three products and the state
     assert [v.op for v in graph.values].count("tfl_quantize") == 1
-    small = QuantizeTFLite(activation_dtype="i8", tables="i8")(gated()).stages[0].graph
+    small = QuantizeTFLite(activation_dtype="i8", prefer="size")(gated()).stages[0].graph
     assert {v.tensor.dtype for v in small.values} == {"i8"}
     assert len(small.values) == len(graph.values) - 5
-    with pytest.raises(UsageError, match="tables is 'i32'; needed i8 or i16"):
-        QuantizeTFLite(tables="i32")(gated())
+    with pytest.raises(UsageError, match="prefer is 'ram'; needed speed or size"):
+        QuantizeTFLite(prefer="ram")(gated())
 
 
 def test_what_lies_to_one_side_of_zero_keeps_its_zero_point():

@@ -54,7 +54,7 @@ def operand_moments(
         counts[key] = counts.get(key, 0) + len(v)
 
     run_samples(program, data, observe, progress)
-    return {key: regularized(total / counts[key], counts[key]) for key, total in sums.items()}
+    return {key: regularized(total / counts[key], [len(total) - 1], counts[key]) for key, total in sums.items()}
 
 
 @dataclass(frozen=True)
