@@ -100,7 +100,7 @@ def test_what_it_does_not_take_is_refused():
     with pytest.raises(UsageError, match="no option 'port'"):
         runner("litert").run(build("elman_tanh", "i16").artifact, dict(case.inputs), port="x")
     host = neurodeploy.compile(case.program, "host", Data(case.inputs, case.lengths), costs=False)
-    with pytest.raises(UsageError, match="needed one for 'tflite'"):
+    with pytest.raises(UsageError, match="the runner 'litert' needs one for 'tflite'"):
         runner("litert").run(host.artifact, dict(case.inputs))
 
 
