@@ -104,6 +104,12 @@ def compile(
     if max_loss is not None:
         front = _mixed(source, described.backend, kind, data, max_loss, minimise, method, quantize, say)
         quantize = front.options
+    if options.get("optimize") == "size" and (described.backend, kind, source.numerics) == (
+        "tflite",
+        "tflite",
+        "float",
+    ):
+        quantize = {"prefer": "size", **(quantize or {})}
     program = prepare(
         source, described.backend, kind, data, method=method, quantize=quantize, fused_lstm=fused_lstm, progress=say
     )

@@ -22,7 +22,7 @@ from neurodeploy.passes.quantize_legalize import Legalizer
 from neurodeploy.passes.quantize_lower import Lowering
 from neurodeploy.passes.quantize_moments import Moments, moments
 from neurodeploy.passes.quantize_plan import Plan, measured_ranges
-from neurodeploy.passes.quantize_rounding import FEW_BITS
+from neurodeploy.passes.quantize_rounding import FEW_BITS, MOST_BITS
 from neurodeploy.passes.quantize_widths import Widths, weight_keys, widths_of
 from neurodeploy.passes.simplify import Simplify
 
@@ -33,7 +33,8 @@ class Quantize:
 
     ``weight_bits``: 2 to 8 or 16 bits a weight, symmetric, a scale per row. ``state_dtype`` and ``activation_dtype``:
     ``i16`` or ``i8``. ``weights``, ``states``, ``activations``: the same for tensors by name. ``rounding``: weights of
-    at most 6 bits are ``compensated`` on ``data`` (the calibration samples), or taken to the ``nearest``.
+    at most 8 bits are ``compensated`` on ``data`` (the calibration samples), or taken to the ``nearest``; so are those
+    of 7 and 8 bits without data, which those of fewer need.
     Needs ``meta["ranges"]`` (pass ``calibrate``). Warnings (a state that stalls, a value that calibration never met,
     16-bit weights that get fewer) are appended to ``meta["warnings"]``. Raises :class:`UsageError` naming the nearest
     tensor for one that isn't there, :class:`UnsupportedError` naming a value without an integer form,
@@ -57,17 +58,19 @@ class Quantize:
         return quantized(legal, self, widths, self._moments(legal, widths))
 
     def _moments(self, legal: Program, widths: Widths) -> Moments | None:
-        """What the rounding of few-bit weights needs to know of the data; None where there are no such weights."""
-        few = any(widths.bits(stage or "", name) <= FEW_BITS for stage, name in weight_keys(legal))
-        if self.rounding == "nearest" or not few:
+        """What the rounding of weights needs to know of the data; None where it needs nothing, or knows nothing."""
+        used = {widths.bits(stage or "", name) for stage, name in weight_keys(legal)}
+        if self.rounding == "nearest" or not any(bits <= MOST_BITS for bits in used):
             return None
-        if self.data is None:
+        if self.data is not None:
+            return moments(legal, self.data, self.progress)
+        if any(bits <= FEW_BITS for bits in used):
             raise UsageError(
                 f"weights of {FEW_BITS} bits and less are rounded against samples, and there are none.",
                 place=legal.name,
                 hint="Give the pass data, or rounding=nearest.",
             )
-        return moments(legal, self.data, self.progress)
+        return None
 
 
 def quantized(legal: Program, options: Quantize, widths: Widths, moments: Moments | None) -> Program:

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability
 from neurodeploy.backends.tflite import cmsis_nn
+from neurodeploy.backends.tflite.counts import counts
 from neurodeploy.backends.tflite.describe import describe
 from neurodeploy.backends.tflite.project import FOLDER, project
 from neurodeploy.backends.tflite.project_arena import arena_of
@@ -95,7 +94,7 @@ class TFLiteBackend:
                 "series": [name for name in stage.graph.inputs if name in call.series],
                 "start": list(call.start),
                 "expose": list(call.expose),
-                **_counts(model),
+                **counts(model),
             }
         lacking = []
         try:
@@ -144,7 +143,7 @@ class TFLiteBackend:
             self._arena(artifact),
             Figure("macs", _per_step(stages, "macs"), "MAC/step", "compiled", shapes),
             Figure("operators", _per_step(stages, "operators"), "operators/step", "compiled",
-                   "operators of the main subgraphs"),
+                   "operators that a call runs, loops' rounds among them"),
         )  # fmt: skip
 
     def _arena(self, artifact: Artifact) -> Figure:
@@ -213,22 +212,6 @@ def _finals(program: Program, stage: str) -> list[str]:
     refs = [r for s in program.stages for r in (*s.inputs_from.values(), *s.state_from.values())]
     wanted = {r.name for r in (*refs, *program.outputs.values()) if r.stage == stage and r.at == "final"}
     return [state.name for state in program.stage(stage).graph.states if state.name in wanted]
-
-
-def _counts(model: bytes) -> dict[str, int]:
-    """Operators of a model's step, and the multiply-accumulates of its products."""
-    fb = schema()
-    root = fb.Model.GetRootAsModel(model, 0)
-    main, macs, code = root.Subgraphs(0), 0, fb.BuiltinOperator
-    weighted = {code.FULLY_CONNECTED: 1, code.BATCH_MATMUL: 1, code.SVDF: 2, code.UNIDIRECTIONAL_SEQUENCE_LSTM: 8}
-    weighted |= {code.CONV_2D: 1, code.DEPTHWISE_CONV_2D: 1}
-    for i in range(main.OperatorsLength()):
-        operator = main.Operators(i)
-        kind = root.OperatorCodes(operator.OpcodeIndex())
-        if count := weighted.get(max(kind.BuiltinCode(), kind.DeprecatedBuiltinCode())):
-            size = sum(int(np.prod(main.Tensors(operator.Inputs(1 + j)).ShapeAsNumpy())) for j in range(count))
-            macs += size * int(np.prod(main.Tensors(operator.Outputs(0)).ShapeAsNumpy()[:-1]))
-    return {"operators": main.OperatorsLength(), "macs": macs}
 
 
 def _port(name: str, type_: TensorType, kind: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import Program, ProgramInput, State
 from neurodeploy.ir.verify import verify
 from neurodeploy.passes.quantize_checks import require_quantizable, stalls
+from neurodeploy.passes.tflite.join import joined
 from neurodeploy.passes.tflite.portable import portable
 from neurodeploy.passes.tflite.rounding import Moments, operand_moments
 from neurodeploy.passes.tflite.scales import Scales
@@ -33,7 +34,10 @@ class QuantizeTFLite:
     by name. ``rounding``: weights are ``compensated`` on ``data`` (the calibration samples; without them 8-bit ones go
     to the nearest), or all taken to the ``nearest``. ``per_channel``: a scale for each row of 8-bit weights or one for
     all; by default chosen for each matrix (:mod:`neurodeploy.passes.tflite.row_scales`). ``headroom``: how far beyond
-    its calibrated range an i16 value may go before it saturates.
+    its calibrated range an i16 value may go before it saturates. ``prefer``: ``speed`` or ``size`` (of
+    file and firmware). For speed an 8-bit network computes sigmoid and tanh by TFLM's int16 kernels, and what follows
+    them in 16 bits up to the next product or state; in a 16-bit one a sum of products is one product
+    (:mod:`neurodeploy.passes.tflite.join`).
 
     Needs ``meta["ranges"][stage][value] = [lo, hi]``. Warnings (a state that stalls, or that starts at another value
     than 0) are appended to ``meta["warnings"]``. Raises :class:`UnsupportedError` naming an op and value without a
@@ -50,13 +54,18 @@ class QuantizeTFLite:
     states: Mapping[str, str] = field(default_factory=dict)
     activations: Mapping[str, str] = field(default_factory=dict)
     rounding: str = "compensated"
+    prefer: str = "speed"
     data: Data | None = field(default=None, compare=False, repr=False, metadata={"text": False})
     progress: Callable[[str], None] | None = field(default=None, compare=False, repr=False, metadata={"text": False})
 
     def __call__(self, program: Program) -> Program:
         """The program with ``numerics="tflite"``."""
         require_quantizable(program, self.rounding)
-        scales = Scales(program, self.headroom, widths_of(program, self))
+        widths = widths_of(program, self)
+        if widths.all_wide() and self.prefer == "speed":
+            program = joined(program)
+            widths = widths_of(program, self)
+        scales = Scales(program, self.headroom, widths)
         moments = self._moments(scales)
         stages = portable(
             scales,
