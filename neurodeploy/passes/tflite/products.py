@@ -32,7 +32,7 @@ def fully_connected(q: StageQuantizer, value: Value, bias: np.ndarray | None, na
     x, weights, stem = _factors(q, value)
     bits = q.scales.widths.bits(q.stage.name, stem)
     moment = q.moments.get((q.stage.name, x))
-    dtype = "i8" if bits == 4 or "i8" in (q.held(x).dtype, form.dtype) else "i16"
+    dtype = "i8" if bits == 4 or form.dtype == "i8" else "i16"
     x = q.cast(x, dtype)
     if bits == 4:
         given = np.zeros(len(weights)) if bias is None else np.broadcast_to(bias, (len(weights),))

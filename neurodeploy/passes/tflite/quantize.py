@@ -15,7 +15,7 @@ from neurodeploy.data import Data
 from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import Program, ProgramInput
 from neurodeploy.ir.verify import verify
-from neurodeploy.passes.quantize import STALL_SHARE, lost_updates
+from neurodeploy.passes.tflite import needs
 from neurodeploy.passes.tflite.portable import portable
 from neurodeploy.passes.tflite.rounding import Moments, operand_moments
 from neurodeploy.passes.tflite.scales import Scales
@@ -57,8 +57,15 @@ class QuantizeTFLite:
             raise UsageError(f"is {program.numerics} already; needed a float program.", place=program.name)
         if self.rounding not in ("compensated", "nearest"):
             raise UsageError(f"rounding is '{self.rounding}'; needed compensated or nearest.")
-        scales = Scales(program, self.headroom, widths_of(program, self))
-        moments = self._moments(program, scales.widths)
+        widths = widths_of(program, self)
+        moments = self._moments(program, widths)
+        if self.activation_dtype != "i8":
+            return self._made(program, widths, moments)
+        return needs.quantized(program, widths, self.headroom, self.data, not self.state_dtype,
+                               lambda chosen: self._made(program, chosen, moments))  # fmt: skip
+
+    def _made(self, program: Program, widths: Widths, moments: Moments) -> Program:
+        scales = Scales(program, self.headroom, widths)
         stages = portable(
             scales,
             lambda: tuple(
@@ -69,7 +76,7 @@ class QuantizeTFLite:
             name: ProgramInput(scales.typed(("", name), spec.type), spec.kind) for name, spec in program.inputs.items()
         }
         meta = {key: value for key, value in program.meta.items() if key not in ("ranges", "updates", "solved")}
-        if found := [*_stalls(program, scales), *scales.warnings, *_solved(program)]:
+        if found := [*needs.stalls(program, scales), *scales.warnings, *_solved(program)]:
             meta["warnings"] = [*meta.get("warnings", []), *found]
         return verify(replace(program, inputs=inputs, stages=stages, numerics="tflite", meta=meta))
 
@@ -93,23 +100,3 @@ def _solved(program: Program) -> list[str]:
         "Compare it with the float network, or compile with --numerics float."
         for name in program.meta.get("solved", [])
     ]
-
-
-def _stalls(program: Program, scales: Scales) -> list[str]:
-    """A warning for every state most of whose updates are below half a step, by ``meta["updates"]``."""
-    found = []
-    for stage in program.stages:
-        for state in stage.graph.states:
-            sizes = program.meta.get("updates", {}).get(stage.name, {}).get(state.name)
-            form = scales.form((stage.name, state.name))
-            if sizes and (lost := lost_updates(sizes, form.scale)) >= STALL_SHARE:
-                remedy = (
-                    "Give it 16 bits: --quantize state_dtype=i16."
-                    if form.dtype == "i8"
-                    else "Choose a C target with --numerics float."
-                )
-                found.append(
-                    f"state '{stage.name}.{state.name}' ({form.dtype}, one step is {form.scale:.3g}) stalls: "
-                    f"{100 * lost:.0f} % of its updates in calibration are below half a step and are lost. {remedy}"
-                )
-    return found

@@ -19,8 +19,8 @@ WEIGHT_BITS = (4, 8)
 
 @dataclass(frozen=True)
 class Widths:
-    """``activations`` and ``states`` are dtypes; ``named`` tensors have one of their own. ``weights``: all there are;
-    of 8 bits they have a scale per row with ``per_channel``."""
+    """``activations`` and ``states`` are dtypes; ``named`` tensors have one of their own; ``wide`` ones get 16 bits where
+    they have none by name. ``weights``: all there are; of 8 bits they have a scale per row with ``per_channel``."""
 
     activations: str = "i16"
     states: str = "i16"
@@ -29,6 +29,7 @@ class Widths:
     named_weights: Mapping[Key, int] = field(default_factory=dict)
     weights: frozenset[Key] = frozenset()
     per_channel: bool = True
+    wide: frozenset[tuple[str, str]] = frozenset()
 
     def bits(self, stage: str, name: str) -> int:
         """Bits of a product's constant: 8 for one that isn't a weight of the network."""
