@@ -31,7 +31,7 @@ SHIPPED = {"GRU(32)": "vowels_gru.onnx", "echo state net (100)": "vowels_esn.npz
 #: Options of the quantizer.
 NUMERICS: dict[str, dict[str, Any]] = {
     "int16x8": {},
-    "int16x8, one scale": {"per_channel": False},
+    "int16x8, scale per row": {"per_channel": True},
     "int8": {"activation_dtype": "i8"},
     "int8, int16 states": {"activation_dtype": "i8", "state_dtype": "i16"},
     "int4 weights": {"activation_dtype": "i8", "weight_bits": 4},

@@ -1,9 +1,9 @@
-"""How long the ``.tflite`` file of an LSTM takes in a fresh process, from a calibrated float program, no TensorFlow.
+"""How long the ``.tflite`` file of an LSTM takes in a fresh process, from a calibrated float program and its samples.
 
 python -m benchmarks.tflite_write [--units 128] [--inputs 16]
 
-Each run is a process of its own: what it imports, reads, quantizes and packs. Beside it, in the same process, the same
-model packed by the schema module's object API.
+Without TensorFlow. Each run is a process of its own: what it imports, reads, quantizes and packs. Beside it, in the
+same process, the same model packed by the schema module's object API.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 RUNS = 3
+SAMPLES = "samples.npz"
 
 
 def calibrated(folder: Path, inputs: int, units: int) -> None:
@@ -44,21 +45,26 @@ def calibrated(folder: Path, inputs: int, units: int) -> None:
     passes = pipeline("tflite", "tflite", data=arrange(samples, program))
     for name, data in text.to_files(run(program, passes[:-1]), "program").items():
         (folder / name).write_bytes(data)
+    np.savez(folder / SAMPLES, **samples)  # type: ignore[arg-type]
 
 
 def measure(folder: Path) -> dict[str, float]:
     """Seconds of each part, in this process; and sizes."""
     marks = {"start": time.perf_counter()}
+    import numpy as np
+
     from neurodeploy.backends.tflite.stage import stage_model
     from neurodeploy.backends.tflite.write import schema
+    from neurodeploy.data import Data
     from neurodeploy.ir import text
     from neurodeploy.passes.tflite.quantize import QuantizeTFLite
 
     fb = schema()
     marks["import"] = time.perf_counter()
     program = text.from_files({p.name: p.read_bytes() for p in folder.iterdir()}, "program")
+    samples = Data(dict(np.load(folder / SAMPLES)))
     marks["read"] = time.perf_counter()
-    program = QuantizeTFLite()(program)
+    program = QuantizeTFLite(data=samples)(program)
     marks["quantize"] = time.perf_counter()
     model = stage_model(program.stages[0].graph, "lstm/main")
     (folder / "model.tflite").write_bytes(model)

@@ -29,23 +29,45 @@ static int32_t inverse_of_one_plus(int32_t a)
     return x > INT32_MAX / 2 ? INT32_MAX : x * 2;
 }
 
+/* What a row of int8 needs: its greatest element, and the sum of its exponentials as an inverse. */
+struct row {
+    int32_t best, inverse, zeros;
+};
+
+static struct row row_of(const int8_t *x, const int32_t *exponentials, int32_t count)
+{
+    struct row row = {x[0], 0, 0};
+    uint32_t total = 0;
+    for (int32_t i = 1; i < count; ++i) {
+        row.best = x[i] > row.best ? x[i] : row.best;
+    }
+    for (int32_t i = 0; i < count; ++i) {
+        total += (uint32_t)nd_tfl_round(exponentials[row.best - x[i]], 12);
+    }
+    row.zeros = leading_zeros(total);
+    row.inverse = inverse_of_one_plus((int32_t)((total << row.zeros) & 0x7FFFFFFFu));
+    return row;
+}
+
 void nd_tfl_softmax_i8(const int8_t *x, const int32_t *exponentials, int32_t rows, int32_t count, int8_t *y)
 {
     for (; rows > 0; --rows, x += count, y += count) {
-        int32_t best = x[0];
-        uint32_t total = 0;
-        for (int32_t i = 1; i < count; ++i) {
-            best = x[i] > best ? x[i] : best;
-        }
+        const struct row row = row_of(x, exponentials, count);
+        const int32_t shift = 35 - row.zeros;
         for (int32_t i = 0; i < count; ++i) {
-            total += (uint32_t)nd_tfl_round(exponentials[best - x[i]], 12);
-        }
-        const int32_t zeros = leading_zeros(total);
-        const int32_t inverse = inverse_of_one_plus((int32_t)((total << zeros) & 0x7FFFFFFFu));
-        const int32_t shift = 35 - zeros;
-        for (int32_t i = 0; i < count; ++i) {
-            const int32_t share = nd_tfl_high(inverse, exponentials[best - x[i]]);
+            const int32_t share = nd_tfl_high(row.inverse, exponentials[row.best - x[i]]);
             y[i] = (int8_t)nd_sat8((shift > 31 ? 0 : nd_tfl_round(share, shift)) - 128);
+        }
+    }
+}
+
+void nd_tfl_softmax_i8_i16(const int8_t *x, const int32_t *exponentials, int32_t rows, int32_t count, int16_t *y)
+{
+    for (; rows > 0; --rows, x += count, y += count) {
+        const struct row row = row_of(x, exponentials, count);
+        for (int32_t i = 0; i < count; ++i) {
+            const int32_t share = nd_tfl_high(row.inverse, exponentials[row.best - x[i]]);
+            y[i] = (int16_t)nd_sat16(nd_tfl_round(share, 27 - row.zeros) - 32768);
         }
     }
 }

@@ -4,16 +4,50 @@
 #include <cstring>
 #include <new>
 
+#include "tensorflow/lite/micro/micro_log.h"
 #include "tensorflow/lite/schema/schema_generated.h"
 
 namespace neurodeploy {
 namespace {
 
+using Variables = tflite::MicroResourceVariables;
+
 uint32_t BytesOf(const TfLiteTensor *tensor) { return static_cast<uint32_t>(tensor->bytes); }
+
+/* The bytes of a variable as a tensor of int8: Read copies what the tensor's shape takes. dims: two numbers. */
+TfLiteEvalTensor Seen(int *dims, const uint8_t *bytes, uint32_t n) {
+  dims[0] = 1;
+  dims[1] = static_cast<int>(n);
+  TfLiteEvalTensor seen;
+  seen.data.raw = reinterpret_cast<char *>(const_cast<uint8_t *>(bytes));
+  seen.dims = reinterpret_cast<TfLiteIntArray *>(dims);
+  seen.type = kTfLiteInt8;
+  return seen;
+}
+
+/* MicroResourceVariables::Assign as it is since December 2024 and as it was before: the compiler picks its own. */
+[[maybe_unused]] bool Assign(AssignBytes assign, Variables *variables, int id, const uint8_t *from, uint32_t bytes) {
+  return (variables->*assign)(id, bytes, from) == kTfLiteOk;
+}
+
+[[maybe_unused]] bool Assign(AssignTensor assign, Variables *variables, int id, const uint8_t *from, uint32_t bytes) {
+  int dims[2];
+  const TfLiteEvalTensor seen = Seen(dims, from, bytes);
+  return (variables->*assign)(id, &seen) == kTfLiteOk;
+}
 
 }  // namespace
 
 bool Stage::Begin(const StageModel &stage, const tflite::MicroOpResolver &ops) {
+  if (Plan(stage, ops) && Step() && Reset()) {
+    return true;
+  }
+  MicroPrintf("stage '%s' can't begin in its arena of %d bytes.", stage.name, static_cast<int>(stage.arena_bytes));
+  MicroPrintf("If memory is missing above, enlarge its arena_bytes in model_data.h.");
+  return false;
+}
+
+bool Stage::Plan(const StageModel &stage, const tflite::MicroOpResolver &ops) {
   stage_ = &stage;
   const tflite::Model *model = tflite::GetModel(stage.model);
   if (model->version() != TFLITE_SCHEMA_VERSION) {
@@ -35,7 +69,7 @@ bool Stage::Begin(const StageModel &stage, const tflite::MicroOpResolver &ops) {
   for (size_t i = 0; i < interpreter_->inputs_size(); ++i) {
     memset(interpreter_->input(i)->data.raw, 0, interpreter_->input(i)->bytes);
   }
-  return Step() && Reset();
+  return true;
 }
 
 bool Stage::Reset() {
@@ -45,7 +79,7 @@ bool Stage::Reset() {
   for (int i = 0; i < stage_->n_variables; ++i) {
     const Variable &variable = stage_->variables[i];
     if (variable.initial != nullptr &&
-        variables_->Assign(VariableId(i), variable.bytes, variable.initial) != kTfLiteOk) {
+        !Assign(&Variables::Assign, variables_, VariableId(i), variable.initial, variable.bytes)) {
       return false;
     }
   }
@@ -97,12 +131,8 @@ void Stage::GetOutputs(uint8_t *to) {
 bool Stage::GetState(uint8_t *to) {
   for (int i = 0; i < stage_->n_variables; ++i) {
     const Variable &variable = stage_->variables[i];
-    /* The variable seen as so many bytes: Read copies what the tensor's shape takes. */
-    int dims[] = {1, static_cast<int>(variable.bytes)};
-    TfLiteEvalTensor seen;
-    seen.data.raw = reinterpret_cast<char *>(to);
-    seen.dims = reinterpret_cast<TfLiteIntArray *>(dims);
-    seen.type = kTfLiteInt8;
+    int dims[2];
+    const TfLiteEvalTensor seen = Seen(dims, to, variable.bytes);
     if (variables_->Read(VariableId(i), &seen) != kTfLiteOk) {
       return false;
     }
@@ -114,7 +144,7 @@ bool Stage::GetState(uint8_t *to) {
 bool Stage::SetState(const uint8_t *from) {
   for (int i = 0; i < stage_->n_variables; ++i) {
     const Variable &variable = stage_->variables[i];
-    if (variables_->Assign(VariableId(i), variable.bytes, from) != kTfLiteOk) {
+    if (!Assign(&Variables::Assign, variables_, VariableId(i), from, variable.bytes)) {
       return false;
     }
     from += variable.bytes;

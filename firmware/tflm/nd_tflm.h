@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "tensorflow/lite/micro/micro_allocator.h"
 #include "tensorflow/lite/micro/micro_interpreter.h"
@@ -15,6 +16,19 @@
 #include "tensorflow/lite/micro/micro_resource_variable.h"
 
 namespace neurodeploy {
+
+/* TFLM has no version number. What tells an older one is MicroResourceVariables::Assign, which took a tensor until
+ * December 2024 and takes bytes since. */
+using AssignBytes = TfLiteStatus (tflite::MicroResourceVariables::*)(int, size_t, const void *);
+using AssignTensor = TfLiteStatus (tflite::MicroResourceVariables::*)(int, const TfLiteEvalTensor *);
+
+/* FULLY_CONNECTED with a scale per row of the weights: TFLM computes it since September 2024, refuses it since May of
+ * that year, and before took the first row's scale for all of them. ND_TFLM_SCALE_PER_ROW=1 says that yours has it. */
+#ifdef ND_TFLM_SCALE_PER_ROW
+constexpr bool kScalePerRow = ND_TFLM_SCALE_PER_ROW != 0;
+#else
+constexpr bool kScalePerRow = std::is_same<decltype(&tflite::MicroResourceVariables::Assign), AssignBytes>::value;
+#endif
 
 /* A state of the network, which the model keeps in a variable of that name from call to call. initial is what it
  * starts with, or null where that is what MicroInterpreter::Reset puts there. */
@@ -57,6 +71,7 @@ class Stage {
   bool SetState(const uint8_t *from);
 
  private:
+  bool Plan(const StageModel &stage, const tflite::MicroOpResolver &ops);
   int VariableId(int i);
 
   const StageModel *stage_ = nullptr;

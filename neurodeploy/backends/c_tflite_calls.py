@@ -206,13 +206,14 @@ def _pool(w: StepWriter, value: Value, action: Call) -> None:
 
 
 #: Calls that read all of their arguments through pointers.
-CONTIGUOUS = frozenset({"wide_sums", "softmax_i8", "softmax_i16", "channels"})
+CONTIGUOUS = frozenset({"wide_sums", "softmax_i8", "softmax_i8_i16", "softmax_i16", "channels"})
 
 CALLS: Mapping[str, Callable[[StepWriter, Value, Call], None]] = {
     "wide_sums": _wide_sums,
     "channels": _channels,
     "zero_matmul": _zero_matmul,
     "softmax_i8": _softmax,
+    "softmax_i8_i16": _softmax,
     "softmax_i16": _softmax,
     "depthwise": _depthwise,
     "pool": _pool,

@@ -78,7 +78,8 @@ def _softmax(q: Lowering, value: Value) -> None:
     (x,), type_ = value.args, q.type(value.args[0])
     if type_.dtype == "i8":
         table = q.constant(exponentials(-np.arange(256, dtype=np.int64), type_))
-        q.emit("softmax_i8", [x, table], value.tensor, {}, value.name)
+        op = "softmax_i8" if value.tensor.dtype == "i8" else "softmax_i8_i16"
+        q.emit(op, [x, table], value.tensor, {}, value.name)
         return
     rise = int16_table(np.exp, SOFTMAX_SPAN / 65535, 32767, 2 / 65535)
     inverses = int16_table(lambda v: 1 / (1 + v), 1 / 65535, -32768, 2 / 65535)

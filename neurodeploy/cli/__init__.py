@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from neurodeploy.cli.grouped import Grouped
+
 Model = Annotated[Path, typer.Argument(help="Model file: .onnx, .tflite, .nd, or .npz of an echo state network.")]
 Build = Annotated[Path, typer.Argument(help="Build folder that 'compile' made.")]
 DataFile = Annotated[Path, typer.Option("--data", "-d", help=".npz with the inputs, 'lengths' and labels 'y'.")]
@@ -20,9 +22,17 @@ Samples = Annotated[int | None, typer.Option(min=1, help="Use the first N sample
 Method = Annotated[str, typer.Option(help="How ranges are chosen: minmax, percentile or mse.")]
 
 
-def _crossbars(text: str, **limits: Any) -> Any:
-    return typer.Option(help=text, rich_help_panel="Crossbars", **limits)
+def _grouped(panel: str, text: str, *names: str, **limits: Any) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel=panel, **limits)
 
+
+def _crossbars(text: str, **limits: Any) -> Any:
+    return _grouped("Crossbars", text, **limits)
+
+
+# What options of 'compile' are for.
+_FIT, _WIDTHS = "Which boards fit", "Widths by what they lose (C with native numerics, spikes)"
+_C, _C_TFLITE, _TFLITE = "C (boards and the host)", "C and TFLite Micro", "TFLite Micro"
 
 _app = typer.Typer(
     name="neurodeploy",
@@ -83,77 +93,86 @@ def inspect(model: Model, json: Json = False) -> None:
     _do("inspect", model=model, json=json)
 
 
-@_app.command()
+@_app.command(cls=Grouped)
 def compile(
     model: Model,
     target: Annotated[str | None, typer.Option("--target", "-t", help="Target's name or .toml file.")] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder to write; with --all-boards a .json or .md file.")
     ] = None,
-    all_boards: Annotated[
-        bool, typer.Option("--all-boards", help="Which boards it fits: flash, RAM, time of a step. Builds no folder.")
-    ] = False,
-    period_ms: Annotated[
-        float | None, typer.Option(help="With --all-boards: the time that a step may take, in milliseconds.")
-    ] = None,
     data: MaybeData = None,
+    samples: Samples = None,
     numerics: Annotated[str | None, typer.Option(help="native, float or tflite; by default the target's own.")] = None,
     method: Method = "minmax",
-    toolchain: Annotated[
-        str | None, typer.Option(help="zig, gcc or clang; by default the first that is there.")
-    ] = None,
-    optimize: Annotated[
+    quantize: Annotated[
         str | None,
         typer.Option(
-            help="How C stores weights: balanced, speed or size; balanced if not given. tflite: size leaves out what "
-            "TFLM doesn't read."
+            help="Options of the quantizer, like 'activation_dtype=i8', 'weight_bits=4' or 'weights={\"U\": 4}'."
         ),
     ] = None,
-    ram: Annotated[
-        str | None, typer.Option(help="fast, or small: C with less RAM for some more instructions; fast if not given.")
+    costs: Annotated[bool, typer.Option(help="Have the C compiler say how large the code becomes.")] = True,
+    json: Json = False,
+    all_boards: Annotated[
+        bool, _grouped(_FIT, "Which boards it fits: flash, RAM, time of a step. Builds no folder.", "--all-boards")
+    ] = False,
+    period_ms: Annotated[
+        float | None, _grouped(_FIT, "With --all-boards: the time that a step may take, in milliseconds.")
     ] = None,
-    samples: Samples = None,
-    quantize: Annotated[
-        str | None, typer.Option(help="Options of the quantizer, like 'weight_bits=4' or 'weights={\"U\": 4}'.")
+    max_loss: Annotated[
+        float | None,
+        _grouped(
+            _WIDTHS,
+            "Lose at most so many points of accuracy (or % of the range): chooses each weight's bits, or levels, ticks "
+            "and neurons of spikes.",
+        ),
     ] = None,
-    spikes: Annotated[
+    minimise: Annotated[
+        str, _grouped(_WIDTHS, "What --max-loss saves in C: flash (weights) or ram (states).")
+    ] = "flash",
+    optimize: Annotated[
         str | None,
-        typer.Option(help="Options of the conversion to spikes, like 'levels=8' or 'neurons=200,excitatory=0.8'."),
-    ] = None,
-    mapping: Annotated[
-        str | None,
-        _crossbars("Options of the mapping onto arrays, like 'scaling=tile,percentile=99.5'."),
+        _grouped(
+            _C_TFLITE,
+            "How C stores weights: balanced, speed or size; balanced if not given. TFLite Micro: balanced or size, "
+            "which leaves out what TFLM doesn't read.",
+        ),
     ] = None,
     fused_lstm: Annotated[
         bool,
-        typer.Option(
+        _grouped(
+            _C_TFLITE,
+            "LSTMs as TFLite's own operator, whose state TFLM's CMSIS-NN kernel forgets between calls; in C with "
+            "--numerics tflite.",
             "--fused-lstm",
-            help="tflite: LSTMs as TFLite's own operator, whose state TFLM's CMSIS-NN kernel forgets between calls.",
         ),
     ] = False,
     state: Annotated[
         str | None,
-        typer.Option(help="tflite: variables, which the interpreter keeps (if not given), or io: inputs and outputs."),
+        _grouped(_TFLITE, "variables, which the interpreter keeps (if not given), or io: inputs and outputs."),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="tflite: how many steps of a series one call takes; 1 if not given.", min=1)
+        int | None, _grouped(_TFLITE, "How many steps of a series one call takes; 1 if not given.", min=1)
     ] = None,
-    max_loss: Annotated[
-        float | None,
-        typer.Option(
-            help="Lose at most so many points of accuracy (or % of the range): chooses each weight's bits, or levels, "
-            "ticks and neurons of spikes."
-        ),
+    toolchain: Annotated[str | None, _grouped(_C, "zig, gcc or clang; by default the first that is there.")] = None,
+    ram: Annotated[
+        str | None, _grouped(_C, "fast, or small: less RAM for some more instructions; fast if not given.")
     ] = None,
-    minimise: Annotated[str, typer.Option(help="What --max-loss saves: flash (weights) or ram (states).")] = "flash",
-    costs: Annotated[bool, typer.Option(help="Have the C compiler say how large the code becomes.")] = True,
-    json: Json = False,
+    spikes: Annotated[
+        str | None,
+        _grouped("Spikes", "Options of the conversion, like 'levels=8' or 'neurons=200,excitatory=0.8'."),
+    ] = None,
+    mapping: Annotated[
+        str | None, _crossbars("Options of the mapping onto arrays, like 'scaling=tile,percentile=99.5'.")
+    ] = None,
 ) -> None:
-    """Compile a model for a target into a folder, or say which boards it fits."""
+    """Compile a model for a target into a folder, or say which boards it fits.
+
+    'neurodeploy targets list' names the targets. Options under a heading are for the targets that it names.
+    """
     _do("compile", **locals())
 
 
-@_app.command()
+@_app.command(cls=Grouped)
 def run(
     build: Build,
     data: DataFile,

@@ -13,7 +13,9 @@ from neurodeploy import data as data_files
 from neurodeploy.cli import fit
 from neurodeploy.cli.crossbar import cost_rows, floor_plan, mapping_options
 from neurodeploy.cli.output import out, print_json, progress, table
+from neurodeploy.compiler import Built
 from neurodeploy.errors import UsageError
+from neurodeploy.ir.graph import Program
 
 
 def main(
@@ -41,17 +43,11 @@ def main(
     json: bool,
 ) -> None:
     """Compile, save, and print what it costs; or, for all boards, hand over to :mod:`neurodeploy.cli.fit`."""
+    some = {"optimize": optimize, "ram": ram, "spikes": spikes, "mapping": mapping}
+    some |= {"fused_lstm": fused_lstm, "state": state, "steps": steps}
+    given = {key: value for key, value in some.items() if value not in (None, False)}
     if all_boards:
-        if target is not None:
-            raise UsageError("--target and --all-boards exclude each other.", hint="Leave out one of them.")
-        if quantize is not None or max_loss is not None:
-            raise UsageError(
-                "--all-boards takes no --quantize and no --max-loss.",
-                hint="Choose widths for one: --target NAME.",
-            )
-        for option, value in (("--fused-lstm", fused_lstm), ("--state", state), ("--steps", steps)):
-            if value:
-                raise UsageError(f"{option} is for TFLite Micro.", hint="Give its target: --target tflm.")
+        _check_all_boards(target, given, quantize is not None or max_loss is not None)
         fit.main(model, output, period_ms, data, numerics, method, toolchain, samples, json)
         return
     if period_ms is not None:
@@ -60,11 +56,7 @@ def main(
         missing = "--target" if target is None else "--output"
         raise UsageError(f"Missing option '{missing}'.", hint="Or ask which boards it fits: --all-boards.")
     described = hardware.find(target)
-    given = {"optimize": optimize, "ram": ram, "state": state, "steps": steps}
-    options: dict[str, Any] = {k: v for k, v in given.items() if v}
-    options |= _conversion_options(spikes, described) if spikes is not None else {}
-    options |= mapping_options(mapping, described) if mapping is not None else {}
-    options |= {"fused_lstm": True} if fused_lstm else {}
+    options = _target_options(given, described)
     with progress(f"compiling {model.name} for {described.name}", quiet=json) as say:
         say("importing")
         source = compiler.load(model)
@@ -83,27 +75,60 @@ def main(
             toolchain=toolchain,
             **options,
         ).save(output)
-    manifest = built.artifact.manifest
     if json:
-        print_json({"folder": str(output), **manifest})
+        print_json({"folder": str(output), **built.artifact.manifest})
         return
+    _print_import(model, source)
+    _print_costs(built, described)
+    out.print(f"wrote {output}/", markup=False)
+    if data:
+        out.print(f"next: neurodeploy run {shlex.quote(str(output))} --data TEST.npz", markup=False)
+
+
+def _check_all_boards(target: str | None, given: dict[str, Any], widths: bool) -> None:
+    """Raise :class:`UsageError` for what makes no sense for all boards: a target, and what ``--target`` alone takes."""
+    if target is not None:
+        raise UsageError("--target and --all-boards exclude each other.", hint="Leave out one of them.")
+    if widths:
+        raise UsageError(
+            "--all-boards takes no --quantize and no --max-loss.", hint="Choose widths for one: --target NAME."
+        )
+    for key in given:
+        raise UsageError(
+            f"--all-boards takes no --{key.replace('_', '-')}.", hint="Compile for one target: --target NAME."
+        )
+
+
+def _target_options(given: dict[str, Any], target: hardware.Target) -> dict[str, Any]:
+    """Options of :func:`neurodeploy.compile` for some targets only; ``--spikes`` and ``--mapping`` hold several."""
+    options = dict(given)
+    if "spikes" in given:
+        options |= _conversion_options(options.pop("spikes"), target)
+    if "mapping" in given:
+        options |= mapping_options(options.pop("mapping"), target)
+    return options
+
+
+def _print_import(model: Path, source: Program) -> None:
     check = source.meta.get("import_check")
     if check and check.get("max_abs_difference") is not None:
         out.print(f"imported {model}: largest difference from {check['against']} {check['max_abs_difference']:.2g}")
-    if mixed_front.JSON in built.artifact.files:
-        front = json_module.loads(built.artifact.files[mixed_front.JSON])
+
+
+def _print_costs(built: Built, target: hardware.Target) -> None:
+    """Tables of the widths that were tried and of the figures, a crossbar's floor plan, and warnings."""
+    manifest, files = built.artifact.manifest, built.artifact.files
+    if mixed_front.JSON in files:
+        front = json_module.loads(files[mixed_front.JSON])
         columns = mixed_front.COLUMNS
         table(mixed_front.title(front), columns, mixed_front.rows(front), right=columns[1:-1])
         out.print(mixed_front.held_out_line(front), markup=False)
     columns, rows = cost_rows(manifest["figures"])
-    table(f"{manifest['name']} on {described.title}", columns, rows, right=columns[1:-2])
-    for line in floor_plan(built.artifact.files):
+    table(f"{manifest['name']} on {target.title}", columns, rows, right=columns[1:-2])
+    for line in floor_plan(files):
         out.print(line, markup=False, highlight=False)
     for warning in manifest.get("warnings", []):
         out.print(f"warning: {warning}", markup=False)
-    out.print(f"wrote {output}/", markup=False)
-    if data:
-        out.print(f"next: neurodeploy run {shlex.quote(str(output))} --data TEST.npz", markup=False)
 
 
 def _conversion_options(spikes: str, target: hardware.Target) -> dict[str, Any]:

@@ -8,15 +8,17 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
 from neurodeploy.artifact import Artifact, Trace
+from neurodeploy.backends import check_run
 from neurodeploy.backends.tflite.stage import Call
 from neurodeploy.deploy.tflite_steps import StepExecutor, run_artifact
-from neurodeploy.errors import DeviceError, UsageError, require
+from neurodeploy.errors import DeviceError, require
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.op import Array
 
@@ -33,20 +35,47 @@ def interpreter(model: bytes, arena: int) -> Any:
         raise DeviceError(f"TFLite Micro refused the model: {error}.") from error
 
 
-def arena_bytes(model: bytes) -> int:
-    """Bytes of the arena that the model uses, as the interpreter's recording allocator says after one step.
+@dataclass(frozen=True)
+class Allocations:
+    """What the interpreter's recording allocator counts after one step, in bytes of the wheel's 64-bit build.
 
-    The wheel is a 64-bit build; a 32-bit device uses less, and needs some more while it plans. Raises
-    :class:`DeviceError` if the model doesn't run.
+    ``total`` of the arena is the ``tail``, which stays, and the ``head``, which the tensors of a step share. In the
+    tail are the structures of all ``tensors`` (TfLiteEvalTensor) and operators (``nodes``, NodeAndRegistration).
+    """
+
+    total: int
+    head: int
+    tail: int
+    tensors: int
+    nodes: int
+
+
+def allocations(model: bytes) -> Allocations:
+    """Run one step and ask the recording allocator.
+
+    Raises :class:`MissingExtraError` without the wheel, :class:`DeviceError` if the model doesn't run.
     """
     engine = interpreter(model, ROOMY + 10 * len(model))
     _invoke(engine)
     with _standard_error() as printed:
         engine.print_allocations()
-    found = re.search(r"Arena allocation total (\d+) bytes", printed[0])
-    if not found:
-        raise DeviceError("the interpreter's allocation record says no total.")
-    return int(found[1])
+    said = {
+        "total": r"Arena allocation total (\d+) bytes",
+        "head": r"Arena allocation head (\d+) bytes",
+        "tail": r"Arena allocation tail (\d+) bytes",
+        "tensors": r"'TfLiteEvalTensor data' used (\d+) bytes",
+        "nodes": r"'NodeAndRegistration struct' used (\d+) bytes",
+    }
+    found = {name: re.search(pattern, printed[0]) for name, pattern in said.items()}
+    counted = {name: int(match[1]) for name, match in found.items() if match}
+    if lacking := sorted(set(said) - set(counted)):
+        raise DeviceError(f"the interpreter's allocation record doesn't say: {', '.join(lacking)}.")
+    return Allocations(**counted)
+
+
+def arena_bytes(model: bytes) -> int:
+    """Bytes of the arena that the model uses once it is planned, in the wheel's 64-bit build (:func:`allocations`)."""
+    return allocations(model).total
 
 
 def _invoke(engine: Any) -> None:
@@ -124,10 +153,8 @@ class TFLMRunner:
         Raises :class:`MissingExtraError` without the wheel, :class:`DataError` for data that don't fit,
         :class:`UsageError` for an artifact of another backend or an option that isn't known.
         """
-        if options:
-            raise UsageError(f"the runner 'tflm' has no option '{min(options)}'.")
-        if artifact.backend == "tflite":
-            require("tflite_micro", "tflite", "running .tflite")
+        check_run(self, artifact, ("tflite",), options)
+        require("tflite_micro", "tflite", "running .tflite")
         trace = run_artifact(artifact, inputs, lengths, TFLMEngine, states=states)
         trace.record["where"] = "TFLite Micro interpreter, reference kernels, on this machine"
         trace.record["versions"] = {"tflite-micro": version("tflite-micro"), "numpy": np.__version__}

@@ -8,6 +8,8 @@
 - uint8 is held as i8 with its zero point less 128: the same real values; ``meta["uint8"]`` names such ends.
 - QUANTIZE of a float input and DEQUANTIZE into a float output are left out: the program takes and gives the integers,
   of the same real values. ``meta["float_ends"]`` names them; floats inside stay floats.
+- Weights in integers between activations in floats (dynamic-range quantization) are taken for their real values, the
+  activations as they are, which LiteRT rounds to 8 bits in each operator; ``meta["dynamic_range"]`` names the weights.
 """
 
 from __future__ import annotations
@@ -24,11 +26,14 @@ import numpy as np
 from neurodeploy.errors import ModelError, UnsupportedError
 from neurodeploy.importers.check import unchecked
 from neurodeploy.importers.tflite_check import checked
-from neurodeploy.importers.tflite_loops import unrolled, with_loops
+from neurodeploy.importers.tflite_loops import branched, unrolled, with_loops
 from neurodeploy.importers.tflite_ops import FLOAT_RULES, QUANTIZED_RULES
 from neurodeploy.importers.tflite_ops_conv import RULES as CONVOLUTIONS
+from neurodeploy.importers.tflite_ops_layout import RULES as LAYOUT
 from neurodeploy.importers.tflite_ops_shape import RULES as MOVES
+from neurodeploy.importers.tflite_ops_upsample import RULES as UPSAMPLING
 from neurodeploy.importers.tflite_read import Model, Subgraph, Tensor, read
+from neurodeploy.importers.tflite_real import integer_weights
 from neurodeploy.importers.tflite_recurrent import RULES as RECURRENT
 from neurodeploy.importers.tflite_step import Call, Rule, Step, finished, identifier
 from neurodeploy.ir.build import Sym
@@ -38,8 +43,10 @@ from neurodeploy.ir.verify import verify
 
 STAGE = "step"
 INTEGERS = ("INT8", "INT16", "UINT8")
-LOOPS = ("WHILE",)
+LOOPS = ("WHILE", "IF")
 VARIABLES = ("CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE")
+#: Operators whose rules take floats and integers alike.
+MOVING: Mapping[str, Rule] = {**MOVES, **LAYOUT, **CONVOLUTIONS, **UPSAMPLING}
 REMEDY = "Leave those operators to the application, or replace them in the model."
 
 
@@ -70,7 +77,7 @@ def _supported(model: Model) -> None:
         step = Step(model, subgraph)
         for operator in subgraph.operators:
             name, call = operator.code, Call(step, operator)
-            if any(name in known for known in (VARIABLES, LOOPS, MOVES, CONVOLUTIONS, RECURRENT)):
+            if any(name in known for known in (VARIABLES, LOOPS, MOVING, RECURRENT)):
                 continue
             if name in (QUANTIZED_RULES if call.quantized else FLOAT_RULES):
                 continue
@@ -127,7 +134,9 @@ class _Importer:
         stage = Stage(STAGE, graph, inputs_from={n: Ref(n) for n in inputs})
         refs = {n: Ref(n, STAGE) for n in outputs}
         series = {n: ProgramInput(graph.inputs[n]) for n in inputs}
-        meta = {key: names for key, names in (("uint8", self.uint8), ("float_ends", self.float_ends)) if names}
+        weights = [main.tensors[index].name for number, index, _ in integer_weights(self.model) if not number]
+        kept = {"uint8": self.uint8, "float_ends": self.float_ends, "dynamic_range": weights}
+        meta = {key: names for key, names in kept.items() if names}
         return Program(identifier(name), series, (stage,), refs, "tflite" if quantized else "float", meta)
 
     # ends
@@ -229,7 +238,7 @@ class _Importer:
 
 
 def _step_rules(step: Step, *, inner: bool = False) -> dict[str, Rule]:
-    """Every rule, those of variables for one step; ``inner``: of a loop, without other loops."""
+    """Every rule, those of variables for one step; ``inner``: of a loop or a branch, without others."""
 
     def handle(call: Call) -> None:
         step.handles[call.operator.outputs[0]] = _variable(call.options)
@@ -249,12 +258,18 @@ def _step_rules(step: Step, *, inner: bool = False) -> dict[str, Rule]:
         "READ_VARIABLE": read_variable,
         "ASSIGN_VARIABLE": assign,
     }
-    rules = {**FLOAT_RULES, **QUANTIZED_RULES, **MOVES, **CONVOLUTIONS, **RECURRENT, **own}
-    return {**rules, "WHILE": _nested if inner else unrolled(lambda part: _step_rules(part, inner=True))}
+    rules = {**FLOAT_RULES, **QUANTIZED_RULES, **MOVING, **RECURRENT, **own}
+    if inner:
+        return {**rules, "WHILE": _nested, "IF": _nested}
+
+    def within(part: Step) -> dict[str, Rule]:
+        return _step_rules(part, inner=True)
+
+    return {**rules, "WHILE": unrolled(within), "IF": branched(within)}
 
 
 def _nested(call: Call) -> None:
-    raise UnsupportedError("is a loop inside of a loop.")
+    raise UnsupportedError("is a loop or a branch inside of another.")
 
 
 def _held(step: Step, call: Call) -> str:

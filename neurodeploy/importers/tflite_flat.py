@@ -67,11 +67,9 @@ class Table:
 
     def get(self, number: int, kind: str, default: Any) -> Any:
         """A field: a scalar, ``string``, ``table`` (None where absent), ``[table]``, or a vector of scalars."""
-        entry = 4 + 2 * number
-        offset = self.flat.scalar("u16", self._fields + entry, self.place) if entry + 2 <= self._size else 0
-        if not offset:
+        at = self.where(number)
+        if at is None:
             return default
-        at = self.at + offset
         if kind in _SCALARS:
             return self.flat.scalar(kind, at, self.place)
         at += self.flat.scalar("u32", at, self.place)
@@ -79,6 +77,12 @@ class Table:
             return Table(self.flat, at, self.place)
         count = self.flat.scalar("u32", at, self.place)
         return self._vector(kind, at + 4, count)
+
+    def where(self, number: int) -> int | None:
+        """The byte of a field; None where it is absent."""
+        entry = 4 + 2 * number
+        offset = self.flat.scalar("u16", self._fields + entry, self.place) if entry + 2 <= self._size else 0
+        return self.at + offset if offset else None
 
     def _vector(self, kind: str, start: int, count: int) -> Any:
         flat = self.flat

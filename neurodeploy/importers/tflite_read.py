@@ -201,6 +201,8 @@ class _Reader:
         axis = found["quantized_dimension"]
         if not np.isfinite(scale).all() or (scale <= 0).any() or len(zeros) != len(scale):
             raise self._error(f"has {len(scale)} scales from {scale.min():g} and {len(zeros)} zero points", place)
+        if len(shape) == 1 and shape[0] == len(scale):  # older converters write the weights' axis at a bias
+            axis = 0
         if len(scale) > 1 and not (0 <= axis < len(shape) and shape[axis] == len(scale)):
             raise self._error(f"has {len(scale)} scales along axis {axis} of the shape {list(shape)}", place)
         if np.abs(zeros).max() > 1 << 31:
@@ -259,7 +261,7 @@ class _Reader:
         empty = {t.index for t in tensors if math.prod(t.shape) == 0}
         for operator in operators:
             place = f"{where}, operator {operator.index} ({operator.code})"
-            for index in operator.inputs:
+            for index in operator.inputs if not operator.code.startswith("CUSTOM") else ():
                 if index >= 0 and index not in made and index not in empty:
                     raise self._error(f"takes tensor {index} ({tensors[index].name[:60]}) before it is made", place)
             for index in operator.outputs:

@@ -92,8 +92,10 @@ def make(name: str, options: Mapping[str, Any], data: Data | None = None) -> Pas
 
 
 def _typed(name: str, field: dataclasses.Field[Any], value: Any) -> Any:
-    """An option's value in the type of its default. Raises :class:`UsageError`."""
-    if field.default_factory is not dataclasses.MISSING:
+    """An option's value in the type of its default, or the one that it names. Raises :class:`UsageError`."""
+    if "type" in field.metadata:
+        wanted = field.metadata["type"]
+    elif field.default_factory is not dataclasses.MISSING:
         wanted = type(field.default_factory())
     else:
         wanted = type(field.default)

@@ -14,19 +14,17 @@ import numpy as np
 
 from neurodeploy.data import Data
 from neurodeploy.errors import UsageError
-from neurodeploy.ir.graph import Program, ProgramInput, Stage, prune
+from neurodeploy.ir.graph import Program, ProgramInput, Stage, State, prune
 from neurodeploy.ir.types import Quant
 from neurodeploy.passes.calibrate import expanded
+from neurodeploy.passes.quantize_checks import lost_updates, require_quantizable, stalls
 from neurodeploy.passes.quantize_legalize import Legalizer
 from neurodeploy.passes.quantize_lower import Lowering
 from neurodeploy.passes.quantize_moments import Moments, moments
 from neurodeploy.passes.quantize_plan import Plan, measured_ranges
-from neurodeploy.passes.quantize_rounding import FEW_BITS
+from neurodeploy.passes.quantize_rounding import FEW_BITS, MOST_BITS
 from neurodeploy.passes.quantize_widths import Widths, weight_keys, widths_of
 from neurodeploy.passes.simplify import Simplify
-
-#: A state is said to stall if this share of its updates is below half an LSB.
-STALL_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,8 @@ class Quantize:
 
     ``weight_bits``: 2 to 8 or 16 bits a weight, symmetric, a scale per row. ``state_dtype`` and ``activation_dtype``:
     ``i16`` or ``i8``. ``weights``, ``states``, ``activations``: the same for tensors by name. ``rounding``: weights of
-    at most 6 bits are ``compensated`` on ``data`` (the calibration samples), or taken to the ``nearest``.
+    at most 8 bits are ``compensated`` on ``data`` (the calibration samples), or taken to the ``nearest``; so are those
+    of 7 and 8 bits without data, which those of fewer need.
     Needs ``meta["ranges"]`` (pass ``calibrate``). Warnings (a state that stalls, a value that calibration never met,
     16-bit weights that get fewer) are appended to ``meta["warnings"]``. Raises :class:`UsageError` naming the nearest
     tensor for one that isn't there, :class:`UnsupportedError` naming a value without an integer form,
@@ -53,26 +52,25 @@ class Quantize:
     progress: Callable[[str], None] | None = field(default=None, compare=False, repr=False, metadata={"text": False})
 
     def __call__(self, program: Program) -> Program:
-        if program.numerics != "float":
-            raise UsageError(f"is {program.numerics} already; needed a float program.", place=program.name)
-        if self.rounding not in ("compensated", "nearest"):
-            raise UsageError(f"rounding is '{self.rounding}'; needed compensated or nearest.")
+        require_quantizable(program, self.rounding)
         legal = legal_form(expanded(program))
         widths = widths_of(legal, self)
         return quantized(legal, self, widths, self._moments(legal, widths))
 
     def _moments(self, legal: Program, widths: Widths) -> Moments | None:
-        """What the rounding of few-bit weights needs to know of the data; None where there are no such weights."""
-        few = any(widths.bits(stage or "", name) <= FEW_BITS for stage, name in weight_keys(legal))
-        if self.rounding == "nearest" or not few:
+        """What the rounding of weights needs to know of the data; None where it needs nothing, or knows nothing."""
+        used = {widths.bits(stage or "", name) for stage, name in weight_keys(legal)}
+        if self.rounding == "nearest" or not any(bits <= MOST_BITS for bits in used):
             return None
-        if self.data is None:
+        if self.data is not None:
+            return moments(legal, self.data, self.progress)
+        if any(bits <= FEW_BITS for bits in used):
             raise UsageError(
                 f"weights of {FEW_BITS} bits and less are rounded against samples, and there are none.",
                 place=legal.name,
                 hint="Give the pass data, or rounding=nearest.",
             )
-        return moments(legal, self.data, self.progress)
+        return None
 
 
 def quantized(legal: Program, options: Quantize, widths: Widths, moments: Moments | None) -> Program:
@@ -144,26 +142,9 @@ def _unknown(plan: Plan) -> list[str]:
 
 def _stalls(program: Program, plan: Plan) -> list[str]:
     """A warning for every state most of whose updates are too small for its type."""
-    found = []
-    for stage in program.stages:
-        for state in stage.graph.states:
-            sizes = program.meta.get("updates", {}).get(stage.name, {}).get(state.name)
-            type_ = plan.interface(stage.name, state.name, state.type)
-            if not isinstance(type_.quant, Quant):
-                continue
-            lsb = float(type_.quant.array)
-            lost = lost_updates(sizes, lsb)
-            if lost >= STALL_SHARE:
-                remedy = "Use state_dtype=i16." if type_.dtype == "i8" else "Compile with --numerics float."
-                found.append(
-                    f"state '{stage.name}.{state.name}' ({type_.dtype}, one step is {lsb:.3g}) stalls: "
-                    f"{100 * lost:.0f} % of its updates in calibration are below half a step and are lost. {remedy}"
-                )
-    return found
 
+    def form(stage: str, state: State) -> tuple[str, float] | None:
+        type_ = plan.interface(stage, state.name, state.type)
+        return (type_.dtype, float(type_.quant.array)) if isinstance(type_.quant, Quant) else None
 
-def lost_updates(sizes: list[float] | None, lsb: float) -> float:
-    """The share of a state's non-zero updates that are below half of ``lsb``, from their quantiles."""
-    if not sizes or lsb / 2 <= sizes[0]:
-        return 0.0
-    return float(np.interp(np.log2(lsb / 2), np.log2(sizes), np.linspace(0, 1, len(sizes))))
+    return stalls(program, form, narrow="Use state_dtype=i16.", wide="Compile with --numerics float.")

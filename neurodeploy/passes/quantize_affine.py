@@ -10,7 +10,7 @@ import numpy as np
 
 from neurodeploy.ir.graph import Graph, Value
 from neurodeploy.ir.types import Quant
-from neurodeploy.passes.quantize_rounding import FEW_BITS, compensated, part_of
+from neurodeploy.passes.quantize_rounding import FEW_BITS, MOST_BITS, SHARES, UNCLIPPED, compensated, part_of
 from neurodeploy.passes.quantize_values import I32_MAX, Const, Emitter, Fixed
 
 #: A bias may take this much of the accumulator; the row's scale grows where it would take more.
@@ -95,7 +95,8 @@ def accumulate(
 
     terms: name of the weight, W[m, k] and x. The row's scale is ``a = max_p max|W_row| s_x / (2^(bits_p-1) - 1)``;
     weights of more than 8 bits take as many as the accumulator is proved to hold. Weights that are stored in 4, 8 and
-    16 bits have accumulators of their own. ``moment``: ``E[v v^T]`` of the vectors and a 1, for weights of few bits.
+    16 bits have accumulators of their own. ``moment``: ``E[v v^T]`` of the vectors and a 1, which weights of at
+    most 8 bits are rounded against.
     """
     stored = [storage_bits(b) for b in bits]
     if len(set(stored)) > 1:
@@ -113,18 +114,20 @@ def accumulate(
         if np.any(fitting > a * min(tops) / 127):
             return _split(e, terms, bias, bits, want, name)
         a = fitting
-    if moment is not None and max(bits) <= FEW_BITS:
-        a, whole, bias = _compensated(terms, tops, a, bias, moment, least)
+    moved = bias
+    if moment is not None and max(bits) <= MOST_BITS:
+        tried = SHARES if max(bits) <= FEW_BITS else UNCLIPPED
+        a, whole, moved = _compensated(terms, tops, a, bias, moment, least, tried)
     else:
         whole = [
             np.clip(np.rint(w * (float(x.scale) / a)[:, None]), -top, top).astype(np.int64)
             for (_, w, x), top in zip(terms, tops, strict=True)
         ]
-    offset = np.rint(bias / a).astype(np.int64)
+    offset = np.rint(moved / a).astype(np.int64)
     reach = sum(np.abs(w).sum(axis=1) * x.size for w, (_, _, x) in zip(whole, terms, strict=True)) + np.abs(offset)
     if int(np.max(reach)) <= I32_MAX:
         return _affine(e, terms, whole, offset, a, want, name, "i16" if stored[0] == 16 else "i8")
-    return _split(e, terms, bias, bits, want, name)
+    return _split(e, terms, bias, bits, want, name, moment)
 
 
 def storage_bits(bits: int) -> int:
@@ -141,14 +144,20 @@ def _finest(terms: list[tuple[str, np.ndarray, Fixed]], bias: np.ndarray) -> np.
 
 
 def _compensated(
-    terms: list, tops: list[int], a: np.ndarray, bias: np.ndarray, moment: np.ndarray, least: np.ndarray
+    terms: list,
+    tops: list[int],
+    a: np.ndarray,
+    bias: np.ndarray,
+    moment: np.ndarray,
+    least: np.ndarray,
+    tried: np.ndarray,
 ) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
     """Scales, whole weights and bias with the least mean square error of the accumulated products."""
     columns = [w.shape[1] for _, w, _ in terms]
     scales = np.repeat([float(x.scale) for _, _, x in terms], columns)
     every = np.concatenate([w for _, w, _ in terms], axis=1)
     whole, share, bias = compensated(
-        every, a[:, None] / scales, np.repeat(tops, columns), bias, moment, np.minimum(least / a, 1.0)
+        every, a[:, None] / scales, np.repeat(tops, columns), bias, moment, np.minimum(least / a, 1.0), tried
     )
     return a * share, np.split(whole, np.cumsum(columns)[:-1], axis=1), bias
 
@@ -212,23 +221,35 @@ def _affine(
     return Fixed(sym, a, low, high, want)
 
 
-def _split(e: Emitter, terms: list, bias: np.ndarray, bits: Sequence[int], want: float, name: str) -> Fixed:
+def _split(
+    e: Emitter,
+    terms: list,
+    bias: np.ndarray,
+    bits: Sequence[int],
+    want: float,
+    name: str,
+    moment: np.ndarray | None = None,
+) -> Fixed:
     """The columns in two halves, each accumulated and brought to one scale, then added."""
     halves: list[list] = [[], []]
     parts = [bits[:1], bits[1:]]
+    columns = [w.shape[1] for _, w, _ in terms]
+    chosen = [[0], list(range(1, len(terms)))]
     if len(terms) > 1:
         halves = [terms[:1], terms[1:]]
     else:
         stem, w, x = terms[0]
         parts = [bits, bits]
         middle = w.shape[1] // 2
+        columns, chosen = [middle, w.shape[1] - middle], [[0], [1]]
         for i, (start, stop) in enumerate(((0, middle), (middle, w.shape[1]))):
             part = e.emit(
                 "slice", (x.sym,), x.scale, x.lo, x.hi, x.want, f"{x.sym.name}.part", axis=0, start=start, stop=stop
             )
             halves[i] = [(f"{stem}.{start}_{stop}", w[:, start:stop], part)]
-    first = accumulate(e, halves[0], bias, parts[0], want, name)
-    second = accumulate(e, halves[1], np.zeros_like(bias), parts[1], want, name)
+    own = [None if moment is None else part_of(moment, columns, c) for c in chosen]
+    first = accumulate(e, halves[0], bias, parts[0], want, name, own[0])
+    second = accumulate(e, halves[1], np.zeros_like(bias), parts[1], want, name, own[1])
     return _joined(e, first, second, want, name)
 
 

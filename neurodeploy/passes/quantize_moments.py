@@ -1,4 +1,4 @@
-"""How the operands of products with weights move together on sample data: what few-bit weights are rounded against."""
+"""How the operands of products with weights move together on sample data: what weights are rounded against."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from neurodeploy.data import Data
 from neurodeploy.ir.graph import Program
 from neurodeploy.ir.interpret import run
 from neurodeploy.passes.quantize_affine import find_sums, product_terms
+from neurodeploy.passes.quantize_rounding import regularized
 from neurodeploy.passes.quantize_values import Const
 
 _BATCH = 256
@@ -21,7 +22,7 @@ def moments(legal: Program, data: Data, progress: Callable[[str], None] | None =
     """``E[v v^T]`` of the vectors of every sum of products, and a 1 behind them, over all steps that count.
 
     ``v`` is what one accumulator multiplies: the operands of its products one behind the other. (stage, sum) ->
-    ``[K+1, K+1]``.
+    ``[K+1, K+1]``, :func:`~neurodeploy.passes.quantize_rounding.regularized` for the number of steps.
     """
     wanted: dict[tuple[str, str], list[str]] = {}
     for stage in legal.stages:
@@ -34,10 +35,13 @@ def moments(legal: Program, data: Data, progress: Callable[[str], None] | None =
         }
         for root, found in find_sums(graph, set(consts))[0].items():
             wanted[stage.name, root] = [x for _, _, x in product_terms(found, consts)]
+    if not wanted:
+        return {}
     operands = {(stage, x) for (stage, _), names in wanted.items() for x in names}
     now: dict[tuple[str, str], np.ndarray] = {}
     sums: dict[tuple[str, str], np.ndarray] = {}
     counts: dict[tuple[str, str], int] = {}
+    lengths: dict[tuple[str, str], list[int]] = {}
 
     def observe(stage: str, name: str, array: np.ndarray, active: np.ndarray) -> None:
         key = (stage, name)
@@ -46,12 +50,13 @@ def moments(legal: Program, data: Data, progress: Callable[[str], None] | None =
         if key not in wanted or not active.any():
             return
         parts = [np.broadcast_to(now[stage, x], (len(active), now[stage, x].shape[-1])) for x in wanted[key]]
+        lengths[key] = [part.shape[1] for part in parts]
         v = np.concatenate([*parts, np.ones((len(active), 1))], axis=1)[active].astype(np.float64)
         sums[key] = sums.get(key, 0.0) + v.T @ v
         counts[key] = counts.get(key, 0) + len(v)
 
     run_samples(legal, data, observe, progress)
-    return {key: total / counts[key] for key, total in sums.items()}
+    return {key: regularized(total / counts[key], lengths[key], counts[key]) for key, total in sums.items()}
 
 
 def run_samples(

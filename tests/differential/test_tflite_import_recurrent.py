@@ -150,12 +150,14 @@ def test_a_classifier_of_two_lstms(tmp_path, dtype):
     assert_in_c(program)
 
 
-def svdf(s: Subgraph, rng, x: int, units: int, rank: int, memory: int, dtype: str, act: int = 0, biased=True) -> int:
-    """An SVDF behind tensor x, its state of that dtype."""
+def svdf(
+    s: Subgraph, rng, x: int, units: int, rank: int, memory: int, dtype: str, act: int = 0, biased=True, zero: int = 0
+) -> int:
+    """An SVDF behind tensor x, its state of that dtype; with a zero point the state's scale is too fine for it."""
     k, filters, floats = s.tensors[x].shape[-1], units * rank, dtype == "f32"
     features = weight(s, rng, "features", (filters, k), "f32" if floats else "i8")
     time = weight(s, rng, "time", (filters, memory), dtype)
-    held = None if floats else Quant(f32(rng.uniform(2, 6) / TOPS[dtype]))
+    held = None if floats else Quant(f32(rng.uniform(2, 6) / TOPS[dtype] / (8 if zero else 1)), zero)
     line = variable(s, f"line{len(s.tensors)}", (1, memory * filters), dtype, held)
     product = scale_at(s, line) * scale_at(s, time)
     shift = bias(s, rng, "bias", units, "f32" if floats else "i8", product) if biased else -1
@@ -184,6 +186,20 @@ def test_svdf(tmp_path, dtype, rank, act):
     assert state.type.shape == (4 + rank, 5 * rank)
     if act:
         assert_in_c(program)
+
+
+@pytest.mark.parametrize("zero", [-50, 37])
+def test_svdf_whose_state_has_a_zero_point(tmp_path, zero):
+    """The kernel clamps before it adds the zero point, and lets the sum wrap around: a saturated state turns over."""
+
+    def build(s: Subgraph) -> None:
+        rng = np.random.default_rng(5)
+        s.outputs = [svdf(s, rng, given(s, rng, (1, 9), "i8"), 5, 2, 6, "i8", zero=zero)]
+
+    program = assert_as_tflm(tmp_path, written(build), steps=60)
+    (state,) = program.stages[0].graph.states
+    assert (program.stages[0].graph.params[state.init].data == zero).all()
+    assert_in_c(program)
 
 
 def test_svdf_without_a_bias(tmp_path):

@@ -55,6 +55,22 @@ def test_help_answers_without_numpy_torch_or_onnx() -> None:
     assert not loaded & {"numpy", "torch", "onnx", "pydantic", "jinja2", "rich.console"}
 
 
+def test_help_of_compile_groups_options_by_target(call: Call) -> None:
+    text = call("compile", "--help")[1]
+    groups = dict(part.split(":\n", 1) for part in text.split("\n\n") if part.rstrip() and ":\n  " in part)
+    for title, options in (
+        ("Options", ("--target", "--data", "--numerics", "--quantize", "--json", "--help")),
+        ("TFLite Micro", ("--state", "--steps")),
+        ("C and TFLite Micro", ("--optimize", "--fused-lstm")),
+        ("C (boards and the host)", ("--toolchain", "--ram")),
+        ("Spikes", ("--spikes",)),
+        ("Crossbars", ("--mapping",)),
+    ):
+        for option in options:
+            assert f"{option} " in groups[title], (title, option)
+            assert sum(f"{option} <" in group or f"{option}  " in group for group in groups.values()) == 1
+
+
 def test_compile_imports_no_heavy_framework(tmp_path: Path) -> None:
     code = (
         "import sys; from neurodeploy.__main__ import run;"
@@ -72,8 +88,16 @@ def test_little_ram_and_options_that_a_backend_has_not(call: Call, tmp_path: Pat
     assert "static ND_NOINLINE void vowels_gru_loop" in (tmp_path / "b" / "vowels_gru.c").read_text()
     for target, more, said in (
         ("mps2-an386", ("--ram", "tiny"), "ram is 'tiny'; needed: fast or small."),
-        ("brian2-lsm", ("--ram", "small"), "has no option 'ram'; it has neurons, ticks"),
-        ("ideal-128", ("--optimize", "size"), "the backend 'crossbar' has no option 'optimize'."),
+        (
+            "brian2-lsm",
+            ("--ram", "small"),
+            "brian2-lsm: the option 'ram' is for C (boards and the host); this target is for spikes in Brian2.",
+        ),
+        (
+            "ideal-128",
+            ("--optimize", "size"),
+            "the option 'optimize' is for C (boards and the host) and TFLite Micro; this target is for crossbars.",
+        ),
     ):
         status, _, err = compiled(target, *more)
         assert status == 2 and said in err, (target, err)
@@ -252,8 +276,34 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], str]]:
         "numerics": (["compile", MODEL, *host, "--numerics", "natve", "-d", TRAIN], "native"),
         "toolchain": (["compile", MODEL, *host, "--toolchain", "icc", "-d", TRAIN], "icc"),
         "optimize": (["compile", MODEL, *host, "--optimize", "sped", "-d", TRAIN], "Did you mean 'speed'"),
-        "ram elsewhere": (["compile", MODEL, "-t", "tflm", *out, "--ram", "small", "-d", TRAIN], "no option 'ram'"),
-        "state elsewhere": (["compile", MODEL, *host, "--state", "io", "-d", TRAIN], "no option 'state'"),
+        "ram elsewhere": (
+            ["compile", MODEL, "-t", "tflm", *out, "--ram", "small", "-d", TRAIN],
+            "the option 'ram' is for C (boards and the host); this",
+        ),
+        "state elsewhere": (
+            ["compile", MODEL, *host, "--state", "io", "-d", TRAIN],
+            "'state' is for TFLite Micro; this target is for C",
+        ),
+        "steps elsewhere": (
+            ["compile", MODEL, "-t", "pcm-128", *out, "--steps", "4", "-d", TRAIN],
+            "'steps' is for TFLite Micro; this target is for crossbars",
+        ),
+        "optimize for C": (
+            ["compile", MODEL, "-t", "tflm", *out, "--optimize", "speed", "-d", TRAIN],
+            "speed is how C stores weights",
+        ),
+        "widths elsewhere": (
+            ["compile", MODEL, "-t", "tflm", *out, "--max-loss", "1", "-d", TRAIN],
+            "--max-loss is for C with native numerics",
+        ),
+        "all boards, state": (
+            ["compile", MODEL, "--all-boards", "--state", "io", "-d", TRAIN],
+            "--all-boards takes no --state",
+        ),
+        "all boards, optimize": (
+            ["compile", MODEL, "--all-boards", "--optimize", "size", "-d", TRAIN],
+            "--all-boards takes no --optimize",
+        ),
         "state": (["compile", MODEL, "-t", "tflm", *out, "--state", "oi", "-d", TRAIN], "Did you mean 'io'"),
         "method": (["compile", MODEL, *host, "--method", "minmx", "-d", TRAIN], "minmax"),
         "no build": (["run", folder, "--data", TEST], "manifest.json"),
@@ -267,7 +317,8 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], str]]:
 
 NAMES = [
     "truncated model", "random bytes", "a text", "no file", "another format", "no board", "no calibration", "wrong shape",
-    "NaN data", "lengths beyond", "cut data", "numerics", "toolchain", "optimize", "ram elsewhere", "state elsewhere", "state", "method", "no build", "pass", "report ending",
+    "NaN data", "lengths beyond", "cut data", "numerics", "toolchain", "optimize", "ram elsewhere", "state elsewhere", "steps elsewhere", "optimize for C",
+    "widths elsewhere", "all boards, state", "all boards, optimize", "state", "method", "no build", "pass", "report ending",
     "target file", "command", "option",
 ]  # fmt: skip
 

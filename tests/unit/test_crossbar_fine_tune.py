@@ -232,7 +232,7 @@ def test_a_build_is_of_the_tuned_network_and_says_what_tuning_brought(tuned: Tun
     assert "gave no better network in 1 epochs" in nothing.warnings[0]
     with pytest.raises(DataError, match="fine-tuning needs samples with classes or targets; none given"):
         compiler.compile(network(), IDEAL, fine_tune=2)
-    with pytest.raises(UsageError, match="has no option 'fine_tune'"):
+    with pytest.raises(UsageError, match="the option 'fine_tune' is for spikes in snnTorch and crossbars"):
         compiler.compile(network(), "host", data, fine_tune=2)
 
 

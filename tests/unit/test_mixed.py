@@ -298,8 +298,8 @@ def test_what_was_lost_on_held_out_samples_is_warned_of(limit: float):
 
 
 @pytest.mark.parametrize(("target", "options", "message"), [
-    ("host", {"numerics": "float"}, "'float' numerics on the backend 'c' takes no widths."),
-    ("tflm", {}, "'tflite' numerics on the backend 'tflite' takes no widths."),
+    ("host", {"numerics": "float"}, "'float' numerics on the backend 'c' takes no max_loss"),
+    ("tflm", {}, "'tflite' numerics on the backend 'tflite' takes no max_loss"),
 ])  # fmt: skip
 def test_numerics_without_widths_are_refused(target: str, options: dict, message: str):
     with pytest.raises(UsageError) as caught:

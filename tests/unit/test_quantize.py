@@ -17,7 +17,7 @@ from neurodeploy.ir.text import param_data, parse_program, print_program
 from neurodeploy.ir.types import TensorType
 from neurodeploy.passes import parse
 from neurodeploy.passes import run as run_passes
-from neurodeploy.passes.quantize import lost_updates
+from neurodeploy.passes.quantize_checks import lost_updates
 from neurodeploy.passes.quantize_ops import RULES
 from neurodeploy.passes.quantize_plan import i16_scale
 from neurodeploy.passes.quantize_values import Emitter, Fixed

@@ -79,7 +79,7 @@ def test_svdf_gives_y_on_its_own_scale_and_its_line():
         (svdf_types(), {"rank": 3}, "rank is 3; needed a whole number that divides the 4 filters"),
         (svdf_types(), {"rank": 1}, r"takes a bias i32\[4\]; i32\[2\]"),
         (svdf_types(weights=t("i8", 4, 5)), {"rank": 2}, r"weights \[f,m\] of that dtype"),
-        (svdf_types(line=t("i16", 5, 4, zero=2)), {"rank": 2}, "one scale and the zero point 0"),
+        (svdf_types(weights=t("i16", 4, 5, zero=2)), {"rank": 2}, "one scale and the zero point 0"),
         (svdf_types(), {"rank": 2, "activation": "relu"}, "on integers has no activation"),
     ],
 )

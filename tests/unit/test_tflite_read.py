@@ -21,7 +21,9 @@ TABLES = {
     "CONV_2D": "Conv2DOptions", "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions", "AVERAGE_POOL_2D": "Pool2DOptions",
     "MAX_POOL_2D": "Pool2DOptions", "SVDF": "SVDFOptions", "BATCH_MATMUL": "BatchMatMulOptions",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTMOptions",
-    **dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD"), "ReducerOptions"),
+    **dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "REDUCE_ANY", "REDUCE_ALL"),
+                    "ReducerOptions"),
+    "L2_NORMALIZATION": "L2NormOptions",
 }  # fmt: skip
 
 
@@ -100,7 +102,7 @@ def test_a_mixture_of_floats_and_integers_is_refused_by_operator(tmp_path):
 
     model = Model()
     s = model.subgraph("main")
-    x, y = s.tensor("x", (1, 4), "f32"), s.tensor("y", (1, 2), "f32")
+    x, y = s.tensor("x", (1, 4), "i8", Quant(0.1)), s.tensor("y", (1, 2), "f32")
     w = s.tensor("w", (2, 4), "i8", Quant(0.1), np.ones((2, 4), np.int8))
     s.inputs, s.outputs = [x], [y]
     s.op("FULLY_CONNECTED", [x, w], [y], "FullyConnectedOptions")

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability
+from neurodeploy.backends.tflite import cmsis_nn
+from neurodeploy.backends.tflite.counts import counts
 from neurodeploy.backends.tflite.describe import describe
-from neurodeploy.backends.tflite.fused import forgets
 from neurodeploy.backends.tflite.project import FOLDER, project
+from neurodeploy.backends.tflite.project_arena import arena_of
 from neurodeploy.backends.tflite.rules import RULES
 from neurodeploy.backends.tflite.stage import Call, begins_reset, stage_model
 from neurodeploy.backends.tflite.write import schema
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 FLOAT_EQUALITY = "close(1e-5)"
 STATES = ("variables", "io")
 OPTIMIZE = ("balanced", "size")
+_FOR_C = "speed is how C stores weights; TFLite Micro's kernels read theirs in one way. Leave it out."
 #: Drives whose next step doesn't wait for what the last one gave.
 CHUNKED = ("forward", "reverse")
 DRIVES = frozenset({"forward", "reverse", "order", "until", "generate"})
@@ -93,11 +94,14 @@ class TFLiteBackend:
                 "series": [name for name in stage.graph.inputs if name in call.series],
                 "start": list(call.start),
                 "expose": list(call.expose),
-                **_counts(model),
+                **counts(model),
             }
         lacking = []
         try:
-            files |= project(name or program.name, files, stages)
+            arenas = {stage: arena_of(files[layout["file"]]) for stage, layout in stages.items()}
+            for stage, arena in arenas.items():
+                stages[stage]["arena_bytes"] = arena.used
+            files |= project(name or program.name, files, stages, arenas)
         except MissingExtraError as error:
             lacking = [f"The project {FOLDER}/ is left out: its arena must be measured, and {error.message}"]
         files |= {**text.to_files(program, "program"), **text.to_files(source or program, "source")}
@@ -121,7 +125,7 @@ class TFLiteBackend:
             "warnings": [
                 *program.meta.get("warnings", []),
                 *_resets(program, state),
-                *forgets(program, steps),
+                *cmsis_nn.warnings(program, steps),
                 *lacking,
             ],  # fmt: skip
         }
@@ -139,7 +143,7 @@ class TFLiteBackend:
             self._arena(artifact),
             Figure("macs", _per_step(stages, "macs"), "MAC/step", "compiled", shapes),
             Figure("operators", _per_step(stages, "operators"), "operators/step", "compiled",
-                   "operators of the main subgraphs"),
+                   "operators that a call runs, loops' rounds among them"),
         )  # fmt: skip
 
     def _arena(self, artifact: Artifact) -> Figure:
@@ -150,9 +154,9 @@ class TFLiteBackend:
         known = {f["name"]: f for f in artifact.manifest.get("figures", [])}.get("arena_bytes")
         if known is not None:
             return Figure(**known)
+        stages = artifact.manifest["layout"]["stages"].values()
         try:
-            files = [artifact.files[s["file"]] for s in artifact.manifest["layout"]["stages"].values()]
-            total = sum(arena_bytes(model) for model in files)
+            total = sum(s.get("arena_bytes") or arena_bytes(artifact.files[s["file"]]) for s in stages)
         except MissingExtraError:
             return Figure.unknown("arena_bytes", "B", "the package tflite-micro isn't installed")
         source = f"recording allocator of tflite-micro {version('tflite-micro')} after a step (64-bit host build)"
@@ -163,7 +167,8 @@ def _call(program: Program, stage: Stage, state: str, steps: int, optimize: str)
     """What a call of a stage's model does. Raises :class:`UsageError`, :class:`UnsupportedError`."""
     for option, value, known in (("state", state, STATES), ("optimize", optimize, OPTIMIZE)):
         if value not in known:
-            raise UsageError(f"{option} is '{value}'; needed {' or '.join(known)}.", hint=nearest(str(value), known))
+            hint = _FOR_C if (option, value) == ("optimize", "speed") else nearest(str(value), known)
+            raise UsageError(f"{option} is '{value}'; needed {' or '.join(known)}.", hint=hint)
     if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
         raise UsageError(f"steps is {steps!r}; needed a whole number of 1 or more.")
     series = frozenset(name for name, ref in stage.inputs_from.items() if program.is_series(ref))
@@ -207,22 +212,6 @@ def _finals(program: Program, stage: str) -> list[str]:
     refs = [r for s in program.stages for r in (*s.inputs_from.values(), *s.state_from.values())]
     wanted = {r.name for r in (*refs, *program.outputs.values()) if r.stage == stage and r.at == "final"}
     return [state.name for state in program.stage(stage).graph.states if state.name in wanted]
-
-
-def _counts(model: bytes) -> dict[str, int]:
-    """Operators of a model's step, and the multiply-accumulates of its products."""
-    fb = schema()
-    root = fb.Model.GetRootAsModel(model, 0)
-    main, macs, code = root.Subgraphs(0), 0, fb.BuiltinOperator
-    weighted = {code.FULLY_CONNECTED: 1, code.BATCH_MATMUL: 1, code.SVDF: 2, code.UNIDIRECTIONAL_SEQUENCE_LSTM: 8}
-    weighted |= {code.CONV_2D: 1, code.DEPTHWISE_CONV_2D: 1}
-    for i in range(main.OperatorsLength()):
-        operator = main.Operators(i)
-        kind = root.OperatorCodes(operator.OpcodeIndex())
-        if count := weighted.get(max(kind.BuiltinCode(), kind.DeprecatedBuiltinCode())):
-            size = sum(int(np.prod(main.Tensors(operator.Inputs(1 + j)).ShapeAsNumpy())) for j in range(count))
-            macs += size * int(np.prod(main.Tensors(operator.Outputs(0)).ShapeAsNumpy()[:-1]))
-    return {"operators": main.OperatorsLength(), "macs": macs}
 
 
 def _port(name: str, type_: TensorType, kind: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from neurodeploy.errors import IRError, UnsupportedError
-from neurodeploy.ir.graph import Graph, Program, Value
+from neurodeploy.ir.graph import Graph, Value
 from neurodeploy.ir.tflite.lstm import GATE_IN
 from neurodeploy.ir.types import TensorType, TupleType
 
@@ -22,16 +22,6 @@ HELD: Mapping[str, slice] = {"tflite_lstm": slice(1, 3), "tflite_svdf": slice(1,
 #: Where the arguments of ``tflite_lstm`` behind h and c stand among the operator's 24 inputs; the others are absent.
 WEIGHTS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 14, 15)
 INPUTS, STATES = 24, (18, 19)
-
-
-def forgets(program: Program, steps: int) -> list[str]:
-    """A warning if there are LSTMs that TFLM's CMSIS-NN kernel wouldn't run right."""
-    calls = "calls" if steps == 1 else f"calls of {steps} steps"
-    found = [f"'{s.name}.{v.name}'" for s in program.stages for v in s.graph.values if v.op == "tflite_lstm"]
-    return [
-        f"fused LSTM ({', '.join(found)}): TFLM's CMSIS-NN kernel forgets its state between {calls}. Build TFLM with "
-        "its reference kernel for UNIDIRECTIONAL_SEQUENCE_LSTM, or compile without fused_lstm."
-    ] * bool(found)
 
 
 def variables(graph: Graph) -> dict[str, Value]:

@@ -12,17 +12,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from neurodeploy.backends.c_emit_constants import identifier
-from neurodeploy.backends.tflite.project_arena import Arena, arena_of
+from neurodeploy.backends.tflite.project_arena import Arena
 from neurodeploy.backends.tflite.project_facts import FileFacts, facts_of
 from neurodeploy.errors import UnsupportedError
 
 FOLDER = "tflm"
 #: Files of the project that are the same for every network, in folders of ``firmware/``.
 FIXED = {
-    "tflm": ("main.cc", "nd_port.h", "nd_tflm.cc", "nd_tflm.h", "port.cc"),
+    "tflm": (
+        "CMakeLists.txt", "idf_component.yml", "main.cc", "nd_port.h", "nd_tflm.cc", "nd_tflm.h", "port.cc", "tflm.ino",
+    ),
     "core": ("nd_link.c", "nd_link.h"),
     "ports/resident": ("nd_resident.h",),
-}
+}  # fmt: skip
 #: Methods of MicroMutableOpResolver without their "Add" (tensorflow/lite/micro/micro_mutable_op_resolver.h). Such a
 #: name is the schema's in other letters: CONV_2D is Conv2D.
 METHODS = (
@@ -82,11 +84,13 @@ def model_hash(artifact_files: Mapping[str, bytes], stages: Mapping[str, Any]) -
     return hashlib.sha256(b"".join(artifact_files[stage["file"]] for stage in stages.values())).digest()[:16]
 
 
-def project(name: str, files: Mapping[str, bytes], stages: Mapping[str, Any]) -> dict[str, bytes]:
+def project(
+    name: str, files: Mapping[str, bytes], stages: Mapping[str, Any], arenas: Mapping[str, Arena]
+) -> dict[str, bytes]:
     """The project's files, ``tflm/...`` -> bytes.
 
-    ``files`` holds the ``.tflite`` files, ``stages`` is the manifest's layout of the stages. Raises
-    :class:`UnsupportedError` for an operator that TFLM's resolver has no method for.
+    ``files`` holds the ``.tflite`` files, ``stages`` is the manifest's layout of the stages, ``arenas`` says what each
+    takes. Raises :class:`UnsupportedError` for an operator that TFLM's resolver has no method for.
     """
     from neurodeploy.hardware import data_folder
 
@@ -95,7 +99,7 @@ def project(name: str, files: Mapping[str, bytes], stages: Mapping[str, Any]) ->
     for stage, layout in stages.items():
         data = files[layout["file"]]
         called = prefix if len(stages) == 1 else f"{prefix}_{identifier(stage)}"
-        models.append(Model(stage, called, layout["file"], data, facts_of(data), arena_of(data)))
+        models.append(Model(stage, called, layout["file"], data, facts_of(data), arenas[stage]))
     ops = sorted({op for model in models for op in model.facts.ops})
     firmware = data_folder("firmware")
     made = {file: (firmware / folder / file).read_bytes() for folder, names in FIXED.items() for file in names}

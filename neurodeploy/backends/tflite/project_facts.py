@@ -43,14 +43,16 @@ class Variable:
 @dataclass(frozen=True)
 class FileFacts:
     """``ops``: the schema's names of the operators, sorted. ``hidden_state``: operators keep some of the state in
-    variable tensors of their own (the fused LSTM does), which an interpreter doesn't show. ``wide_per_channel``:
-    FULLY_CONNECTED of int16 with a scale per row, which TFLM's CMSIS-NN kernel refuses."""
+    variable tensors of their own (the fused LSTM does), which an interpreter doesn't show. ``per_channel``:
+    FULLY_CONNECTED with a scale per row, which TFLM has since September 2024; ``wide_per_channel``: of int16, which its
+    CMSIS-NN kernel refuses."""
 
     ops: tuple[str, ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     variables: tuple[Variable, ...]
     hidden_state: bool
+    per_channel: bool
     wide_per_channel: bool
 
     @property
@@ -71,15 +73,16 @@ def facts_of(model: bytes) -> FileFacts:
     root = schema().Model.GetRootAsModel(model, 0)
     graphs = [root.Subgraphs(i) for i in range(root.SubgraphsLength())]
     main = graphs[0]
+    products = [(graph, op) for graph in graphs for name, op in _operators(root, graph) if name == "FULLY_CONNECTED"]
+    wide = [_wide(graph, op) for graph, op in products if _scales(graph, op)]
     return FileFacts(
         ops=tuple(sorted({name for graph in graphs for name, _ in _operators(root, graph)})),
         inputs=tuple(_tensor(main.Tensors(main.Inputs(i))) for i in range(main.InputsLength())),
         outputs=tuple(_tensor(main.Tensors(main.Outputs(i))) for i in range(main.OutputsLength())),
         variables=_variables(root, graphs),
         hidden_state=any(main.Tensors(i).IsVariable() for i in range(main.TensorsLength())),
-        wide_per_channel=any(
-            name == "FULLY_CONNECTED" and _wide_per_channel(main, operator) for name, operator in _operators(root, main)
-        ),
+        per_channel=bool(wide),
+        wide_per_channel=any(wide),
     )
 
 
@@ -96,10 +99,14 @@ def _operators(root: Any, graph: Any) -> Iterator[tuple[str, Any]]:
         yield names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())], operator
 
 
-def _wide_per_channel(graph: Any, operator: Any) -> bool:
+def _scales(graph: Any, operator: Any) -> bool:
+    """Whether the weights have a scale per row."""
     quant = graph.Tensors(operator.Inputs(1)).Quantization()
-    wide = graph.Tensors(operator.Inputs(0)).Type() == schema().TensorType.INT16
-    return bool(wide and quant is not None and quant.ScaleLength() > 1)
+    return bool(quant is not None and quant.ScaleLength() > 1)
+
+
+def _wide(graph: Any, operator: Any) -> bool:
+    return bool(graph.Tensors(operator.Inputs(0)).Type() == schema().TensorType.INT16)
 
 
 def _tensor(tensor: Any) -> Tensor:

@@ -28,6 +28,9 @@ TENSOR_TYPES = {
 }
 #: Operators whose first version LiteRT doesn't have; TFLM reads no versions.
 VERSIONS = {"BROADCAST_TO": 2}
+#: Operators that run subgraphs. TFLM's planner looks for them in the wide field alone, and lays out subgraphs that it
+#: doesn't find as if nothing else were there (``MarkSubgraphLifetimesIfNecessary`` of micro_allocation_info.cc).
+CONTROL = ("CALL_ONCE", "IF", "WHILE")
 
 
 def schema() -> Any:
@@ -147,8 +150,9 @@ class Model:
         """The code's number stands in both fields, as the schema asks for the sake of old readers. Readers take the
         larger one (``GetBuiltinCode``), so the small file has it in one of them."""
         number = getattr(self.fb.BuiltinOperator, name)
-        wide = None if self.small and number < 127 else number
-        narrow = None if self.small and number >= 127 else min(number, 127)
+        in_wide = number >= 127 or name in CONTROL
+        wide = number if in_wide or not self.small else None
+        narrow = None if in_wide and self.small else min(number, 127)
         version = {"Version": VERSIONS[name]} if name in VERSIONS else {}
         return pack.table("OperatorCode", BuiltinCode=wide, DeprecatedBuiltinCode=narrow, **version)
 

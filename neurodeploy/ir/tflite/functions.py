@@ -30,7 +30,7 @@ from neurodeploy.ir.tflite.fixed_point import (
     scale_of,
 )
 from neurodeploy.ir.tflite.pointwise import centred
-from neurodeploy.ir.types import TensorType
+from neurodeploy.ir.types import INT_BITS, TensorType, int_range
 
 WIDTHS = ("i8", "i16")
 
@@ -119,11 +119,13 @@ def _infer_softmax(types: Types, attrs: Attrs) -> TensorType:
     x = types[0]
     if x.dtype not in WIDTHS or not x.shape:
         raise IRError(f"takes i8[...,n] or i16[...,n]; {x} given.")
+    if (to := attrs.get("to", x.dtype)) not in (x.dtype, "i16"):
+        raise IRError(f"to is {to!r} with {x}; needed {x.dtype} or i16.")
     centred(types)
-    return TensorType(x.shape, x.dtype)
+    return TensorType(x.shape, to)
 
 
-def _softmax_i16(x: Array, type_: TensorType) -> Array:
+def _softmax_i16(x: Array, type_: TensorType, to: str) -> Array:
     range_ = 65535
     exponentials = int16_table(np.exp, SOFTMAX_SPAN / range_, 32767, 2 / range_)
     inverses = int16_table(lambda v: 1 / (1 + v), 1 / range_, -32768, 2 / range_)
@@ -148,19 +150,21 @@ def exponentials(below: Array, type_: TensorType) -> Array:
     return np.where(counts, e, 0)
 
 
-def _softmax_i8(x: Array, type_: TensorType) -> Array:
+def _softmax_i8(x: Array, type_: TensorType, to: str) -> Array:
+    bits, least = INT_BITS[to], int_range(to)[0]
     e = exponentials(x - x.max(axis=-1, keepdims=True), type_)
     total = rounding_shift(e, SUM_BITS).sum(axis=-1, keepdims=True)
     zeros = 31 - np.floor(np.log2(total)).astype(np.int64)
     inverse = gemmlowp.inverse_of_one_plus((total << zeros) - (1 << 31))
-    made = rounding_shift(gemmlowp.times(inverse, e), SUM_BITS - zeros + 31 - 8) - 128
-    return np.clip(made, -128, 127).astype(np.int8)
+    made = rounding_shift(gemmlowp.times(inverse, e), SUM_BITS - zeros + 31 - bits) + least
+    return np.clip(made, *int_range(to)).astype(f"i{bits // 8}")
 
 
 def _eval_softmax(args: Sequence[Array], attrs: Attrs, type_: TensorType, types: Types) -> Array:
-    """Along the last axis. The result's scale is fixed: 2^-15 at i16, 2^-8 with the zero point -128 at i8."""
-    kernel = _softmax_i8 if type_.dtype == "i8" else _softmax_i16
-    return kernel(args[0].astype(np.int64), types[0])
+    """Along the last axis. The result's scale is fixed: 2^-15 at i16, 2^-8 with the zero point -128 at i8; from i8 to
+    i16 2^-16 with the zero point -32768."""
+    kernel = _softmax_i8 if types[0].dtype == "i8" else _softmax_i16
+    return kernel(args[0].astype(np.int64), types[0], type_.dtype)
 
 
 # -- functions of int8 -------------------------------------------------------------------------------------------------
@@ -181,6 +185,6 @@ def _eval_lookup(args: Sequence[Array], attrs: Attrs, type_: TensorType, types: 
 OPS = (
     Op("tfl_batch_matmul", (2, 2), _infer_batch_matmul, _eval_batch_matmul, INT),
     Op("tfl_sum", (1, 1), _infer_sum, _eval_sum, INT, ("axis", "keepdims")),
-    Op("tfl_softmax", (1, 1), _infer_softmax, _eval_softmax, INT),
+    Op("tfl_softmax", (1, 1), _infer_softmax, _eval_softmax, INT, ("to",)),
     Op("tfl_lookup", (2, 2), _infer_lookup, _eval_lookup, INT),
 )

@@ -22,9 +22,11 @@ from neurodeploy.ir.tflite.fixed_point import (
     multiply_32,
     offset,
     quantize_multiplier,
+    scale_of,
+    zero_of,
 )
 from neurodeploy.ir.tflite.pointwise import mul_factor
-from neurodeploy.ir.types import Quant, TensorType
+from neurodeploy.ir.types import INT_BITS, Quant, TensorType, int_range
 
 if TYPE_CHECKING:
     from neurodeploy.ir.build import Builder, Sym
@@ -70,21 +72,34 @@ def tflite_svdf(
 
     x[k], line[m, f], features[f, k], weights[f, m] and bias[f / rank] are all f32, with an ``activation`` of
     :data:`ACTIVATIONS`; or x and features are i8, line and weights both i8 or both i16, the bias i32, all with one
-    scale each (zero points: x's, and 0), and y is i8 on ``scale`` and ``zero_point``, without an activation. Results: y
-    and line. Raises :class:`IRError` for other types.
+    scale each (zero points: x's and line's, and 0), and y is i8 on ``scale`` and ``zero_point``, without an activation.
+    Results: y and line. Raises :class:`IRError` for other types.
     """
     if x.type.dtype == "f32":
         return _floats(b, x, line, features, weights, bias, rank, activation)
     for sym in (line, features, weights, bias):
-        if sym.type.quant is None or sym.type.quant.zero_point or sym.type.quant.array.size != 1:
+        zero = sym.type.quant is not None and sym.type.quant.zero_point and sym is not line
+        if sym.type.quant is None or zero or sym.type.quant.array.size != 1:
             raise IRError(f"tflite_svdf takes one scale and the zero point 0 here; {sym.type} given.")
     if activation != "none":
         raise IRError(f"tflite_svdf on integers has no activation; {activation!r} given.")
     wide = "tfl_fully_connected_wide" if line.type.dtype == "i16" else "tfl_fully_connected"
-    newest = b(wide, x, features, name="newest", quant=line.type.quant)
+    newest = b(wide, x, features, name="newest", quant=Quant(float(scale_of(line.type)), 0))
+    if zero_of(line.type):
+        newest = _wrapped(b, newest, line.type)
     moved = b("shift", line, newest, name="moved", quant=line.type.quant)
     y = b("tfl_svdf_time", moved, weights, bias, name="y", rank=rank, quant=Quant(scale, zero_point))
     return {"y": y, "line": moved}
+
+
+def _wrapped(b: Builder, newest: Sym, line: TensorType) -> Sym:
+    """A clamped value with the line's zero point added, which the kernel lets wrap around."""
+    zero, bits = zero_of(line), INT_BITS[line.dtype]
+    least, most = int_range(line.dtype)
+    total = b("add", b("cast", newest, to="i32"), b.const(zero, "i32"))
+    past = b("lt", total, b.const(least, "i32")) if zero < 0 else b("lt", b.const(most, "i32"), total)
+    turn = b("select", past, b.const((1 << bits) if zero < 0 else -(1 << bits), "i32"), b.const(0, "i32"))
+    return b("cast", b("add", total, turn), to=line.dtype, quant=line.quant)
 
 
 def _floats(

@@ -84,7 +84,7 @@ def _reshaped(q: StageQuantizer, name: str, shape: tuple[int, ...]) -> str:
 
 def _sum(q: StageQuantizer, value: Value) -> None:
     (x,) = q.operands(value)
-    target, shape = q.form(value.name), q.types[x].shape
+    target, shape = q.in_dtype(value.name, q.held(x).dtype), q.types[x].shape
     count = shape[value.attrs.get("axis", 0) % len(shape)]
     finest = q.held(x).scale * count / (1 << UPSCALE[target.dtype])
     q.finish("tfl_sum", [x], target if target.scale > finest else target.at(finest), value.name, **value.attrs)

@@ -24,14 +24,16 @@ from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir import interpret
 from neurodeploy.ir.drive import real_outputs
 from neurodeploy.ir.fixed import dequantize
-from neurodeploy.ir.graph import Program, Stage
+from neurodeploy.ir.graph import Program
 from neurodeploy.ir.types import TensorType
-from neurodeploy.passes.quantize import STALL_SHARE, lost_updates
+from neurodeploy.passes.quantize_checks import STALL_SHARE, lost_updates
 from neurodeploy.passes.tflite.scales import Key, Scales
 from neurodeploy.passes.tflite.widths import Widths
 
 #: Outputs may be that far off, rms, as a share of their range.
 LIMIT = 0.05
+#: A state that stalls is none where outputs are off by less.
+SLIGHT = 0.01
 #: By how much more bits must divide the error.
 GAIN = 1.5
 #: Ops whose result turns where an argument moves by a step.
@@ -45,37 +47,15 @@ STEPS, SAMPLES, WORK = 200, 32, 2e8
 # -- states that stall -------------------------------------------------------------------------------------------------
 
 
-def stalled(program: Program, scales: Scales) -> Iterator[tuple[Stage, str, float]]:
-    """Stage, state and the share of its updates that is lost, where that is too much, by ``meta["updates"]``."""
+def stalling(program: Program, scales: Scales) -> frozenset[Key]:
+    """The states of 8 bits that lose :data:`STALL_SHARE` of their updates, by ``meta["updates"]``."""
+    found = set[Key]()
     for stage in program.stages:
-        for state in stage.graph.states:
-            sizes = program.meta.get("updates", {}).get(stage.name, {}).get(state.name)
-            lost = lost_updates(sizes, scales.form((stage.name, state.name)).scale) if sizes else 0.0
-            if lost >= STALL_SHARE:
-                yield stage, state.name, lost
-
-
-def stalls(program: Program, scales: Scales) -> list[str]:
-    """A warning for every state most of whose updates are below half a step."""
-    found = []
-    for stage, name, lost in stalled(program, scales):
-        form = scales.form((stage.name, name))
-        remedy = (
-            "Give it 16 bits: --quantize state_dtype=i16."
-            if form.dtype == "i8"
-            else "Choose a C target with --numerics float."
-        )
-        found.append(
-            f"state '{stage.name}.{name}' ({form.dtype}, one step is {form.scale:.3g}) stalls: "
-            f"{100 * lost:.0f} % of its updates in calibration are below half a step and are lost. {remedy}"
-        )
-    return found
-
-
-def _stalling(program: Program, scales: Scales) -> frozenset[Key]:
-    """The states of 8 bits that stall."""
-    keys = [(stage.name, name) for stage, name, _ in stalled(program, scales)]
-    return frozenset(key for key in keys if scales.dtype(key) == "i8")
+        for name, sizes in program.meta.get("updates", {}).get(stage.name, {}).items():
+            form = scales.form((stage.name, name))
+            if form.dtype == "i8" and lost_updates(sizes, form.scale) >= STALL_SHARE:
+                found.add((stage.name, name))
+    return frozenset(found)
 
 
 # -- what decides ------------------------------------------------------------------------------------------------------
@@ -206,8 +186,8 @@ def quantized(
     trial, notes = _trial(program, data), list[str]()
     error = trial.worst(made)
     for wide, why in _levels(program, Scales(program, headroom, widths)) if free else ():
-        if error.rms <= LIMIT and why != STALLS:
-            break
+        if error.rms <= (SLIGHT if why == STALLS else LIMIT):
+            continue
         try:
             other = build(wider := replace(widths, wide=widths.wide | wide))
         except UnsupportedError:  # a fused cell has no kernel for such a mixture
@@ -221,7 +201,8 @@ def quantized(
             made, error, widths = other, found, wider
     if error.rms > LIMIT:
         notes.append(
-            f"the output {error} (rms over calibration samples). Compare it with 16 bits: leave activation_dtype=i8 out."
+            f"the output {error} (rms over calibration samples). Compare it with 16 bits: leave activation_dtype=i8 "
+            "out."
         )
     if not notes:
         return made
@@ -230,7 +211,7 @@ def quantized(
 
 def _levels(program: Program, scales: Scales) -> Iterator[tuple[frozenset[Key], str]]:
     """What is widened one after the other, and why."""
-    if found := _stalling(program, scales):
+    if found := stalling(program, scales):
         yield found, STALLS
     for inputs in (False, True):
         if found := deciding(program, scales, inputs):

@@ -12,8 +12,9 @@ from neurodeploy.ir.tflite.fixed_point import zero_of
 from neurodeploy.ir.tflite.pointwise import add_factors
 from neurodeploy.ir.tflite.products import fully_connected_factor
 from neurodeploy.ir.types import NUMPY_DTYPES, Quant, TensorType
-from neurodeploy.passes.tflite.rounding import narrow_weights
-from neurodeploy.passes.tflite.scales import Form, even, f32, step
+from neurodeploy.passes.tflite.rounding import TOPS, Rounded, narrow_weights, rounded
+from neurodeploy.passes.tflite.row_scales import factors
+from neurodeploy.passes.tflite.scales import Form, even, f32, narrow, step
 from neurodeploy.passes.tflite.stage import Rule, StageQuantizer
 
 #: The greatest accumulator, and the greatest factor of one, that FULLY_CONNECTED multiplies (kernels' common.cc).
@@ -29,18 +30,33 @@ def fully_connected(q: StageQuantizer, value: Value, bias: np.ndarray | None, na
 
     It is computed in the narrower of the dtypes of its argument and of ``form``, and with 4-bit weights in i8.
     """
+    return _product(q, value, bias, name, form, spills=False)[0]
+
+
+def _product(
+    q: StageQuantizer, value: Value, bias: np.ndarray | None, name: str, form: Form, spills: bool
+) -> tuple[str, np.ndarray | float]:
+    """The same, and what its weights lose in the mean, to be added elsewhere: nothing unless it ``spills``."""
     x, weights, stem = _factors(q, value)
     bits = q.scales.widths.bits(q.stage.name, stem)
+    dtype = "i8" if bits == 4 or "i8" in (q.held(x).dtype, form.dtype) else "i16"
     moment = q.moments.get((q.stage.name, x))
-    dtype = "i8" if bits == 4 or form.dtype == "i8" else "i16"
     x = q.cast(x, dtype)
+    rows = len(weights)
+    full = np.zeros(rows) if bias is None else np.broadcast_to(bias, (rows,)).astype(np.float64)
+    moves = spills or bias is not None
+    least = np.abs(full) / (f32(q.held(x).scale) * float(1 << 30)) if dtype == "i8" else 0 * full  # half of int32
     if bits == 4:
-        given = np.zeros(len(weights)) if bias is None else np.broadcast_to(bias, (len(weights),))
-        whole, size, moved = narrow_weights(weights, given, moment)
-        weights, bias = whole * size, moved if np.any(moved) else bias
-    args = [x, *_constants(q, x, weights, bias, stem, name, bits, q.shared_tops.get(value.name))]
+        scale, found = narrow_weights(weights, float(least.max(initial=0)), full, moment, moves)
+        scales = np.array([scale])
+    else:
+        tops = q.tops[value.name] / TOPS[8]
+        tops = np.maximum(tops, least if len(tops) > 1 else least.max(initial=0))
+        scales = np.array([step(float(top)) for top in tops])
+        found = rounded(weights, scales, TOPS[8], full, moment, moves)
+    args = [x, *_params(q, x, found, scales, stem, f"{name}_bias" if bias is not None else None)]
     wide = form if form.dtype == dtype else form.narrowed()
-    result = wide.of((*q.types[x].shape[:-1], len(weights)))
+    result = wide.of((*q.types[x].shape[:-1], rows))
     made_in = _made_in(q, args, wide, result)
     shape = q.stage.graph.tensor(value.name).shape
     attrs = {} if bits == 8 else {"weight_bits": bits}
@@ -50,16 +66,14 @@ def fully_connected(q: StageQuantizer, value: Value, bias: np.ndarray | None, na
     else:
         raw = q.emit("tfl_fully_connected", args, made_in, q.fresh(f"{name}_rows"), **attrs)
         q.emit("reshape", [raw], made_in, made, shape=list(shape))
-    return made if made_in == form else q.rescale(made, form, name)
+    lost = found.bias if spills else 0.0
+    return (made if made_in == form else q.rescale(made, form, name)), lost
 
 
 def _factors(q: StageQuantizer, value: Value) -> tuple[str, np.ndarray, str]:
     """The computed factor, the weights ``[rows, columns]`` and their name."""
-    first, second = value.args
-    if second in q.known:
-        return first, q.known[second].reshape(len(q.known[second]), -1).T.astype(np.float64), second
-    if first in q.known and len(q.stage.graph.tensor(second).shape) == 1:
-        return second, q.known[first].reshape(-1, q.known[first].shape[-1]).astype(np.float64), first
+    if found := factors(q, value):
+        return found
     raise UnsupportedError(
         "multiplies two computed values; TFLite Micro has FULLY_CONNECTED with constant weights.",
         place=q.place(value.name),
@@ -67,32 +81,19 @@ def _factors(q: StageQuantizer, value: Value) -> tuple[str, np.ndarray, str]:
     )
 
 
-def _constants(
-    q: StageQuantizer, x: str, weights: np.ndarray, bias: np.ndarray | None, stem: str, name: str, bits: int,
-    shared: np.ndarray | None,
-) -> list[str]:  # fmt: skip
-    """The params of the weights and of the bias: a scale per row, by its greatest weight or the ``shared`` one's, or
-    one in all."""
-    held, top = q.held(x), 7 if bits == 4 else 127
+def _params(q: StageQuantizer, x: str, found: Rounded, scales: np.ndarray, stem: str, bias: str | None) -> list[str]:
+    """The params of the weights, and of the bias if it has a name."""
+    held, axis = q.held(x), 0 if len(scales) > 1 else None
     into = f32(held.scale)
-    tops = np.abs(weights).max(axis=1, initial=0)
-    tops = tops if shared is None else shared
-    tops = np.where(tops > 0, tops, tops.max(initial=0) or 1.0) / top
-    full = None if bias is None else np.broadcast_to(bias, (len(weights),))
-    if full is not None and held.dtype == "i8":  # half of int32 for the bias
-        tops = np.maximum(tops, np.abs(full) / (into * float(1 << 30)))
-    if bits == 4 or not q.scales.widths.per_channel:
-        tops = np.array([tops.max()])
-    scales, axis = tuple(step(float(t)) for t in tops), 0 if len(tops) == len(weights) > 1 else None
 
     def steps(factor: float) -> Quant:
-        made = tuple(f32(factor * s) for s in scales)
+        made = tuple(f32(factor * float(s)) for s in scales)
         return Quant(made, 0, axis) if axis is not None else Quant(made[0])
 
-    found = [q.param(stem, weights, Form("i8", steps(1.0)), limit=top)]
-    if full is not None:
-        found.append(q.param(f"{name}_bias", full, Form(BIAS[held.dtype], steps(into))))
-    return found
+    made = [q.param(stem, found.whole * scales[:, None], Form("i8", steps(1.0)))]
+    if bias is not None:
+        made.append(q.param(bias, found.bias, Form(BIAS[held.dtype], steps(into))))
+    return made
 
 
 def _made_in(q: StageQuantizer, args: Sequence[str], form: Form, result: TensorType) -> Form:
@@ -133,6 +134,8 @@ def _add(q: StageQuantizer, value: Value) -> None:
     total = sum((np.asarray(q.known[leaf], np.float64) for leaf in fixed), np.zeros(()))
     takes = products[-1] if fixed and products and _takes(q, products[-1], total, value) else None
     target = q.form(value.name)
+    if any(q.held(leaf).dtype == "i16" for leaf in moving if leaf not in products):
+        target = q.in_dtype(value.name, "i16")
     parts: list[tuple[str, tuple[float, float]]] = []
     alone = len(moving) == 1 and (not fixed or takes is not None)
     for leaf in moving:
@@ -141,11 +144,14 @@ def _add(q: StageQuantizer, value: Value) -> None:
             parts.append((leaf, span))
             continue
         bias = total if leaf == takes else None
+        spills = takes is not None and leaf != takes and q.same_shape(leaf, value.name)
         if bias is not None:
             span = _sum_of(span, (float(np.min(total, initial=0)), float(np.max(total, initial=0))))
         name = value.name if alone else q.fresh(f"{leaf}_biased") if bias is not None else leaf
-        form = target if alone else _near(q, target, span)
-        parts.append((fully_connected(q, q.made[leaf], bias, name, form), span))
+        form = target if alone else _term(q, value, q.made[leaf], target, span)
+        made, lost = _product(q, q.made[leaf], bias, name, form, spills)
+        total = total + lost
+        parts.append((made, span))
     if alone:
         return
     if fixed and takes is None:
@@ -157,7 +163,10 @@ def _add(q: StageQuantizer, value: Value) -> None:
         reach = _sum_of(reach, span)
         last = i == len(rest) - 1
         name = value.name if last else q.fresh(f"{value.name}_part")
-        left = added(q, "tfl_add", left, right, name, target if last else q.span_form(*reach, target.dtype))
+        if last:
+            summed(q, "tfl_add", left, right, name, target)
+        else:
+            left = added(q, "tfl_add", left, right, name, q.span_form(*reach, target.dtype))
 
 
 def _takes(q: StageQuantizer, product: str, constants: np.ndarray, value: Value) -> bool:
@@ -165,6 +174,15 @@ def _takes(q: StageQuantizer, product: str, constants: np.ndarray, value: Value)
     rows = len(_factors(q, q.made[product])[1])
     ranked = len(q.stage.graph.tensor(value.name).shape) >= 1
     return ranked and q.same_shape(product, value.name) and constants.shape in ((), (rows,))
+
+
+def _term(q: StageQuantizer, total: Value, product: Value, target: Form, span: tuple[float, float]) -> Form:
+    """The form of a product in a sum; one of 8 bits, which CAST widens, where it is made in 8 and the sum in 16."""
+    x, _, stem = _factors(q, product)
+    dtypes = q.held(x).dtype, q.scales.products((q.stage.name, total.name))
+    if target.dtype == "i16" and ("i8" in dtypes or q.scales.widths.bits(q.stage.name, stem) == 4):
+        return Form("i8", narrow(*span, centred=True))
+    return _near(q, target, span)
 
 
 def _near(q: StageQuantizer, target: Form, span: tuple[float, float]) -> Form:
@@ -196,6 +214,14 @@ def added(q: StageQuantizer, op: str, left: str, right: str, name: str, form: Fo
     made_in = form.at(even(coarser) if form.dtype == "i16" else coarser)
     raw = q.emit(op, [left, right], made_in, q.fresh(f"{name}_raw"))
     return q.rescale(raw, form, name)
+
+
+def summed(q: StageQuantizer, op: str, left: str, right: str, name: str, form: Form) -> None:
+    """An ADD or SUB made in ``form``, and brought to the form of its class if that differs."""
+    if form == q.form(name):
+        added(q, op, left, right, name, form)
+    else:
+        q.rescale(added(q, op, left, right, q.fresh(f"{name}_wide"), form), q.form(name), name)
 
 
 RULES: Mapping[str, Rule] = {"add": _add}

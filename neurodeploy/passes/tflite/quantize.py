@@ -1,9 +1,10 @@
 """Quantization for TFLite Micro: a calibrated float program becomes one of TFLite's int8 or int16x8 ops.
 
-int8 weights with a scale per row (or int4 with one in all), int16 or int8 values, states with zero point 0, biases of
-int64 or int32. Scales are chosen by :mod:`neurodeploy.passes.tflite.scales`; where a kernel can't make its result on
-the scale that its class has, it is made on a coarser one and rescaled. A sum of products and constants becomes
-FULLY_CONNECTED ops, one of them with the constants as its bias, and ADDs.
+int8 weights with one scale or a scale per row (int4 with one in all), int16 or int8 values, states with zero point 0,
+biases of int64 or int32. Scales are chosen by :mod:`neurodeploy.passes.tflite.scales`; where a kernel can't make its
+result on the scale that its class has, it is made on a coarser one and rescaled. A sum of products and constants
+becomes FULLY_CONNECTED ops, one of them with the constants as its bias, and ADDs. Weights are rounded against the
+vectors that they multiply on the calibration samples (:mod:`neurodeploy.passes.tflite.rounding`).
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from dataclasses import dataclass, field, replace
 
 from neurodeploy.data import Data
 from neurodeploy.errors import UsageError
-from neurodeploy.ir.graph import Program, ProgramInput
+from neurodeploy.ir.graph import Program, ProgramInput, State
 from neurodeploy.ir.verify import verify
+from neurodeploy.passes.quantize_checks import require_quantizable, stalls
 from neurodeploy.passes.tflite import needs
+from neurodeploy.passes.tflite.join import joined
 from neurodeploy.passes.tflite.portable import portable
 from neurodeploy.passes.tflite.rounding import Moments, operand_moments
 from neurodeploy.passes.tflite.scales import Scales
@@ -29,9 +32,13 @@ class QuantizeTFLite:
 
     ``activation_dtype``: ``i16`` or ``i8``; ``state_dtype``: the same for states, by default as the activations.
     ``weight_bits``: 8, or 4 with activations of 8 bits. ``weights``, ``states``, ``activations``: the same for tensors
-    by name. ``rounding``: 4-bit weights are ``compensated`` on ``data`` (the calibration samples), or taken to the
-    ``nearest``. ``per_channel``: a scale for each row of 8-bit weights rather than one for all. ``headroom``: how far
-    beyond its calibrated range an i16 value may go before it saturates.
+    by name. ``rounding``: weights are ``compensated`` on ``data`` (the calibration samples; without them 8-bit ones go
+    to the nearest), or all taken to the ``nearest``. ``per_channel``: a scale for each row of 8-bit weights or one for
+    all; by default chosen for each matrix (:mod:`neurodeploy.passes.tflite.row_scales`). ``headroom``: how far beyond
+    its calibrated range an i16 value may go before it saturates. ``prefer``: ``speed`` or ``size`` (of
+    file and firmware). For speed an 8-bit network computes sigmoid and tanh by TFLM's int16 kernels, and what follows
+    them in 16 bits up to the next product or state; in a 16-bit one a sum of products is one product
+    (:mod:`neurodeploy.passes.tflite.join`).
 
     Needs ``meta["ranges"][stage][value] = [lo, hi]``. Warnings (a state that stalls, or that starts at another value
     than 0) are appended to ``meta["warnings"]``. Raises :class:`UnsupportedError` naming an op and value without a
@@ -42,29 +49,33 @@ class QuantizeTFLite:
     activation_dtype: str = "i16"
     state_dtype: str = ""
     weight_bits: int = 8
-    per_channel: bool = True
+    per_channel: bool | None = field(default=None, metadata={"type": bool})
     headroom: float = 1.1
     weights: Mapping[str, int] = field(default_factory=dict)
     states: Mapping[str, str] = field(default_factory=dict)
     activations: Mapping[str, str] = field(default_factory=dict)
     rounding: str = "compensated"
+    prefer: str = "speed"
     data: Data | None = field(default=None, compare=False, repr=False, metadata={"text": False})
     progress: Callable[[str], None] | None = field(default=None, compare=False, repr=False, metadata={"text": False})
 
     def __call__(self, program: Program) -> Program:
         """The program with ``numerics="tflite"``."""
-        if program.numerics != "float":
-            raise UsageError(f"is {program.numerics} already; needed a float program.", place=program.name)
-        if self.rounding not in ("compensated", "nearest"):
-            raise UsageError(f"rounding is '{self.rounding}'; needed compensated or nearest.")
+        require_quantizable(program, self.rounding)
         widths = widths_of(program, self)
-        moments = self._moments(program, widths)
+        if widths.all_wide() and self.prefer == "speed":
+            program = joined(program)
+            widths = widths_of(program, self)
+        moments = self._moments(Scales(program, self.headroom, widths))
         if self.activation_dtype != "i8":
             return self._made(program, widths, moments)
-        return needs.quantized(program, widths, self.headroom, self.data, not self.state_dtype,
-                               lambda chosen: self._made(program, chosen, moments))  # fmt: skip
+        return needs.quantized(
+            program, widths, self.headroom, self.data, not self.state_dtype,
+            lambda chosen: self._made(program, chosen, moments),
+        )  # fmt: skip
 
     def _made(self, program: Program, widths: Widths, moments: Moments) -> Program:
+        """The program at these widths."""
         scales = Scales(program, self.headroom, widths)
         stages = portable(
             scales,
@@ -76,21 +87,23 @@ class QuantizeTFLite:
             name: ProgramInput(scales.typed(("", name), spec.type), spec.kind) for name, spec in program.inputs.items()
         }
         meta = {key: value for key, value in program.meta.items() if key not in ("ranges", "updates", "solved")}
-        if found := [*needs.stalls(program, scales), *scales.warnings, *_solved(program)]:
+        if found := [*_stalls(program, scales), *scales.warnings, *_solved(program)]:
             meta["warnings"] = [*meta.get("warnings", []), *found]
         return verify(replace(program, inputs=inputs, stages=stages, numerics="tflite", meta=meta))
 
-    def _moments(self, program: Program, widths: Widths) -> Moments:
-        """What the rounding of 4-bit weights needs to know of the data."""
-        if self.rounding == "nearest" or 4 not in widths.every_weight():
+    def _moments(self, scales: Scales) -> Moments:
+        """What the rounding of weights needs to know of the data; without data only 8-bit ones are rounded."""
+        if self.rounding == "nearest":
             return {}
-        if self.data is None:
+        if self.data is not None:
+            return operand_moments(scales.program, self.data, scales.constant, self.progress)
+        if 4 in scales.widths.every_weight():
             raise UsageError(
                 "weights of 4 bits are rounded against samples, and there are none.",
-                place=program.name,
+                place=scales.program.name,
                 hint="Give the pass data, or rounding=nearest.",
             )
-        return operand_moments(program, self.data, widths, self.progress)
+        return {}
 
 
 def _solved(program: Program) -> list[str]:
@@ -100,3 +113,14 @@ def _solved(program: Program) -> list[str]:
         "Compare it with the float network, or compile with --numerics float."
         for name in program.meta.get("solved", [])
     ]
+
+
+def _stalls(program: Program, scales: Scales) -> list[str]:
+    """A warning for every state most of whose updates are below half a step."""
+
+    def form(stage: str, state: State) -> tuple[str, float]:
+        chosen = scales.form((stage, state.name))
+        return chosen.dtype, chosen.scale
+
+    remedies = ("Give it 16 bits: --quantize state_dtype=i16.", "Choose a C target with --numerics float.")
+    return stalls(program, form, *remedies)
