@@ -42,13 +42,9 @@ def _cut(call: Call, a: Sym, b: Sym) -> Sym:
 
 
 def _floored(call: Call, a: Sym, b: Sym) -> tuple[Sym, Sym]:
-    """Quotient towards minus infinity, and the remainder, which has the divisor's sign.
-
-    Of floats the division rounds, so a quotient just below a whole number may count as that; TFLite divides in double.
-    """
+    """Quotient towards minus infinity, and the remainder, which has the divisor's sign."""
     if a.type.dtype == "f32":
-        quotient = call.emit("floor", call.emit("div", a, b))
-        return quotient, call.emit("sub", a, call.emit("mul", b, quotient))
+        return _floored_floats(call, a, b)
     zero, one = (call.step.builder.const(v, "i32") for v in (0, 1))
     quotient = _cut(call, a, b)
     rest = call.emit("sub", a, call.emit("mul", quotient, b))
@@ -56,6 +52,35 @@ def _floored(call: Call, a: Sym, b: Sym) -> tuple[Sym, Sym]:
     other = call.emit("max", below, call.emit("min", call.emit("lt", zero, rest), call.emit("lt", b, zero)))
     quotient = call.emit("sub", quotient, call.emit("select", other, one, zero))
     return quotient, call.emit("add", rest, call.emit("select", other, b, zero))
+
+
+def _floored_floats(call: Call, a: Sym, b: Sym) -> tuple[Sym, Sym]:
+    """Quotient and remainder of floats, exact up to quotients of 2^24, as TFLite's division in double and ``fmod`` are.
+
+    A quotient just below a whole number may round to it; then the remainder has the wrong sign and both are corrected.
+    The remainder needs the product's rounding error: Dekker, "A floating-point technique for extending the available
+    precision", Numerische Mathematik 18 (1971), of halves that 4097 splits off.
+    """
+    zero, one = (call.step.builder.const(v, "f32") for v in (0.0, 1.0))
+    quotient = call.emit("floor", call.emit("div", a, b))
+    product = call.emit("mul", quotient, b)
+    (high, low), (top, rest) = _halves(call, quotient), _halves(call, b)
+    error = call.emit("sub", call.emit("mul", high, top), product)
+    for left, right in ((high, rest), (low, top), (low, rest)):
+        error = call.emit("add", error, call.emit("mul", left, right))
+    left = call.emit("sub", call.emit("sub", a, product), error)
+    below = call.emit("min", call.emit("lt", left, zero), call.emit("lt", zero, b))
+    above = call.emit("min", call.emit("lt", zero, left), call.emit("lt", b, zero))
+    other = call.emit("max", below, above)
+    quotient = call.emit("sub", quotient, call.emit("select", other, one, zero))
+    return quotient, call.emit("add", left, call.emit("select", other, b, zero))
+
+
+def _halves(call: Call, x: Sym) -> tuple[Sym, Sym]:
+    """x as a sum of two numbers of 12 bits."""
+    wide = call.emit("mul", x, call.step.builder.const(4097.0, "f32"))
+    high = call.emit("sub", wide, call.emit("sub", wide, x))
+    return high, call.emit("sub", x, high)
 
 
 def _floor_div(call: Call) -> None:

@@ -7,6 +7,7 @@ change, so files of other versions of the schema are read with the same tables.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 #: A field of a table: its number, its kind (as :meth:`~neurodeploy.importers.tflite_flat.Table.get` knows it), and what
 #: stands for it where it is absent.
@@ -124,6 +125,8 @@ OPTIONS: Mapping[str, Mapping[str, Field]] = {
     "VAR_HANDLE": {"container": (0, "string", ""), "shared_name": (1, "string", "")},
     "CUMSUM": {"exclusive": (0, "bool", False), "reverse": (1, "bool", False)},
 }
+#: What an operator without a table of options has in TFLite Micro where that isn't the schema's default.
+WITHOUT_OPTIONS: Mapping[str, Mapping[str, Any]] = {"MIRROR_PAD": {"mode": 1}}
 
 TENSOR: Mapping[str, Field] = {
     "shape": (0, "[i32]", ()),
@@ -133,11 +136,15 @@ TENSOR: Mapping[str, Field] = {
     "quantization": (4, "table", None),
     "is_variable": (5, "bool", False),
     "sparsity": (6, "table", None),
+    "shape_signature": (7, "[i32]", ()),
     "external_buffer": (10, "u32", 0),
 }
+#: ``details_type`` of scales by block.
+BLOCKWISE = 2
 QUANTIZATION: Mapping[str, Field] = {
     "scale": (2, "[f32]", ()),
     "zero_point": (3, "[i64]", ()),
+    "details_type": (4, "i8", 0),
     "quantized_dimension": (6, "i32", 0),
 }
 BUFFER: Mapping[str, Field] = {"data": (0, "[u8]", ()), "offset": (1, "u64", 0), "size": (2, "u64", 0)}

@@ -146,6 +146,12 @@ class Step:
                 raise UnsupportedError(error.message, place=self.place(operator), hint=error.hint) from error
             except (IRError, ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
                 said = error.message if isinstance(error, NeurodeployError) else str(error).split("\n")[0][:160]
+                if any(tensor.open for tensor in self.subgraph.tensors):
+                    raise UnsupportedError(
+                        f"can't be read: {said.rstrip('.')}. The file leaves sizes open until the model runs.",
+                        place=self.place(operator),
+                        hint="Convert the model with fixed shapes.",
+                    ) from error
                 raise ModelError(
                     f"can't be read: {said.rstrip('.')}.",
                     place=self.place(operator),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from neurodeploy.backends.tflite.write import Subgraph
-from neurodeploy.errors import NeurodeployError
+from neurodeploy.errors import ModelError, NeurodeployError, UnsupportedError
 from neurodeploy.importers import load
 from neurodeploy.ir.interpret import run
 from neurodeploy.ir.types import Quant
@@ -80,6 +80,8 @@ MOVES = {
     "depth to space": of("DEPTH_TO_SPACE", (1, 2, 3, 8), (1, 4, 6, 2), table="DepthToSpaceOptions", blockSize=2),
     "space to batch, padded": of("SPACE_TO_BATCH_ND", (1, 5, 3, 2), (6, 3, 2, 2), [2, 3], [[1, 0], [2, 1]]),
     "space to batch of a series": of("SPACE_TO_BATCH_ND", (1, 6, 3), (3, 2, 3), [3], [[0, 0]]),
+    "space to batch of two": of("SPACE_TO_BATCH_ND", (2, 4, 2, 3), (8, 2, 1, 3), [2, 2], [[0, 0], [0, 0]]),
+    "batch to space of two": of("BATCH_TO_SPACE_ND", (8, 2, 1, 3), (2, 4, 2, 3), [2, 2], [[0, 0], [0, 0]]),
     "batch to space, cut": of("BATCH_TO_SPACE_ND", (6, 3, 2, 2), (1, 5, 3, 2), [2, 3], [[1, 0], [2, 1]]),
     "sign": of("SIGN", (1, 9), (1, 9)),
     "relu -1 to 1": of("RELU_N1_TO_1", (1, 9), (1, 9)),
@@ -132,6 +134,76 @@ def test_mirrors_without_the_border(tmp_path):
     builder.Finish(model.Pack(builder), b"TFL3")
     assert_as_litert(tmp_path, bytes(builder.Output()))
     assert_as_tflm(tmp_path, bytes(builder.Output()))
+
+
+def test_mirrors_without_options(tmp_path):
+    """TFLite Micro then repeats the border, whatever the schema's default says; LiteRT refuses the file."""
+    program = assert_as_tflm(tmp_path, written(of("MIRROR_PAD", (1, 3, 4), (1, 5, 7), [[0, 0], [1, 1], [2, 1]])))
+    assert program.stages[0].graph.values
+
+
+@pytest.mark.parametrize("code", ["FLOOR_DIV", "FLOOR_MOD"])
+def test_quotients_of_floats_next_to_whole_numbers(tmp_path, code):
+    """Divided in float32, many of these quotients round to the whole number above."""
+
+    def build(s: Subgraph) -> None:
+        s.inputs = [s.tensor(name, (1, 400), "f32") for name in "ab"]
+        s.outputs = [s.tensor("y", (1, 400), "f32")]
+        s.op(code, s.inputs, s.outputs)
+
+    data, rng = written(build), np.random.default_rng(0)
+    b = (rng.uniform(0.01, 9, (20, 400)) * rng.choice([-1, 1], (20, 400))).astype(np.float32)
+    times = np.rint(2 ** rng.uniform(0, 22, b.shape)) * rng.choice([-1, 1], b.shape)
+    a = np.nextafter((times * b).astype(np.float32), np.float32(0) * b + rng.choice([-1e9, 1e9], b.shape).astype("f4"))
+    program = loaded(tmp_path, data)
+    found = run(program, dict(zip(program.inputs, (a[None], b[None]), strict=True))).outputs
+    engine = interpreter.Interpreter(model_content=data)
+    engine.allocate_tensors()
+    ends = [detail["index"] for detail in engine.get_input_details()]
+    plain = np.floor(a / b)
+    for k in range(len(a)):
+        for index, value in zip(ends, (a, b), strict=True):
+            engine.set_tensor(index, value[k : k + 1])
+        engine.invoke()
+        wanted = engine.get_tensor(engine.get_output_details()[0]["index"])
+        np.testing.assert_array_equal(next(iter(found.values()))[0, k], wanted[0])
+    if code == "FLOOR_DIV":
+        assert (next(iter(found.values()))[0] != plain).sum() > 100
+
+
+def test_sizes_left_open_are_no_damage(tmp_path):
+    """A converter writes 1 where it knows no size, and -1 beside it."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as fb
+
+    model: Any = fb.ModelT.InitFromObj(fb.Model.GetRootAs(written(of("TILE", (1, 1), (1, 1), [1, 5])), 0))
+    builder = flatbuffers.Builder(1024)
+    model.subgraphs[0].tensors[0].shapeSignature = [-1, 3]
+    builder.Finish(model.Pack(builder), b"TFL3")
+    with pytest.raises(ModelError, match="can't be read: gives .* The file is damaged"):
+        loaded(tmp_path, bytes(builder.Output()))
+    builder = flatbuffers.Builder(1024)
+    model.subgraphs[0].tensors[0].shapeSignature = [-1, -1]
+    builder.Finish(model.Pack(builder), b"TFL3")
+    with pytest.raises(UnsupportedError, match=r"operator 0 \(TILE\).* leaves sizes open.*fixed shapes"):
+        loaded(tmp_path, bytes(builder.Output()))
+
+
+def test_scales_by_block_are_no_damage(tmp_path):
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as fb
+
+    model: Any = fb.ModelT.InitFromObj(fb.Model.GetRootAs(written(of("TILE", (1, 3), (1, 9), [1, 3])), 0))
+    quantization = fb.QuantizationParametersT()
+    quantization.detailsType, quantization.details = (
+        fb.QuantizationDetails.BlockwiseQuantization,
+        fb.BlockwiseQuantizationT(),
+    )
+    model.subgraphs[0].tensors[0].quantization = quantization
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    with pytest.raises(UnsupportedError, match=r"tensor 0 \(x\): is quantized block by block"):
+        loaded(tmp_path, bytes(builder.Output()))
 
 
 @pytest.mark.parametrize(("build", "said"), [

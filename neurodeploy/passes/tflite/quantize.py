@@ -87,7 +87,7 @@ class QuantizeTFLite:
             name: ProgramInput(scales.typed(("", name), spec.type), spec.kind) for name, spec in program.inputs.items()
         }
         meta = {key: value for key, value in program.meta.items() if key not in ("ranges", "updates", "solved")}
-        if found := [*_stalls(program, scales), *scales.warnings, *_solved(program)]:
+        if found := [*_unmoved(program), *_stalls(program, scales), *scales.warnings, *_solved(program)]:
             meta["warnings"] = [*meta.get("warnings", []), *found]
         return verify(replace(program, inputs=inputs, stages=stages, numerics="tflite", meta=meta))
 
@@ -112,6 +112,18 @@ def _solved(program: Program) -> list[str]:
         f"'{name}' solves a system of equations in integers: its error is theirs times the matrix's condition number. "
         "Compare it with the float network, or compile with --numerics float."
         for name in program.meta.get("solved", [])
+    ]
+
+
+def _unmoved(program: Program) -> list[str]:
+    """A warning for every real series that the calibration samples show at one value alone."""
+    ranges = {ref.name: program.meta["ranges"].get(s.name, {}).get(x)
+              for s in program.stages for x, ref in s.inputs_from.items() if ref.stage is None}  # fmt: skip
+    return [
+        f"input '{name}' is {ranges[name][0]:g} throughout the calibration samples, which says nothing of its range. "
+        "Calibrate on samples like those that the device will see."
+        for name, spec in program.inputs.items()
+        if spec.kind == "series" and not spec.type.is_int and ranges.get(name) and len(set(ranges[name])) == 1
     ]
 
 
