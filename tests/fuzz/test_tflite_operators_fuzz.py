@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from neurodeploy.backends.tflite.write import Model
@@ -28,7 +28,7 @@ CODES = (*FILES, "WHILE", "IF")
 WORDS = (0, 1, 2, 3, 5, 64, 65, 1000, -1, -2, 1 << 16, 1 << 24, 2**31 - 1, -(2**31))
 #: Options of 8 bits, bools and others.
 BYTES = ("padding", "fusedActivationFunction", "weightsFormat", "mode", "outputType", "type", "quantizedBiasType",
-         "kernelType", "inDataType", "outDataType", "alpha", "keepDims")  # fmt: skip
+         "kernelType", "outType", "inDataType", "outDataType", "alpha", "keepDims")  # fmt: skip
 MEMORY = 1 << 30
 
 
@@ -110,6 +110,8 @@ KINDS = ("shape", "shape", "constant", "constant", "option", "no options", "type
     dtype=st.sampled_from(("f32", "i8", "i16", "i32", "bool")),
     edits=st.lists(st.tuples(st.sampled_from(KINDS), st.floats(0, 1), st.sampled_from(WORDS)), min_size=1, max_size=3),
 )
+@example(code="PAD", dtype="f32", edits=[("constant", 0.0, 2**31 - 1)])
+@example(code="SVDF", dtype="f32", edits=[("no options", 0.5, 5)])
 def test_wrong_files_of_every_operator(folder, code, dtype, edits):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     tried(folder / "wrong.tflite", changed(whole(code, dtype), edits))
