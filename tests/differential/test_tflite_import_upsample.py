@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -62,6 +64,7 @@ def test_shapes(tmp_path, name, dtype):
 
 @pytest.mark.parametrize("dtype", ["f32", "i8", "i16"])
 def test_without_a_bias_and_with_an_activation(tmp_path, dtype):
+    more: dict[str, Any]
     for more in ({"biased": False}, {"act": 1}):
         assert_as_tflm(tmp_path, upsampled(dtype, "a series, same", **more), steps=4, close=2e-6 * (dtype == "f32"))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -29,8 +31,9 @@ def test_a_build_of_another_backend_is_refused_by_name(name: str) -> None:
 @pytest.mark.parametrize(("name", "nearest"), [("host", "tool"), ("reference", "threads"), ("board", "toolchain")])
 def test_an_option_that_a_runner_has_not_is_refused(name: str, nearest: str) -> None:
     mine = build("c")
+    wrong: dict[str, Any] = {f"{nearest}s": 1}
     with pytest.raises(UsageError, match=f"'{name}' has no option '{nearest}s'. Did you mean '{nearest}'"):
-        runner(name).run(mine, {}, **{f"{nearest}s": 1})
+        runner(name).run(mine, {}, **wrong)
 
 
 def test_every_runner_but_the_golden_model_is_covered() -> None:

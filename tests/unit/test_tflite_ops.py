@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from neurodeploy import compiler, passes
+from neurodeploy.backends.tflite import cmsis_nn
 from neurodeploy.data import arrange
 from neurodeploy.errors import IRError, MissingExtraError, NumericsError, UnsupportedError, UsageError
 from neurodeploy.ir import interpret
 from neurodeploy.ir.build import Builder
 from neurodeploy.ir.drive import real_outputs
-from neurodeploy.ir.graph import Drive, Program, ProgramInput, Ref, Stage
+from neurodeploy.ir.graph import Drive, Param, Program, ProgramInput, Ref, Stage
 from neurodeploy.ir.ops import OPS
 from neurodeploy.ir.tflite.fixed_point import multiply_32, multiply_64, quantize_multiplier, rounding_shift
 from neurodeploy.ir.tflite.pointwise import mul_factor
@@ -183,6 +184,34 @@ def test_what_has_no_kernel_is_refused_by_op_and_value():
     b.output("y", b("prod", b.input("x", [2]), axis=0))
     with pytest.raises(UnsupportedError, match="net/main: %prod: prod has no integer kernel"):
         QuantizeTFLite()(program(b, {"x": [-1, 1], "prod": [-1, 1]}))
+
+
+@pytest.mark.parametrize("headroom", [0.0, -1.0, 0.99, 1e30])
+def test_headroom_that_makes_no_ranges_is_refused(headroom):
+    with pytest.raises(UsageError, match="headroom is .*; needed 1 to 100"):
+        QuantizeTFLite(headroom=headroom)(elman())
+
+
+@pytest.mark.parametrize("dtype", ["i8", "i16"])
+@pytest.mark.parametrize("size", [1e-12, 1e-39, 0.0])
+def test_weights_that_are_tiny_beside_their_bias_leave_it_right(dtype, size):
+    """In steps of such weights the bias would be beyond every integer: the weights get coarser steps."""
+    b, bias = Builder(), np.array([1.0, -3.0])
+    b.output("y", b.param("W", np.full((2, 2), size)) @ b.input("x", [2]) + b.param("b", bias))
+    made = QuantizeTFLite(activation_dtype=dtype, per_channel=True)(
+        program(b, {"x": [-1, 1], "matmul": [-size, size], "add": [-3, 1]})
+    )
+    (held,) = (p for p in made.stages[0].graph.params.values() if p.type.dtype in ("i32", "i64"))
+    assert np.abs(held.data).max() < 1 << (31 if dtype == "i8" else 47)
+    np.testing.assert_allclose(held.data * quant(held.type).array, bias, rtol=1e-4)
+
+
+def test_an_input_that_never_moves_on_the_samples_is_warned_of():
+    b = Builder()
+    b.output("y", b("mul", b.input("x", [2]), b.input("u", [2])))
+    made = QuantizeTFLite()(program(b, {"x": [0.5, 0.5], "u": [-1, 1], "mul": [-0.5, 0.5]}))
+    (warning,) = made.meta["warnings"]
+    assert warning.startswith("input 'x' is 0.5 throughout the calibration samples")
 
 
 def test_a_value_without_a_range_is_named():
@@ -408,3 +437,23 @@ def test_without_a_schema_module_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "tflite_micro.tensorflow.lite.micro.python.schema_py_generated", None)
     with pytest.raises(MissingExtraError, match=r"neurodeploy\[tflite\]"):
         stage_model(QuantizeTFLite()(elman()).stages[0].graph, "net/main")
+
+
+def test_only_what_helps_against_cmsis_nn_is_advised():
+    """Functions made of ramps have a scale per row whatever the option says."""
+    option = "compile with --quantize per_channel=false"
+
+    def warning(*names):
+        b, w = Builder(), TensorType((2, 1), "i8", Quant((0.1, 0.2), 0, 0))
+        x, weights = b.input("x", i16(0.1, 1)), b.param("W", Param(w, np.ones((2, 1), np.int8)))
+        for name in names:
+            b.output(name, b("tfl_fully_connected", x, weights, name=name, quant=Quant(0.1)))
+        (said,) = cmsis_nn.warnings(program(b, {}), 1)
+        assert "reference kernel" in said
+        return said
+
+    assert option not in warning("div_ramps")
+    assert option in warning("dense")
+    assert "those of functions" not in warning("dense")
+    assert option in (both := warning("dense", "div_ramps"))
+    assert "those of functions that TFLM lacks, '..._ramps', keep theirs" in both

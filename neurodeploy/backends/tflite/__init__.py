@@ -83,19 +83,8 @@ class TFLiteBackend:
             model = stage_model(
                 stage.graph, f"{program.name}/{stage.name}", call=call, describe=partial(describe, program, stage)
             )
-            files[f"{stage.name}.tflite"] = model
-            stages[stage.name] = {
-                "file": f"{stage.name}.tflite",
-                "drive": stage.drive.kind,
-                "inputs": list(stage.graph.inputs),
-                "outputs": list(stage.graph.outputs),
-                "states": [held.name for held in stage.graph.states],
-                **vars(call),
-                "series": [name for name in stage.graph.inputs if name in call.series],
-                "start": list(call.start),
-                "expose": list(call.expose),
-                **counts(model),
-            }
+            stages[stage.name] = _layout(stage, call, model)
+            files[stages[stage.name]["file"]] = model
         lacking = []
         try:
             arenas = {stage: arena_of(files[layout["file"]]) for stage, layout in stages.items()}
@@ -161,6 +150,22 @@ class TFLiteBackend:
             return Figure.unknown("arena_bytes", "B", "the package tflite-micro isn't installed")
         source = f"recording allocator of tflite-micro {version('tflite-micro')} after a step (64-bit host build)"
         return Figure("arena_bytes", total, "B", "measured", source)
+
+
+def _layout(stage: Stage, call: Call, model: bytes) -> dict[str, Any]:
+    """What runners and the project must know of a stage's model: its file, its names, what a call does, its counts."""
+    return {
+        "file": f"{stage.name}.tflite",
+        "drive": stage.drive.kind,
+        "inputs": list(stage.graph.inputs),
+        "outputs": list(stage.graph.outputs),
+        "states": [held.name for held in stage.graph.states],
+        **vars(call),
+        "series": [name for name in stage.graph.inputs if name in call.series],
+        "start": list(call.start),
+        "expose": list(call.expose),
+        **counts(model),
+    }
 
 
 def _call(program: Program, stage: Stage, state: str, steps: int, optimize: str) -> Call:

@@ -19,6 +19,8 @@ from neurodeploy.passes.tflite.stage import Rule, StageQuantizer
 
 #: The greatest accumulator, and the greatest factor of one, that FULLY_CONNECTED multiplies (kernels' common.cc).
 ACCUMULATOR = {"i8": 1 << 31, "i16": 1 << 47}
+#: Biases are kept at half of that: where weights are tiny beside theirs, the weights' scale is coarser.
+MOST_BIAS = {dtype: float(top >> 1) for dtype, top in ACCUMULATOR.items()}
 FACTOR = {"i8": 1 << 31, "i16": 64}
 #: A term of a sum takes the sum's form if its own step is at least this share of it.
 NEAR = 0.9
@@ -45,7 +47,7 @@ def _product(
     rows = len(weights)
     full = np.zeros(rows) if bias is None else np.broadcast_to(bias, (rows,)).astype(np.float64)
     moves = spills or bias is not None
-    least = np.abs(full) / (f32(q.held(x).scale) * float(1 << 30)) if dtype == "i8" else 0 * full  # half of int32
+    least = np.abs(full) / (f32(q.held(x).scale) * MOST_BIAS[dtype])
     if bits == 4:
         scale, found = narrow_weights(weights, float(least.max(initial=0)), full, moment, moves)
         scales = np.array([scale])

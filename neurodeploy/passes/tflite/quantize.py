@@ -17,12 +17,13 @@ from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import Program, ProgramInput, State
 from neurodeploy.ir.verify import verify
 from neurodeploy.passes.quantize_checks import require_quantizable, stalls
+from neurodeploy.passes.tflite import needs
 from neurodeploy.passes.tflite.join import joined
 from neurodeploy.passes.tflite.portable import portable
 from neurodeploy.passes.tflite.rounding import Moments, operand_moments
 from neurodeploy.passes.tflite.scales import Scales
 from neurodeploy.passes.tflite.stage import StageQuantizer
-from neurodeploy.passes.tflite.widths import widths_of
+from neurodeploy.passes.tflite.widths import Widths, widths_of
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,17 @@ class QuantizeTFLite:
         if widths.all_wide() and self.prefer == "speed":
             program = joined(program)
             widths = widths_of(program, self)
+        moments = self._moments(Scales(program, self.headroom, widths))
+        if self.activation_dtype != "i8":
+            return self._made(program, widths, moments)
+        return needs.quantized(
+            program, widths, self.headroom, self.data, not self.state_dtype,
+            lambda chosen: self._made(program, chosen, moments),
+        )  # fmt: skip
+
+    def _made(self, program: Program, widths: Widths, moments: Moments) -> Program:
+        """The program at these widths."""
         scales = Scales(program, self.headroom, widths)
-        moments = self._moments(scales)
         stages = portable(
             scales,
             lambda: tuple(
@@ -77,7 +87,7 @@ class QuantizeTFLite:
             name: ProgramInput(scales.typed(("", name), spec.type), spec.kind) for name, spec in program.inputs.items()
         }
         meta = {key: value for key, value in program.meta.items() if key not in ("ranges", "updates", "solved")}
-        if found := [*_stalls(program, scales), *scales.warnings, *_solved(program)]:
+        if found := [*_unmoved(program), *_stalls(program, scales), *scales.warnings, *_solved(program)]:
             meta["warnings"] = [*meta.get("warnings", []), *found]
         return verify(replace(program, inputs=inputs, stages=stages, numerics="tflite", meta=meta))
 
@@ -102,6 +112,18 @@ def _solved(program: Program) -> list[str]:
         f"'{name}' solves a system of equations in integers: its error is theirs times the matrix's condition number. "
         "Compare it with the float network, or compile with --numerics float."
         for name in program.meta.get("solved", [])
+    ]
+
+
+def _unmoved(program: Program) -> list[str]:
+    """A warning for every real series that the calibration samples show at one value alone."""
+    ranges = {ref.name: program.meta["ranges"].get(s.name, {}).get(x)
+              for s in program.stages for x, ref in s.inputs_from.items() if ref.stage is None}  # fmt: skip
+    return [
+        f"input '{name}' is {ranges[name][0]:g} throughout the calibration samples, which says nothing of its range. "
+        "Calibrate on samples like those that the device will see."
+        for name, spec in program.inputs.items()
+        if spec.kind == "series" and not spec.type.is_int and ranges.get(name) and len(set(ranges[name])) == 1
     ]
 
 

@@ -207,7 +207,8 @@ class StageQuantizer:
             self.params[name] = Param(type_, np.asarray(data, type_.numpy))
             self.types[name] = type_
             return name
-        whole = np.rint(np.asarray(data, np.float64) / form.quant.shaped(np.ndim(data))).astype(np.int64)
+        whole = np.rint(np.asarray(data, np.float64) / form.quant.shaped(np.ndim(data)))
+        whole = np.clip(whole, -(2.0**62), 2.0**62).astype(np.int64)
         whole = whole if limit is None else np.clip(whole, -limit, limit)
         type_ = form.of(tuple(np.shape(data)))
         self.params[name] = Param(type_, np.array(saturate(whole + form.quant.zero_point, form.dtype)))

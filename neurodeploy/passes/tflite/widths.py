@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from neurodeploy.passes.tflite.quantize import QuantizeTFLite
 
 WEIGHT_BITS = (4, 8)
+#: How far beyond its calibrated range a value of 16 bits may be let go, at most.
+MOST_HEADROOM = 100
 #: What sigmoid and tanh of an 8-bit network are computed in, by what is preferred: TFLM's kernel of int8 takes 700
 #: instructions an element, that of int16, which needs CAST and QUANTIZE beside it, 30.
 TABLES = {"speed": "i16", "size": "i8"}
@@ -22,7 +24,8 @@ TABLES = {"speed": "i16", "size": "i8"}
 
 @dataclass(frozen=True)
 class Widths:
-    """``activations`` and ``states`` are dtypes; ``named`` tensors have one of their own. ``weights``: all there are;
+    """``activations`` and ``states`` are dtypes; ``named`` tensors have one of their own; ``wide`` ones get 16 bits
+    where they have none by name. ``weights``: all there are;
     of 8 bits they have a scale per row with ``per_channel``, one in all without, either if it is None. ``tables``: what
     sigmoid and tanh of an 8-bit network are computed in."""
 
@@ -34,6 +37,7 @@ class Widths:
     weights: frozenset[Key] = frozenset()
     per_channel: bool | None = None
     tables: str = "i16"
+    wide: frozenset[tuple[str, str]] = frozenset()
 
     def bits(self, stage: str, name: str) -> int:
         """Bits of a product's constant: 8 for one that isn't a weight of the network."""
@@ -64,6 +68,11 @@ def widths_of(program: Program, options: QuantizeTFLite) -> Widths:
             raise UsageError(f"{name} is '{dtype}'; needed i8 or i16.")
     if options.prefer not in TABLES:
         raise UsageError(f"prefer is '{options.prefer}'; needed speed or size.")
+    if not 1 <= options.headroom <= MOST_HEADROOM:
+        raise UsageError(
+            f"headroom is {options.headroom:g}; needed 1 to {MOST_HEADROOM}.",
+            hint="It multiplies the calibrated ranges of 16-bit values; 1.1 if not given.",
+        )
     if options.activation_dtype != "i8" and (options.weight_bits == 4 or 4 in options.weights.values()):
         raise UsageError(
             "4-bit weights go with 8-bit activations alone in TFLite Micro.",
