@@ -8,7 +8,6 @@ their scales. Then what it costs is that both vectors have one scale, which 16 b
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
