@@ -41,6 +41,7 @@ def moments(legal: Program, data: Data, progress: Callable[[str], None] | None =
     now: dict[tuple[str, str], np.ndarray] = {}
     sums: dict[tuple[str, str], np.ndarray] = {}
     counts: dict[tuple[str, str], int] = {}
+    lengths: dict[tuple[str, str], list[int]] = {}
 
     def observe(stage: str, name: str, array: np.ndarray, active: np.ndarray) -> None:
         key = (stage, name)
@@ -49,12 +50,13 @@ def moments(legal: Program, data: Data, progress: Callable[[str], None] | None =
         if key not in wanted or not active.any():
             return
         parts = [np.broadcast_to(now[stage, x], (len(active), now[stage, x].shape[-1])) for x in wanted[key]]
+        lengths[key] = [part.shape[1] for part in parts]
         v = np.concatenate([*parts, np.ones((len(active), 1))], axis=1)[active].astype(np.float64)
         sums[key] = sums.get(key, 0.0) + v.T @ v
         counts[key] = counts.get(key, 0) + len(v)
 
     run_samples(legal, data, observe, progress)
-    return {key: regularized(total / counts[key], counts[key]) for key, total in sums.items()}
+    return {key: regularized(total / counts[key], lengths[key], counts[key]) for key, total in sums.items()}
 
 
 def run_samples(

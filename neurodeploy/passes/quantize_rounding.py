@@ -13,7 +13,7 @@ FEW_BITS = 6
 #: Shares of the scale without clipping that are tried for every row of few-bit weights, and of others.
 SHARES = np.linspace(1.0, 0.5, 11)
 UNCLIPPED = np.ones(1)
-#: Added to the diagonal of the moments, as a share of its mean: vectors that never moved have no say.
+#: Added to the diagonal of the moments in steps of the weights, as a share of its mean: what never moved has no say.
 _DAMPING = 0.01
 #: The same for moments that are the mean of few vectors, times their length over the number of vectors.
 _FEW_VECTORS = 0.3
@@ -31,12 +31,15 @@ def part_of(moment: np.ndarray, widths: Sequence[int], chosen: Sequence[int]) ->
     return moment[np.ix_(keep, keep)]
 
 
-def regularized(moment: np.ndarray, count: int) -> np.ndarray:
+def regularized(moment: np.ndarray, widths: Sequence[int], count: int) -> np.ndarray:
     """Moments ``[K+1, K+1]`` that are the mean of ``count`` vectors, with what few of them can't tell on the diagonal.
 
     Few vectors move together by chance; weights that make up for each other along them err more on others.
+    ``widths``: lengths of the operands, each of which has a size of its own.
     """
-    return moment + np.eye(len(moment)) * (_FEW_VECTORS * len(moment) / count * float(np.mean(np.diag(moment))))
+    share = _FEW_VECTORS * len(moment) / count
+    parts = np.split(np.diag(moment), np.cumsum(widths))
+    return moment + np.diag(np.concatenate([np.full(len(part), share * part.mean()) for part in parts]))
 
 
 def compensated(
@@ -58,7 +61,7 @@ def compensated(
     with a bias that makes up for them, err no more, they are taken. A weight of 0 stays 0, so that sparse rows stay
     sparse.
     """
-    damped = moment + np.eye(len(moment)) * (_DAMPING * float(np.mean(np.diag(moment))) + 1e-12)
+    damped = _damped(moment, np.square(steps).mean(axis=0))
     whole, share, moved = _nearest(weights, steps, tops), np.ones(len(weights)), bias.astype(np.float64)
     inexact = np.abs(weights - whole * steps).max(axis=1, initial=0) > _EXACT * steps.max(axis=1, initial=0)
     telling = np.diag(damped)[:-1] * np.square(steps).mean(axis=0)
@@ -77,6 +80,12 @@ def compensated(
         row, column = np.nonzero(np.broadcast_to(used, q.shape))
         whole[rows[row], np.broadcast_to(columns, q.shape)[row, column]] = q[row, column]
     return whole.astype(np.int64), share, moved
+
+
+def _damped(moment: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Moments that can be inverted. ``sizes`` ``[K]``: squares of the steps, so that no unit of an operand matters."""
+    told = float(np.mean(np.diag(moment)[:-1] * sizes)) or 1.0
+    return moment + _DAMPING * np.diag(np.append(told / sizes, moment[-1, -1]))
 
 
 def _nearest(weights: np.ndarray, steps: np.ndarray, tops: np.ndarray) -> np.ndarray:
