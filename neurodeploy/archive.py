@@ -33,6 +33,8 @@ def read_arrays(file: str | Path | BinaryIO) -> dict[str, np.ndarray]:
             if other is None:
                 return arrays
     except _DAMAGED as error:
+        if "pickle" in str(error):  # what NumPy takes every file for that it doesn't know
+            raise ValueError("is no readable .npz (but another kind of file)") from error
         raise ValueError(f"is no readable .npz ({str(error) or type(error).__name__})") from error
     if not isinstance(found, np.lib.npyio.NpzFile):
         raise ValueError("is a single array; needed a .npz with named ones")

@@ -73,7 +73,8 @@ def compile(
     from which ranges are taken; needed for all but float programs. ``labels`` ``[n]``: for the spiking backends, which
     refit a readout. ``numerics``: ``native``, ``float`` or ``tflite``; the backend's own by default. ``method``: how
     ranges are chosen, ``minmax``, ``percentile`` or ``mse``. ``toolchain``: the C compiler, ``zig``, ``gcc`` or
-    ``clang``. ``costs=False`` leaves out the figures that take another tool's run (a C compiler's sizes).
+    ``clang``. ``costs=False`` leaves out the figures that take another tool's run (a C compiler's sizes), and the
+    warning of outputs that integers cost much (:mod:`neurodeploy.output_error`).
     ``quantize``: options of the pass of that name, such as ``{"weight_bits": 4}``. ``max_loss``: choose the width of
     every weight so that this much is lost at most, see :func:`neurodeploy.mixed.search`; the build then holds the front
     of all that was tried. ``minimise``: ``flash``, or ``ram`` by the widths of the states. Further options are those of
@@ -82,7 +83,7 @@ def compile(
     ``neurons`` ..., and ``max_loss`` chooses these); of crossbars the mapping's and ``fine_tune``.
     Raises :class:`UsageError` and its kin; writes nothing.
     """
-    from neurodeploy import hardware, manifest, passes, target_options
+    from neurodeploy import hardware, manifest, output_error, passes, target_options
     from neurodeploy.backends import backend as find_backend
     from neurodeploy.ir.graph import Program
 
@@ -103,6 +104,12 @@ def compile(
     if max_loss is not None:
         front = _mixed(source, described.backend, kind, data, max_loss, minimise, method, quantize, say)
         quantize = front.options
+    if options.get("optimize") == "size" and (described.backend, kind, source.numerics) == (
+        "tflite",
+        "tflite",
+        "float",
+    ):
+        quantize = {"prefer": "size", **(quantize or {})}
     program = prepare(
         source, described.backend, kind, data, method=method, quantize=quantize, fused_lstm=fused_lstm, progress=say
     )
@@ -112,6 +119,9 @@ def compile(
     making = manifest.Making(source, program, described, data, method, quantizer, front, tuned, toolchain)
     artifact = manifest.completed(artifact, making, name)
     manifest.add_figures(artifact.manifest, engine.resources(artifact) if costs else ())
+    if costs and data is not None and program.numerics != source.numerics:
+        say("comparing with the float network")
+        manifest.add_warnings(artifact.manifest, output_error.warnings(source, program, data, quantizer))
     return Built(artifact)
 
 

@@ -74,7 +74,7 @@ def arrange(arrays: Mapping[str, Any] | Any, program: Program, place: str = "dat
     lengths_input = program.meta.get("lengths_input")
     if not isinstance(arrays, Mapping):
         arrays = {"x": arrays}
-    given = {key: np.asarray(array) for key, array in arrays.items()}
+    given = {key: _array(key, array, place) for key, array in arrays.items()}
     lengths = given.pop(LENGTHS, given.pop(lengths_input, None) if lengths_input else None)
     labels = None if LABELS in program.inputs else given.pop(LABELS, None)
     wanted = list(program.inputs)
@@ -96,5 +96,24 @@ def arrange(arrays: Mapping[str, Any] | Any, program: Program, place: str = "dat
         digest.update(np.ascontiguousarray(given[name]).tobytes())
     counts = {len(a) if a.ndim else 0 for a in [*given.values(), *(a for a in (lengths, labels) if a is not None)]}
     if len(counts) != 1 or counts == {0}:
-        raise DataError(f"the arrays hold {sorted(counts)} samples; needed one number above 0.", place=place)
+        held = {**given, LENGTHS: lengths, LABELS: labels}
+        found = ", ".join(f"'{name}' {len(a) if a.ndim else 0}" for name, a in held.items() if a is not None)
+        raise DataError(f"samples: {found}; needed the same number in all, 1 or more.", place=place)
     return Data(given, lengths, labels, sha256=digest.hexdigest())
+
+
+def _array(name: str, array: Any, place: str) -> np.ndarray:
+    if isinstance(array, (str, Path)):
+        raise DataError(
+            f"'{name}' is the path {str(array)!r}; needed an array.",
+            place=place,
+            hint="Read it: data.load(path, model).",
+        )
+    try:
+        return np.asarray(array)
+    except ValueError as error:
+        raise DataError(
+            f"'{name}' is no array: its parts have unequal shapes.",
+            place=place,
+            hint="Pad its sequences with zeros, and give 'lengths'.",
+        ) from error

@@ -49,10 +49,10 @@ def completed(artifact: Artifact, making: Making, name: str | None) -> Artifact:
     if making.front is not None:
         front = mixed_front.as_dict(making.front)
         manifest["mixed"] = {key: value for key, value in front.items() if key != "front"}
-        manifest["warnings"] = [*manifest["warnings"], *mixed_front.warnings(making.front)]
+        add_warnings(manifest, mixed_front.warnings(making.front))
     if making.tuned is not None:
         manifest["fine_tune"] = making.tuned.record()
-        manifest["warnings"] = [*manifest["warnings"], *making.tuned.warnings]
+        add_warnings(manifest, making.tuned.warnings)
         add_figures(manifest, making.tuned.figures)
     if making.toolchain is not None:
         manifest["toolchain"] = making.toolchain
@@ -63,6 +63,11 @@ def add_figures(manifest: Manifest, figures: Iterable[Figure]) -> None:
     """More figures; of two with one name the later one stands."""
     every = [*manifest.get("figures", []), *map(asdict, figures)]
     manifest["figures"] = list({figure["name"]: figure for figure in every}.values())
+
+
+def add_warnings(manifest: Manifest, warnings: Iterable[str]) -> None:
+    """More warnings."""
+    manifest["warnings"] = [*manifest["warnings"], *warnings]
 
 
 def _common(making: Making, files: Mapping[str, bytes]) -> Manifest:

@@ -15,6 +15,7 @@ from neurodeploy.backends import backend, runner
 from neurodeploy.errors import DataError, NeurodeployError, UsageError
 from neurodeploy.ir import interpret
 from neurodeploy.ir.drive import real_outputs
+from neurodeploy.output_error import errors as output_errors
 from neurodeploy.report import activity
 from neurodeploy.report.agreement import agreement, judged
 from neurodeploy.report.metrics import accuracy, nrmse
@@ -121,26 +122,13 @@ def output_error(
     lengths: np.ndarray | None,
     runner: str,
 ) -> Figure:
-    """What a build's numerics lost: the RMS of ``outputs - plain`` over the RMS of ``plain``, in percent.
-
-    ``plain``: the float network's outputs; of a series the steps within ``lengths`` count. The worst output is told;
-    unknown where none can be compared (whole numbers, another number of steps, all zero).
-    """
-    worst = None
-    for name, ref in program.outputs.items():
-        got, wanted = outputs[name], plain[name]
-        if wanted.dtype.kind != "f" or got.shape != wanted.shape:
-            continue
-        error, size = (got.astype(np.float64) - wanted) ** 2, wanted.astype(np.float64) ** 2
-        if program.is_series(ref) and lengths is not None:
-            within = np.arange(got.shape[1]) < np.asarray(lengths)[:, None]
-            error, size = error[within], size[within]
-        if size.sum() > 0 and np.isfinite(error.sum()):
-            worst = max(worst or 0.0, 100 * float(np.sqrt(error.sum() / size.sum())))
-    if worst is None:
+    """What a build's numerics lost (:func:`neurodeploy.output_error.errors`): the worst output is told, unknown where
+    none can be compared."""
+    found = output_errors(program, outputs, plain, lengths)
+    if not found:
         return Figure.unknown("output_error", "%", "no output that can be compared with the float network's")
     source = "RMS difference from the float program in the interpreter, over its RMS, worst output"
-    return Figure("output_error", float(f"{worst:.4g}"), "%", _how(runner), source)
+    return Figure("output_error", float(f"{max(found.values()):.4g}"), "%", _how(runner), source)
 
 
 def _how(runner: str) -> How:

@@ -192,6 +192,34 @@ def _window(*weights: int, channels: int, table: str, **options: Any) -> Callabl
     return build
 
 
+def _transpose_conv(f: File) -> None:
+    f.op([f.ints(1, 8, 6, 2), f.weights(2, 3, 2, 4, axis=0), f.x(1, 4, 3, 4), f.bias(2)], [f.y(1, 8, 6, 2)],
+         "TransposeConvOptions", strideH=2, strideW=2)  # fmt: skip
+
+
+def _power(f: File) -> None:
+    two = f.s.tensor("two", (), f.dtype, f.quant(), np.array(2, NUMPY[f.dtype]))
+    f.op([f.x(1, 6), two], [f.y(1, 6)])
+
+
+def _looked_up(f: File) -> None:
+    table = (
+        f.weights(3, 6)
+        if f.dtype == "f32"
+        else f.s.tensor("W", (3, 6), f.dtype, f.quant(), np.ones((3, 6), NUMPY[f.dtype]))
+    )
+    f.op([f.ints(2, 0), table], [middle := f.s.tensor("middle", (2, 6), f.dtype, f.quant())])
+    f.s.op("CONCATENATION", [middle, f.x(2, 6)], [f.y(2, 12)], "ConcatenationOptions", axis=1)
+
+
+def _resized(table: str) -> Callable[[File], None]:
+    return lambda f: f.op([f.x(1, 3, 4, 2), f.ints(6, 6)], [f.y(1, 6, 6, 2)], table, halfPixelCenters=True)
+
+
+def _spaced(shape: tuple[int, ...], result: tuple[int, ...], blocks: Any, around: Any) -> Callable[[File], None]:
+    return lambda f: f.op([f.x(*shape), f.ints(*blocks), f.ints(*around)], [f.y(*result)])
+
+
 def _svdf(f: File) -> None:
     x, kind = f.x(1, 6), "f32" if f.dtype == "f32" else "i16"
     wide = None if kind == "f32" else Quant(2.0**-9)
@@ -251,7 +279,12 @@ def _batch_matmul(f: File) -> None:
 
 
 def _argmax(f: File) -> None:
-    f.op([f.x(1, 3, 4), f.ints(2)], [f.y(1, 3, dtype="i32")], "ArgMaxOptions", outputType=2)
+    f.op(
+        [f.x(1, 3, 4), f.ints(2)],
+        [f.y(1, 3, dtype="i32")],
+        f"{f.code.replace('_', ' ').title().replace(' ', '')}Options",
+        outputType=2,
+    )
 
 
 def _known(f: File) -> None:
@@ -314,19 +347,32 @@ def _prelu(f: File) -> None:
 FILES: Mapping[str, Callable[[File], None]] = {
     **{code: _two(f"{code.title()}Options") for code in ("ADD", "SUB", "MUL", "DIV")},
     **{code: _two("MaximumMinimumOptions") for code in ("MAXIMUM", "MINIMUM")},
-    "SQUARED_DIFFERENCE": _two(),
+    **dict.fromkeys(("SQUARED_DIFFERENCE", "FLOOR_DIV", "FLOOR_MOD", "ADD_N"), _two()),
+    "POW": _power,
+    "EMBEDDING_LOOKUP": _looked_up,
+    "TILE": _shaped((1, 4, 12), (1, 2, 2)),
+    "MIRROR_PAD": _shaped((1, 4, 8), ([0, 0], [1, 1], [0, 2]), table="MirrorPadOptions", mode=1),
+    "REVERSE_V2": _shaped((1, 2, 6), (2,)),
+    "RESIZE_NEAREST_NEIGHBOR": _resized("ResizeNearestNeighborOptions"),
+    "RESIZE_BILINEAR": _resized("ResizeBilinearOptions"),
+    "SPACE_TO_DEPTH": lambda f: f.op([f.x(1, 4, 6, 2)], [f.y(1, 2, 3, 8)], "SpaceToDepthOptions", blockSize=2),
+    "DEPTH_TO_SPACE": lambda f: f.op([f.x(1, 2, 3, 8)], [f.y(1, 4, 6, 2)], "DepthToSpaceOptions", blockSize=2),
+    "SPACE_TO_BATCH_ND": _spaced((1, 6, 1, 3), (2, 3, 1, 3), (2, 1), ([0, 0], [0, 0])),
+    "BATCH_TO_SPACE_ND": _spaced((2, 3, 1, 3), (1, 5, 1, 3), (2, 1), ([1, 0], [0, 0])),
     **{code: _one() for code in ("RELU", "RELU6", "LOGISTIC", "TANH", "HARD_SWISH", "ELU", "ABS", "EXP", "FLOOR",
-                                 "LOG", "NEG", "ROUND", "SQRT", "RSQRT", "SQUARE", "LOGICAL_NOT")},
+                                 "LOG", "NEG", "ROUND", "SQRT", "RSQRT", "SQUARE", "LOGICAL_NOT", "RELU_N1_TO_1", "RELU_0_TO_1",
+                                 "CEIL", "SIGN", "LOG_SOFTMAX", "L2_NORMALIZATION")},
     "LEAKY_RELU": _one("LeakyReluOptions", alpha=0.3),
     "PRELU": _prelu,
     "SOFTMAX": _one("SoftmaxOptions", beta=1.0),
     **dict.fromkeys(("LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL", "EQUAL", "NOT_EQUAL"), _comparison),
     "LOGICAL_AND": _two(),
     "LOGICAL_OR": _two(),
-    **dict.fromkeys(("SUM", "MEAN", "REDUCE_MAX", "REDUCE_PROD"), _reduced),
-    "ARG_MAX": _argmax,
+    **dict.fromkeys(("SUM", "MEAN", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "REDUCE_ANY", "REDUCE_ALL"), _reduced),
+    **dict.fromkeys(("ARG_MAX", "ARG_MIN"), _argmax),
     "FULLY_CONNECTED": _fully_connected,
     "BATCH_MATMUL": _batch_matmul,
+    "TRANSPOSE_CONV": _transpose_conv,
     "CONV_2D": _window(2, 3, 2, 4, channels=2, table="Conv2DOptions"),
     "DEPTHWISE_CONV_2D": _window(1, 3, 2, 4, channels=4, table="DepthwiseConv2DOptions", depthMultiplier=1),
     "AVERAGE_POOL_2D": _window(channels=4, table="Pool2DOptions", filterHeight=3, filterWidth=2),

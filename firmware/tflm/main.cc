@@ -192,7 +192,8 @@ Outcome Answer(const uint8_t *frame) {
     return AnswerPing();
   }
   if (failed_stage >= 0) {
-    return Nak(ND_ERR_TFLM, static_cast<uint32_t>(failed_stage), kNoDetail);
+    const uint32_t index = static_cast<uint32_t>(failed_stage);
+    return Nak(ND_ERR_TFLM_BEGIN, index, static_cast<uint32_t>(neurodeploy::kStageModels[index].arena_bytes));
   }
   switch (type) {
     case ND_INFO:

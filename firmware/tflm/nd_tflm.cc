@@ -4,6 +4,7 @@
 #include <cstring>
 #include <new>
 
+#include "tensorflow/lite/micro/micro_log.h"
 #include "tensorflow/lite/schema/schema_generated.h"
 
 namespace neurodeploy {
@@ -38,6 +39,15 @@ TfLiteEvalTensor Seen(int *dims, const uint8_t *bytes, uint32_t n) {
 }  // namespace
 
 bool Stage::Begin(const StageModel &stage, const tflite::MicroOpResolver &ops) {
+  if (Plan(stage, ops) && Step() && Reset()) {
+    return true;
+  }
+  MicroPrintf("stage '%s' can't begin in its arena of %d bytes.", stage.name, static_cast<int>(stage.arena_bytes));
+  MicroPrintf("If memory is missing above, enlarge its arena_bytes in model_data.h.");
+  return false;
+}
+
+bool Stage::Plan(const StageModel &stage, const tflite::MicroOpResolver &ops) {
   stage_ = &stage;
   const tflite::Model *model = tflite::GetModel(stage.model);
   if (model->version() != TFLITE_SCHEMA_VERSION) {
@@ -59,7 +69,7 @@ bool Stage::Begin(const StageModel &stage, const tflite::MicroOpResolver &ops) {
   for (size_t i = 0; i < interpreter_->inputs_size(); ++i) {
     memset(interpreter_->input(i)->data.raw, 0, interpreter_->input(i)->bytes);
   }
-  return Step() && Reset();
+  return true;
 }
 
 bool Stage::Reset() {

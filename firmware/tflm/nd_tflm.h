@@ -71,6 +71,7 @@ class Stage {
   bool SetState(const uint8_t *from);
 
  private:
+  bool Plan(const StageModel &stage, const tflite::MicroOpResolver &ops);
   int VariableId(int i);
 
   const StageModel *stage_ = nullptr;

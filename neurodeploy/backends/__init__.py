@@ -9,6 +9,8 @@ Registries are literal; a package may add its own under the entry-point groups `
 from __future__ import annotations
 
 import importlib
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol
@@ -67,6 +69,22 @@ class Runner(Protocol):
         states: bool = False,
         **options: Any,
     ) -> Trace: ...
+
+
+def check_run(runner: Runner, artifact: Artifact, takes: tuple[str, ...] | None, options: Mapping[str, Any]) -> None:
+    """What a runner checks first: raise :class:`UsageError` for a build of other backends than it ``takes`` (None: it
+    looks into the build), and for ``options`` that it hasn't."""
+    if takes is not None and artifact.backend not in takes:
+        raise UsageError(
+            f"is a build for '{artifact.backend}'; the runner '{runner.name}' needs one for "
+            f"{' or '.join(map(repr, takes))}.",
+            place=artifact.name,
+            hint="Leave out --on: it then runs on its own target.",
+        )
+    for key in options:
+        parameters = inspect.signature(runner.run).parameters.values()
+        known = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+        raise UsageError(f"the runner '{runner.name}' has no option '{key}'.", hint=nearest(key, known))
 
 
 BACKENDS: dict[str, str] = {

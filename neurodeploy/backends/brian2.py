@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neurodeploy.artifact import Artifact, Figure, Resources, Trace
-from neurodeploy.backends import Capability, spiking
+from neurodeploy.backends import Capability, check_run, spiking
 from neurodeploy.errors import UsageError
 from neurodeploy.ir import text
 from neurodeploy.ir.drive import drive
@@ -70,8 +70,8 @@ class Brian2Runner:
         ``codegen``: ``"cpp"`` compiles, ``"numpy"`` doesn't, ``"auto"`` compiles where there is a compiler. Raises
         :class:`MissingExtraError` without Brian2 or compiler, :class:`BuildError`, :class:`DataError`.
         """
-        if options or states:
-            raise UsageError(f"the runner brian2 has no option '{min(options) if options else 'states'}'.")
+        check_run(self, artifact, (self.name,), options)
+        spiking.refuse_states(self.name, states)
         if SCRIPT not in artifact.files:
             raise UsageError(f"holds no {SCRIPT}.", place=artifact.name, hint="Compile it again.")
         net = spiking.net_of(artifact)

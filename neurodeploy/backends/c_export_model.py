@@ -63,6 +63,13 @@ class Model:
 
 def model_of(artifact: Artifact, window: Mapping[str, np.ndarray] | None, note: str) -> Model:
     """The parts of a build that an export is made of. Raises :class:`UsageError` for a build that has none."""
+    if artifact.backend == "tflite":
+        raise UnsupportedError(
+            f"is a build for '{artifact.target}', whose tflm/ is an Arduino sketch and a project for CMake, Zephyr and "
+            "ESP-IDF already.",
+            place=artifact.name,
+            hint="Its README.md says how to go on. For C without TFLite Micro compile the model for a board.",
+        )
     if artifact.backend != "c":
         raise UnsupportedError(
             f"is a build of the backend '{artifact.backend}' for '{artifact.target}'; needed: a C build.",

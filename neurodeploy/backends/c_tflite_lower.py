@@ -1,7 +1,7 @@
 """A graph on its way from the TFLite dialect to the C backend's own ops: what the rules of each op ask for and emit.
 
 Three ops of this backend (:mod:`~neurodeploy.backends.c_tflite_ops`) say all of the arithmetic on single elements. What
-depends on one int8 alone becomes a table of its 256 results.
+depends on one int8 alone becomes a table of its 256 results, whatever way it takes: a sigmoid by way of int16 as well.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from neurodeploy.backends.c_rounding import I32, Bounds, any_of, bounds_of
 from neurodeploy.backends.c_tflite_ops import high_bounds, shift_bounds
 from neurodeploy.errors import NumericsError, UnsupportedError
-from neurodeploy.ir.graph import Graph, Param, Value
+from neurodeploy.ir.graph import Graph, Param, Value, prune
 from neurodeploy.ir.op import Op
 from neurodeploy.ir.ops import OPS
 from neurodeploy.ir.tflite import TFLITE_OPS
@@ -34,6 +34,7 @@ class Lowering:
     params: dict[str, Param] = field(default_factory=dict)
     values: list[Value] = field(default_factory=list)
     known: dict[str, Bounds] = field(default_factory=dict)
+    every: dict[str, tuple[str, np.ndarray]] = field(default_factory=dict)
     number: int = 0
 
     def lower(self) -> Graph:
@@ -43,15 +44,16 @@ class Lowering:
             if isinstance(type_, TensorType):
                 self._assume(name, type_)
         for value in self.graph.values:
+            if self._as_table(value):
+                continue
             if value.op in TFLITE_OPS:
                 self._rule(value)
             else:
                 self._keep(value)
-        return replace(self.graph, params=self.params, values=tuple(self.values))
+        made = replace(self.graph, params=self.params, values=tuple(self.values))
+        return prune(made) if self.every else made
 
     def _rule(self, value: Value) -> None:
-        if self._as_table(value):
-            return
         if value.op not in self.rules:
             raise UnsupportedError(
                 f"the C backend has no code for {value.op}.", place=f"%{value.name}", hint="Choose another target."
@@ -172,28 +174,41 @@ class Lowering:
     # -- tables -------------------------------------------------------------------------------------------------------
 
     def _as_table(self, value: Value) -> bool:
-        """An elementwise op of one int8 and of constants that are single numbers, as a table of its 256 results."""
+        """An elementwise op of one int8, or of what is a function of one, and of constants that are single numbers, as
+        a table of its 256 results. Of what isn't an int8 itself they are kept for what is made of it."""
         op = OPS[value.op]
-        free = [a for a in value.args if a not in self.params]
+        free = {a for a in value.args if a not in self.params}
         rest = [a for a in value.args if a in self.params]
-        if not op.elementwise or len(set(free)) != 1 or self.type(free[0]).dtype != "i8" or value.tensor.dtype != "i8":
+        if not op.elementwise or len(free) != 1 or any(self.type(a).size != 1 for a in rest):
             return False
-        if any(self.type(a).size != 1 for a in rest) or self.type(free[0]).shape != value.tensor.shape:
+        (x,) = free
+        widens = value.op == "cast" and value.tensor.dtype == "i16"
+        if self.type(x).shape != value.tensor.shape or not (value.op in TFLITE_OPS or widens):
+            return False
+        if self.type(x).dtype == "i8":
+            source, given = x, np.arange(-128, 128, dtype=np.int8)
+        elif x in self.every:
+            source, given = self.every[x]
+        else:
             return False
         try:
-            table = self.constant(_every(op, value, self.params, self.types), "i8")
+            results = _results(op, value, given, self.params, self.types)
         except NumericsError:  # an argument that never comes
             return False
-        self.emit("table", [free[0], table], value.tensor, {}, value.name)
+        if value.tensor.dtype != "i8":
+            self.every[value.name] = source, results
+            return False
+        self.emit("table", [source, self.constant(results, "i8")], value.tensor, {}, value.name)
         return True
 
 
-def _every(op: Op, value: Value, params: Mapping[str, Param], types: Mapping[str, Any]) -> np.ndarray:
-    """An op's results for every int8."""
-    every = np.arange(-128, 128, dtype=np.int8)[None]
-    kinds = [replace(types[a], shape=(256,) if a not in params else ()) for a in value.args]
-    arrays = [params[a].data.reshape(1) if a in params else every for a in value.args]
-    return op.eval(arrays, value.attrs, replace(value.tensor, shape=(256,)), kinds).reshape(256)
+def _results(
+    op: Op, value: Value, given: np.ndarray, params: Mapping[str, Param], types: Mapping[str, Any]
+) -> np.ndarray:
+    """An op's results for each of those arguments."""
+    kinds = [replace(types[a], shape=given.shape if a not in params else ()) for a in value.args]
+    arrays = [params[a].data.reshape(1) if a in params else given[None] for a in value.args]
+    return op.eval(arrays, value.attrs, replace(value.tensor, shape=given.shape), kinds).reshape(given.shape)
 
 
 def single(factor: Any) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neurodeploy.artifact import Artifact, Figure, Resources, Trace
-from neurodeploy.backends import Capability, spiking
+from neurodeploy.backends import Capability, check_run, spiking
 from neurodeploy.errors import UnsupportedError, UsageError, require
 from neurodeploy.spiking import costs, nir_run, nir_write
 from neurodeploy.spiking.net import Activity, SpikingNet
@@ -77,8 +77,8 @@ class NirRunner:
         Raises :class:`MissingExtraError` without the simulator, :class:`BuildError` where it can't read the file,
         :class:`DataError` for data that don't fit.
         """
-        if options or states:
-            raise UsageError(f"the runner nir has no option '{min(options) if options else 'states'}'.")
+        check_run(self, artifact, (self.name,), options)
+        spiking.refuse_states(self.name, states)
         net = spiking.net_of(artifact)
         if net is None or FILE not in artifact.files:
             raise UsageError("the build holds no NIR file.", place=artifact.name, hint="Compile it again.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neurodeploy.artifact import Artifact, Resources, Trace
-from neurodeploy.backends import Capability, spiking
+from neurodeploy.backends import Capability, check_run, spiking
 from neurodeploy.errors import UsageError, require
 from neurodeploy.ir import text
 from neurodeploy.spiking import snntorch_net, snntorch_step
@@ -62,8 +62,7 @@ class SnnTorchRunner:
         Raises :class:`UsageError` for states of a network of neurons, :class:`MissingExtraError` without snnTorch,
         :class:`DataError` for data that don't fit, :class:`UnsupportedError` for what snnTorch can't run exactly.
         """
-        if options:
-            raise UsageError(f"the runner snntorch has no option '{min(options)}'; it has threads.")
+        check_run(self, artifact, spiking.BACKENDS, options)
         if threads < 1:
             raise UsageError(f"threads is {threads}; needed 1 or more.")
         torch = require("torch", "spiking", snntorch_step.WHY)
@@ -71,8 +70,7 @@ class SnnTorchRunner:
         version = f"snnTorch {snntorch.__version__}, torch {torch.__version__}"
         net = spiking.net_of(artifact)
         if net is not None:
-            if states:
-                raise UsageError("the runner snntorch gives no states of a network of neurons.")
+            spiking.refuse_states(self.name, states)
 
             def simulate(net: SpikingNet, x: np.ndarray, active: np.ndarray) -> Activity:
                 return snntorch_net.simulate(net, x, active, threads=threads)

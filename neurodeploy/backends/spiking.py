@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from neurodeploy.ir.graph import Graph, Program
 
 NET = "net.npz"
+#: Backends whose builds are spiking networks.
+BACKENDS = ("brian2", "nir", "snntorch")
 
 
 def build(
@@ -73,6 +75,12 @@ def _tensor(type_: Any) -> dict[str, Any]:
 def net_of(artifact: Artifact) -> SpikingNet | None:
     """The artifact's network of neurons, if it has one."""
     return SpikingNet.from_bytes(artifact.files[NET]) if NET in artifact.files else None
+
+
+def refuse_states(runner: str, states: bool) -> None:
+    """Raise :class:`UsageError` where the states of every step are asked for."""
+    if states:
+        raise UsageError(f"the runner '{runner}' gives no states of a network of neurons.", hint="Run it on golden.")
 
 
 def resources(artifact: Artifact) -> Resources:

@@ -110,7 +110,10 @@ def compile(
             help="Options of the quantizer, like 'activation_dtype=i8', 'weight_bits=4' or 'weights={\"U\": 4}'."
         ),
     ] = None,
-    costs: Annotated[bool, typer.Option(help="Have the C compiler say how large the code becomes.")] = True,
+    costs: Annotated[
+        bool,
+        typer.Option(help="Have the C compiler say how large the code becomes, and compare with the float network."),
+    ] = True,
     json: Json = False,
     all_boards: Annotated[
         bool, _grouped(_FIT, "Which boards it fits: flash, RAM, time of a step. Builds no folder.", "--all-boards")

@@ -52,6 +52,8 @@ def main(
         return
     if period_ms is not None:
         raise UsageError("--period-ms goes with --all-boards.")
+    if minimise != "flash" and max_loss is None:
+        raise UsageError("--minimise goes with --max-loss.", hint="Say how much may be lost: --max-loss 0.5.")
     if target is None or output is None:
         missing = "--target" if target is None else "--output"
         raise UsageError(f"Missing option '{missing}'.", hint="Or ask which boards it fits: --all-boards.")

@@ -10,7 +10,7 @@ import numpy as np
 
 from neurodeploy import hardware
 from neurodeploy.artifact import Artifact, Figure, Trace
-from neurodeploy.backends import c_build
+from neurodeploy.backends import c_build, check_run
 from neurodeploy.deploy import emulator as emulators
 from neurodeploy.deploy import link
 from neurodeploy.deploy.structs import pack, struct_dtype, unpack
@@ -116,6 +116,7 @@ class BoardRunner:
         emulator: str = "auto",
         toolchain: str | None = None,
         board: link.Board | None = None,
+        **options: Any,
     ) -> Trace:
         """Run on the board at ``port``, on an emulated one (``unicorn``, ``qemu``, ``auto``), or on an open ``board``.
 
@@ -123,14 +124,11 @@ class BoardRunner:
         The record holds what the board itself says it is, and the hash of the model that it says it holds.
         Raises :class:`UsageError` for an artifact that isn't C for a resident board, :class:`DeviceError`.
         """
+        check_run(self, artifact, ("c", "tflite"), options)
         if artifact.backend == "tflite":
             from neurodeploy.deploy import tflm_board
 
             return tflm_board.run(artifact, inputs, lengths, states=states, port=port, emulator=emulator, board=board)
-        if artifact.backend != "c":
-            raise UsageError(
-                f"was built by the backend '{artifact.backend}'; a board runs C and TFLite Micro.", place=artifact.name
-            )
         target = hardware.built_for(artifact, hardware.Board)
         program = text.from_files(artifact.files, "program")
         tool = toolchain or artifact.manifest.get("toolchain")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neurodeploy.artifact import Artifact, Figure
+from neurodeploy.backends import check_run
 from neurodeploy.crossbar import costs
 from neurodeploy.crossbar.devices import age_warning
 from neurodeploy.crossbar.devices.stuck import load_maps
@@ -77,6 +78,7 @@ class CrossbarRunner:
         repair_data: Data | None = None,
         stuck_maps: str | Path | None = None,
         spread: Map = map,
+        **options: Any,
     ) -> ChipTrace:
         """Run every sample on every chip at every age.
 
@@ -89,12 +91,7 @@ class CrossbarRunner:
         Chip i of a seed is the same device by device, whatever the other arguments. The trace is the first chip's at
         the first age; ``states`` is about that one. Raises :class:`UsageError`.
         """
-        if artifact.backend != self.name:
-            raise UsageError(
-                f"was compiled for '{artifact.backend}'; the crossbar runner needs a crossbar's build.",
-                place=artifact.name,
-                hint="Compile it with --target pcm-128.",
-            )
+        check_run(self, artifact, (self.name,), options)
         if chips < 1:
             raise UsageError(f"{chips} chips asked for; needed at least 1.", place="crossbar")
         ages = tuple(seconds_of(time) for time in times)

@@ -67,7 +67,9 @@ REASONS = {
     10: "the image's header makes no sense (field {0})",
     FAULT: "the model crashed (fault status {0:#x} at {1:#010x}); the board was reset and holds no model now",
     12: "the reply would not fit a frame ({0}; room: {1})",
-    13: "TFLite Micro failed in stage {0}; its own log says why (a larger arena may help)",
+    13: "TFLite Micro failed in stage {0}; its own log says why",
+    14: "TFLite Micro can't begin stage {0} in its arena of {1} bytes; its own log says what is missing. Memory: "
+    "enlarge the stage's arena_bytes in tflm/model_data.h and build again. An operator: build its kernel",
 }
 
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from neurodeploy import hardware
 from neurodeploy.artifact import Artifact, Trace
-from neurodeploy.backends import c_build
+from neurodeploy.backends import c_build, check_run
 from neurodeploy.deploy.structs import struct_dtype
-from neurodeploy.errors import BuildError, UsageError
+from neurodeploy.errors import BuildError
 from neurodeploy.ir import text
 from neurodeploy.ir.drive import drive
 from neurodeploy.ir.graph import Graph, Program
@@ -122,12 +122,7 @@ class HostRunner:
 
         Raises :class:`UsageError` for a build of another backend, :class:`BuildError`, :class:`DataError`.
         """
-        if options:
-            raise UsageError(f"the runner 'host' has no option '{min(options)}'.")
-        if artifact.backend != "c":
-            raise UsageError(
-                f"is a build for '{artifact.backend}'; needed one for 'c'.", place=artifact.name, hint="Leave out --on."
-            )
+        check_run(self, artifact, ("c",), options)
         program = text.from_files(artifact.files, "program")
         lib = library(artifact.files, tool)
         trace = drive(program, inputs, lengths, partial(_executor, lib, artifact, program), states=states)

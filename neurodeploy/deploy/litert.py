@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from neurodeploy.artifact import Artifact, Trace
+from neurodeploy.backends import check_run
 from neurodeploy.backends.tflite.fused import variables
 from neurodeploy.backends.tflite.stage import Call, stage_model
 from neurodeploy.deploy.tflite_steps import StepExecutor, run_artifact
-from neurodeploy.errors import DeviceError, MissingExtraError, UsageError, require
+from neurodeploy.errors import DeviceError, MissingExtraError, require
 from neurodeploy.ir import text
 from neurodeploy.ir.drive import drive
 from neurodeploy.ir.graph import Graph
@@ -157,8 +158,7 @@ class LiteRTRunner:
         Raises :class:`MissingExtraError` without an interpreter, :class:`DeviceError` naming the operator that LiteRT
         has no kernel for, :class:`DataError` for data that don't fit, :class:`UsageError` for another backend's build.
         """
-        if options:
-            raise UsageError(f"the runner 'litert' has no option '{min(options)}'.")
+        check_run(self, artifact, ("tflite",), options)
         trace = run_artifact(artifact, inputs, lengths, LiteRTEngine, states=states, small=False)
         name = RUNTIMES[runtime()]
         trace.record["where"] = f"LiteRT ({name} {version(name)}), on this machine"

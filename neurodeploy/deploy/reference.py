@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from neurodeploy.artifact import Artifact, Trace
-from neurodeploy.backends import spiking
+from neurodeploy.backends import check_run, spiking
 from neurodeploy.errors import UsageError, require
 from neurodeploy.ir import text
 from neurodeploy.spiking import reference, step_events
@@ -30,16 +30,14 @@ class ReferenceRunner:
         Raises :class:`UsageError` for a build without spikes or for states of neurons, :class:`MissingExtraError`
         without numba, :class:`DataError` for data that don't fit.
         """
-        if options:
-            raise UsageError(f"the runner reference has no option '{min(options)}'; it has threads.")
+        check_run(self, artifact, None, options)
         if threads < 1:
             raise UsageError(f"threads is {threads}; needed 1 or more.")
         numba = require("numba", "spiking", reference.WHY)
         where = f"compiled event-driven loops, {threads} thread{'s' * (threads > 1)}"
         net = spiking.net_of(artifact)
         if net is not None:
-            if states:
-                raise UsageError("the runner reference gives no states of a network of neurons.")
+            spiking.refuse_states(self.name, states)
             simulate = functools.partial(reference.simulate, threads=threads)
             trace, engine = spiking.run_net(artifact, net, inputs, lengths, simulate)
             figures = spiking.net_figures(artifact, net, trace, engine, where)
@@ -49,7 +47,7 @@ class ReferenceRunner:
                 raise UsageError(
                     f"holds no spiking network (backend {artifact.backend}).",
                     place=artifact.name,
-                    hint="Compile it for a spiking target: neurodeploy targets.",
+                    hint="Compile it for a spiking target: neurodeploy targets list.",
                 )
             trace, changes = step_events.run(program, inputs, lengths, states=states)
             figures = spiking.step_figures(artifact, program, trace, changes, where)

@@ -14,7 +14,6 @@ import numpy as np
 
 from neurodeploy.artifact import Artifact, Trace
 from neurodeploy.backends.tflite.stage import Call, begins_reset, first, stage_model
-from neurodeploy.errors import UsageError
 from neurodeploy.ir import text
 from neurodeploy.ir.drive import drive
 from neurodeploy.ir.graph import Graph, Program
@@ -189,10 +188,8 @@ def run_artifact(
 
     With ``states`` the same graphs run with every state as an output, since an interpreter's variables can't be read.
     ``small=False``: the engines don't take the small files that ``optimize="size"`` makes; the same graphs run whole.
-    Raises :class:`DataError` for data that don't fit, :class:`UsageError` for another backend's build.
+    Raises :class:`DataError` for data that don't fit.
     """
-    if artifact.backend != "tflite":
-        raise UsageError(f"is a build for '{artifact.backend}'; needed one for 'tflite'.", place=artifact.name)
     program = text.from_files(artifact.files, "program")
     return drive(program, inputs, lengths, partial(_executor, artifact, program, make, states, small), states=states)
 

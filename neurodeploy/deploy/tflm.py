@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from neurodeploy.artifact import Artifact, Trace
+from neurodeploy.backends import check_run
 from neurodeploy.backends.tflite.stage import Call
 from neurodeploy.deploy.tflite_steps import StepExecutor, run_artifact
-from neurodeploy.errors import DeviceError, UsageError, require
+from neurodeploy.errors import DeviceError, require
 from neurodeploy.ir.graph import Graph
 from neurodeploy.ir.op import Array
 
@@ -152,10 +153,8 @@ class TFLMRunner:
         Raises :class:`MissingExtraError` without the wheel, :class:`DataError` for data that don't fit,
         :class:`UsageError` for an artifact of another backend or an option that isn't known.
         """
-        if options:
-            raise UsageError(f"the runner 'tflm' has no option '{min(options)}'.")
-        if artifact.backend == "tflite":
-            require("tflite_micro", "tflite", "running .tflite")
+        check_run(self, artifact, ("tflite",), options)
+        require("tflite_micro", "tflite", "running .tflite")
         trace = run_artifact(artifact, inputs, lengths, TFLMEngine, states=states)
         trace.record["where"] = "TFLite Micro interpreter, reference kernels, on this machine"
         trace.record["versions"] = {"tflite-micro": version("tflite-micro"), "numpy": np.__version__}

@@ -24,13 +24,15 @@ TARGET_ID = 0x4D4C4654
 
 @dataclass
 class Seat:
-    """One stage's interpreter on the board, and the engine whose state lies in it."""
+    """One stage's interpreter on the board, and the engine whose state lies in it. ``counts``: what a step of each call
+    took, a call being ``steps``."""
 
     board: link.Board
     stage: int
     facts: FileFacts
     taken_by: BoardEngine | None = None
-    counts: list[int] = field(default_factory=list)
+    steps: int = 1
+    counts: list[float] = field(default_factory=list)
 
 
 class BoardEngine:
@@ -54,7 +56,7 @@ class BoardEngine:
         reset = self._take()
         data = b"".join(array.tobytes() for array in self._inputs)
         done = seat.board.step(seat.stage, data, 1, reset=reset)
-        seat.counts += done.counts
+        seat.counts += [count / seat.steps for count in done.counts]
         self._outputs, at = [], 0
         for tensor in seat.facts.outputs:
             piece = np.frombuffer(done.outputs[at : at + tensor.bytes], tensor.dtype)
@@ -115,7 +117,8 @@ def run(
         info = _check(opened, artifact)
         stages: Mapping[str, Any] = artifact.manifest["layout"]["stages"]
         files = [artifact.files[stage["file"]] for stage in stages.values()]
-        seats = [Seat(opened, i, facts_of(model)) for i, model in enumerate(files)]
+        calls = [stage["steps"] for stage in stages.values()]
+        seats = [Seat(opened, i, facts_of(model), steps=calls[i]) for i, model in enumerate(files)]
         trace = run_artifact(artifact, inputs, lengths, lambda model, _: BoardEngine(seats[files.index(model)]))
         trace.record = _record(opened, info, dict(zip(stages, seats, strict=True)))
     return trace

@@ -26,10 +26,12 @@ import numpy as np
 from neurodeploy.errors import ModelError, UnsupportedError
 from neurodeploy.importers.check import unchecked
 from neurodeploy.importers.tflite_check import checked
-from neurodeploy.importers.tflite_loops import unrolled, with_loops
+from neurodeploy.importers.tflite_loops import branched, unrolled, with_loops
 from neurodeploy.importers.tflite_ops import FLOAT_RULES, QUANTIZED_RULES
 from neurodeploy.importers.tflite_ops_conv import RULES as CONVOLUTIONS
+from neurodeploy.importers.tflite_ops_layout import RULES as LAYOUT
 from neurodeploy.importers.tflite_ops_shape import RULES as MOVES
+from neurodeploy.importers.tflite_ops_upsample import RULES as UPSAMPLING
 from neurodeploy.importers.tflite_read import Model, Subgraph, Tensor, read
 from neurodeploy.importers.tflite_real import integer_weights
 from neurodeploy.importers.tflite_recurrent import RULES as RECURRENT
@@ -41,8 +43,10 @@ from neurodeploy.ir.verify import verify
 
 STAGE = "step"
 INTEGERS = ("INT8", "INT16", "UINT8")
-LOOPS = ("WHILE",)
+LOOPS = ("WHILE", "IF")
 VARIABLES = ("CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE")
+#: Operators whose rules take floats and integers alike.
+MOVING: Mapping[str, Rule] = {**MOVES, **LAYOUT, **CONVOLUTIONS, **UPSAMPLING}
 REMEDY = "Leave those operators to the application, or replace them in the model."
 
 
@@ -73,7 +77,7 @@ def _supported(model: Model) -> None:
         step = Step(model, subgraph)
         for operator in subgraph.operators:
             name, call = operator.code, Call(step, operator)
-            if any(name in known for known in (VARIABLES, LOOPS, MOVES, CONVOLUTIONS, RECURRENT)):
+            if any(name in known for known in (VARIABLES, LOOPS, MOVING, RECURRENT)):
                 continue
             if name in (QUANTIZED_RULES if call.quantized else FLOAT_RULES):
                 continue
@@ -234,7 +238,7 @@ class _Importer:
 
 
 def _step_rules(step: Step, *, inner: bool = False) -> dict[str, Rule]:
-    """Every rule, those of variables for one step; ``inner``: of a loop, without other loops."""
+    """Every rule, those of variables for one step; ``inner``: of a loop or a branch, without others."""
 
     def handle(call: Call) -> None:
         step.handles[call.operator.outputs[0]] = _variable(call.options)
@@ -254,12 +258,18 @@ def _step_rules(step: Step, *, inner: bool = False) -> dict[str, Rule]:
         "READ_VARIABLE": read_variable,
         "ASSIGN_VARIABLE": assign,
     }
-    rules = {**FLOAT_RULES, **QUANTIZED_RULES, **MOVES, **CONVOLUTIONS, **RECURRENT, **own}
-    return {**rules, "WHILE": _nested if inner else unrolled(lambda part: _step_rules(part, inner=True))}
+    rules = {**FLOAT_RULES, **QUANTIZED_RULES, **MOVING, **RECURRENT, **own}
+    if inner:
+        return {**rules, "WHILE": _nested, "IF": _nested}
+
+    def within(part: Step) -> dict[str, Rule]:
+        return _step_rules(part, inner=True)
+
+    return {**rules, "WHILE": unrolled(within), "IF": branched(within)}
 
 
 def _nested(call: Call) -> None:
-    raise UnsupportedError("is a loop inside of a loop.")
+    raise UnsupportedError("is a loop or a branch inside of another.")
 
 
 def _held(step: Step, call: Call) -> str:

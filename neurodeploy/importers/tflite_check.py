@@ -66,13 +66,14 @@ def checked(program: Program, model: Model, data: bytes) -> Program:
     """
     if find_spec("tflite_micro") is None:
         return unchecked(program, "the package tflite-micro isn't installed")
-    integers = program.numerics == "tflite"
+    integers, outputs = program.numerics == "tflite", program.output_types()
     if "dynamic_range" in program.meta:
-        floats = with_real_weights(data, model)
-        if floats is None:
+        real = with_real_weights(data, model)
+        if real is None:
             return unchecked(program, "its weights in integers share their data with other tensors")
-        data = floats
+        data = real
     against = ["TFLite Micro"] + ["LiteRT"] * (not integers and find_spec("ai_edge_litert") is not None)
+    floats = any(t.dtype == "f32" and n not in program.meta.get("float_ends", ()) for n, t in outputs.items())
     for share in SHARES:
         rng = np.random.default_rng(0)
         ends = program.meta.get("float_ends", ())
@@ -81,7 +82,7 @@ def checked(program: Program, model: Model, data: bytes) -> Program:
             found = _interpreted(program, model, data, inputs, name)
             if found is None:
                 continue
-            tolerance = 0.0 if integers else TOLERANCE
+            tolerance = 0.0 if integers and not floats else TOLERANCE
             try:
                 return check(program, lambda _, found=found: found, [Trial(inputs, None)], name, model.file, tolerance)
             except NumericsError as error:

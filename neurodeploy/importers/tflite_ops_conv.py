@@ -11,7 +11,7 @@ import numpy as np
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.importers.tflite_forms import acted, bias_of, checked_act, scaled
 from neurodeploy.importers.tflite_ops_shape import cut, filled
-from neurodeploy.importers.tflite_step import Call, Rule
+from neurodeploy.importers.tflite_step import Call, Rule, per_sample
 from neurodeploy.ir.build import Sym
 from neurodeploy.ir.tflite.convolutions import pair, window_sizes
 
@@ -33,18 +33,18 @@ def _window(call: Call) -> dict[str, Any]:
     return found
 
 
-def _image(call: Call) -> Sym:
-    """Input 0 as ``[height, width, channels]``. Raises :class:`UnsupportedError` for a batch."""
-    shape = call.tensor().shape
+def image(call: Call, i: int = 0) -> Sym:
+    """Input i as ``[height, width, channels]``. Raises :class:`UnsupportedError` for a batch."""
+    shape = call.tensor(i).shape
     if len(shape) != 4 or shape[0] != 1:
         raise UnsupportedError(f"takes the shape {list(shape)}; needed [1, height, width, channels].")
-    return call.x()
+    return call.x(i)
 
 
 def _integer(call: Call, op: str, outputs: int, window: dict[str, Any]) -> None:
     scaled(call, 0, 1)
     attrs = window | checked_act(call) | ({"weight_bits": 4} if call.tensor(1).kind == "INT4" else {})
-    call.put(op, _image(call), call.param(1), *bias_of(call, outputs), **attrs)
+    call.put(op, image(call), call.param(1), *bias_of(call, outputs), **attrs)
 
 
 def _padded(call: Call, x: Sym, taps: tuple[int, int], window: dict[str, Any], fill: float) -> Sym:
@@ -85,7 +85,7 @@ def _conv_2d(call: Call) -> None:
     if call.quantized:
         _integer(call, "tfl_conv_2d", outputs, window)
         return
-    x = _image(call)
+    x = image(call)
     groups = x.shape[2] // inputs
     seen = list(_taps(call, x, (height, width), window, 0.0))
     rows, columns, _ = seen[0].shape
@@ -112,7 +112,7 @@ def _depthwise_conv_2d(call: Call) -> None:
     if call.quantized:
         _integer(call, "tfl_depthwise_conv_2d", outputs, window)
         return
-    x = _image(call)
+    x = image(call)
     times = outputs // x.shape[2]
     parts = []
     for seen, tap in zip(_taps(call, x, (height, width), window, 0.0), weights.reshape(-1, outputs), strict=True):
@@ -136,7 +136,7 @@ def _pool(op: str) -> Rule:
     def rule(call: Call) -> None:
         window = _window(call)
         taps = (call.options["filter_height"], call.options["filter_width"])
-        x = _image(call)
+        x = image(call)
         if call.quantized:
             scaled(call, 0)
             call.put(op, x, window=list(taps), **window, **checked_act(call))
@@ -165,8 +165,8 @@ def _shares(shape: tuple[int, ...], taps: tuple[int, int], window: dict[str, Any
 
 
 RULES: Mapping[str, Rule] = {
-    "CONV_2D": _conv_2d,
-    "DEPTHWISE_CONV_2D": _depthwise_conv_2d,
-    "AVERAGE_POOL_2D": _pool("tfl_average_pool_2d"),
-    "MAX_POOL_2D": _pool("tfl_max_pool_2d"),
+    "CONV_2D": per_sample(0, _conv_2d),
+    "DEPTHWISE_CONV_2D": per_sample(0, _depthwise_conv_2d),
+    "AVERAGE_POOL_2D": per_sample(0, _pool("tfl_average_pool_2d")),
+    "MAX_POOL_2D": per_sample(0, _pool("tfl_max_pool_2d")),
 }

@@ -135,6 +135,54 @@ def _elu(call: Call) -> None:
     call.put("select", call.emit("lt", x, 0.0), below, x)
 
 
+def _clamped(low: float, high: float) -> Rule:
+    def rule(call: Call) -> None:
+        call.put("min", call.emit("max", call.x(), low), high)
+
+    return rule
+
+
+def _ceil(call: Call) -> None:
+    call.put("neg", call.emit("floor", call.emit("neg", call.x())))
+
+
+def _sign(call: Call) -> None:
+    """1, -1, or 0 itself."""
+    x = call.x()
+    above = call.emit("select", call.emit("lt", 0.0, x), call.emit("add", call.emit("mul", x, 0.0), 1.0), x)
+    call.put("select", call.emit("lt", x, 0.0), call.emit("add", call.emit("mul", x, 0.0), -1.0), above)
+
+
+def _add_n(call: Call) -> None:
+    if call.quantized:
+        raise UnsupportedError("adds integers; needed floats.", hint="Use ADD.")
+    total = call.x(0)
+    for i in range(1, len(call)):
+        total = call.emit("add", total, call.x(i))
+    call.give(total)
+
+
+#: Constant exponents that POW may have.
+_ROOTS = {0.5: ("sqrt",), -0.5: ("sqrt", "inverse"), -1.0: ("inverse",)}
+MOST_FACTORS = 8
+
+
+def _pow(call: Call) -> None:
+    """Constant powers: whole ones up to 8, square roots, inverses."""
+    powers = np.unique(call.constant(1))
+    if len(powers) != 1 or not (powers[0] in _ROOTS or powers[0] in range(1, MOST_FACTORS + 1)):
+        raise UnsupportedError(
+            f"raises to {powers.tolist()[:4]}; needed one of 1 to {MOST_FACTORS}, 0.5, -0.5 or -1.",
+            hint="Write it with EXP and LOG.",
+        )
+    x = made = call.x()
+    for _ in range(int(powers[0]) - 1):
+        made = call.emit("mul", made, x)
+    for step in _ROOTS.get(float(powers[0]), ()):
+        made = call.emit("div", 1.0, made) if step == "inverse" else call.emit(step, made)
+    call.give(made)
+
+
 def _rsqrt(call: Call) -> None:
     call.put("div", 1.0, call.emit("sqrt", call.x()))
 
@@ -148,36 +196,10 @@ def _squared_difference(call: Call) -> None:
     call.put("mul", difference, difference)
 
 
-def _div(call: Call) -> None:
-    """Integers are cut towards zero: a is brought nearer to zero by half of b, then divided to the nearest.
-
-    Halves go away from zero, so an a of k b, which is then k - 1/2 or a little more, gives k, and one less gives k - 1.
-    """
-    a, b = call.x(0), call.x(1)
-    if a.type.dtype == "f32":
-        acted(call, call.emit("div", a, b))
-        return
-    if call.act:
-        raise UnsupportedError("has a fused activation on integers without a scale.")
-    zero, one = (call.step.builder.const(v, "i32") for v in (0, 1))
-    divisor = call.step.array_or_none(call.operator.inputs[1])
-    if divisor is not None:
-        half = call.step.builder.param(
-            "half", (-(np.abs(divisor.astype(np.int64)) // 2)).astype(np.int32).reshape(b.shape)
-        )
-    else:  # less than 0, where the least integer has its size too
-        size = call.emit("sub", call.emit("min", b, zero), call.emit("max", b, zero))
-        half = call.emit("div", call.emit("add", size, one), call.step.builder.const(2, "i32"))
-    above, below = call.emit("add", call.emit("max", a, zero), half), call.emit("sub", call.emit("min", a, zero), half)
-    nearer = call.emit("select", call.emit("lt", a, zero), below, zero)
-    call.put("div", call.emit("select", call.emit("lt", zero, a), above, nearer), b)
-
-
 RULES: Mapping[str, Rule] = {
     "ADD": _binary("add", "tfl_add"),
     "SUB": _binary("sub", "tfl_sub"),
     "MUL": _binary("mul", "tfl_mul"),
-    "DIV": _div,
     "MAXIMUM": _move_extremes("max"),
     "MINIMUM": _move_extremes("min"),
     "RELU": _unary("relu", "tfl_relu"),
@@ -189,6 +211,12 @@ RULES: Mapping[str, Rule] = {
     "HARD_SWISH": _hard_swish,
     "ELU": _elu,
     **{code: _unary(code.lower()) for code in ("ABS", "EXP", "FLOOR", "LOG", "NEG", "ROUND", "SQRT")},
+    "RELU_N1_TO_1": _clamped(-1.0, 1.0),
+    "RELU_0_TO_1": _clamped(0.0, 1.0),
+    "CEIL": _ceil,
+    "SIGN": _sign,
+    "ADD_N": _add_n,
+    "POW": _pow,
     "RSQRT": _rsqrt,
     "SQUARE": _square,
     "SQUARED_DIFFERENCE": _squared_difference,

@@ -36,6 +36,14 @@ def _batch_matmul(call: Call) -> None:
     x, y = call.whole(0), call.whole(1)
     if call.quantized:
         scaled(call, 0, 1)
+        kinds = [call.tensor(i).kind for i in range(2)]
+        if kinds[0] != kinds[1]:
+            raise UnsupportedError(
+                f"multiplies {kinds[0]} by {kinds[1]}; needed both int8 or both int16.",
+                hint="Keep the product in floats, or make it a FULLY_CONNECTED: that takes int8 weights at int16.",
+            )
+        if any(len(call.tensor(i).scale) > 1 for i in range(2)):
+            raise UnsupportedError("multiplies matrices with a scale for each channel; needed one scale for each.")
         x, y = (_turned(call, v) if call.options[key] else v for v, key in ((x, "adj_x"), (y, "adj_y")))
         call.put("tfl_batch_matmul", x, y)
         return

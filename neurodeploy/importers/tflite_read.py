@@ -32,7 +32,8 @@ _NUMPY = {
 class Tensor:
     """A tensor: ``kind`` is TFLite's name of its element type; ``data`` its numbers if it is constant.
 
-    ``scale`` and ``zero_point`` hold one entry, one per index of axis ``axis``, or none.
+    ``scale`` and ``zero_point`` hold one entry, one per index of axis ``axis``, or none. ``open``: the file leaves a
+    size besides the batch to what the model is given; ``shape`` is then a guess.
     """
 
     index: int
@@ -44,6 +45,7 @@ class Tensor:
     axis: int
     data: np.ndarray | None
     variable: bool
+    open: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,8 @@ class _Reader:
             )
         scale, zero_point, axis = self._quantization(found["quantization"], shape, place)
         data = self._data(found["buffer"], shape, kind, place)
-        return Tensor(index, found["name"], shape, kind, scale, zero_point, axis, data, found["is_variable"])
+        open_ = any(size < 0 for size in found["shape_signature"][1:])
+        return Tensor(index, found["name"], shape, kind, scale, zero_point, axis, data, found["is_variable"], open_)
 
     def _quantization(
         self, table: Table | None, shape: tuple[int, ...], place: str
@@ -192,6 +195,12 @@ class _Reader:
         if table is None:
             return (), (), 0
         found = table.read(schema.QUANTIZATION)
+        if found["details_type"] == schema.BLOCKWISE:
+            raise UnsupportedError(
+                "is quantized block by block.",
+                place=f"{self.file}: {place}",
+                hint="Quantize it with one scale, or with one for each channel.",
+            )
         scale = np.asarray(found["scale"], np.float32)
         if not scale.any():  # a scale of zeros says nothing
             return (), (), 0
@@ -246,7 +255,8 @@ class _Reader:
     def _options(self, code: str, table: Table | None, place: str) -> dict[str, Any]:
         fields = schema.OPTIONS.get(code, {})
         if table is None:
-            return {name: default for name, (_, _, default) in fields.items()}
+            defaults = {name: default for name, (_, _, default) in fields.items()}
+            return {**defaults, **schema.WITHOUT_OPTIONS.get(code, {})}
         found = table.read(fields)
         act = found.get("fused_activation_function", 0)
         if not 0 <= act < len(schema.ACTIVATIONS):

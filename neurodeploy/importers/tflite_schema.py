@@ -7,6 +7,7 @@ change, so files of other versions of the schema are read with the same tables.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 #: A field of a table: its number, its kind (as :meth:`~neurodeploy.importers.tflite_flat.Table.get` knows it), and what
 #: stands for it where it is absent.
@@ -69,6 +70,7 @@ OPTIONS: Mapping[str, Mapping[str, Field]] = {
         "dilation_w_factor": (5, "i32", 1),
         "dilation_h_factor": (6, "i32", 1),
     },
+    "TRANSPOSE_CONV": {**_WINDOW, _ACT: (3, "i8", 0), "quantized_bias_type": (4, "i8", 0)},
     **dict.fromkeys(
         ("AVERAGE_POOL_2D", "MAX_POOL_2D"),
         {**_WINDOW, "filter_width": (3, "i32", 0), "filter_height": (4, "i32", 0), _ACT: (5, "i8", 0)},
@@ -94,7 +96,10 @@ OPTIONS: Mapping[str, Mapping[str, Field]] = {
     },
     "RESHAPE": {"new_shape": (0, "[i32]", ())},
     "GATHER": {"axis": (0, "i32", 0), "batch_dims": (1, "i32", 0)},
-    **dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD"), {"keep_dims": (0, "bool", False)}),
+    **dict.fromkeys(
+        ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "REDUCE_ANY", "REDUCE_ALL"),
+        {"keep_dims": (0, "bool", False)},
+    ),
     "SQUEEZE": {"squeeze_dims": (0, "[i32]", ())},
     **dict.fromkeys(("SPLIT", "SPLIT_V"), {"num_splits": (0, "i32", 0)}),
     "STRIDED_SLICE": {
@@ -107,6 +112,12 @@ OPTIONS: Mapping[str, Mapping[str, Field]] = {
     },
     "PACK": {"values_count": (0, "i32", 0), "axis": (1, "i32", 0)},
     "UNPACK": {"num": (0, "i32", 0), "axis": (1, "i32", 0)},
+    "MIRROR_PAD": {"mode": (0, "i8", 0)},
+    **dict.fromkeys(("SPACE_TO_DEPTH", "DEPTH_TO_SPACE"), {"block_size": (0, "i32", 0)}),
+    "RESIZE_BILINEAR": {"align_corners": (2, "bool", False), "half_pixel_centers": (3, "bool", False)},
+    "RESIZE_NEAREST_NEIGHBOR": {"align_corners": (0, "bool", False), "half_pixel_centers": (1, "bool", False)},
+    "L2_NORMALIZATION": {_ACT: (0, "i8", 0)},
+    "IF": {"then_subgraph_index": (0, "i32", 0), "else_subgraph_index": (1, "i32", 0)},
     "LEAKY_RELU": {"alpha": (0, "f32", 0.0)},
     "WHILE": {"cond_subgraph_index": (0, "i32", 0), "body_subgraph_index": (1, "i32", 0)},
     "CALL_ONCE": {"init_subgraph_index": (0, "i32", 0)},
@@ -114,6 +125,8 @@ OPTIONS: Mapping[str, Mapping[str, Field]] = {
     "VAR_HANDLE": {"container": (0, "string", ""), "shared_name": (1, "string", "")},
     "CUMSUM": {"exclusive": (0, "bool", False), "reverse": (1, "bool", False)},
 }
+#: What an operator without a table of options has in TFLite Micro where that isn't the schema's default.
+WITHOUT_OPTIONS: Mapping[str, Mapping[str, Any]] = {"MIRROR_PAD": {"mode": 1}}
 
 TENSOR: Mapping[str, Field] = {
     "shape": (0, "[i32]", ()),
@@ -123,11 +136,15 @@ TENSOR: Mapping[str, Field] = {
     "quantization": (4, "table", None),
     "is_variable": (5, "bool", False),
     "sparsity": (6, "table", None),
+    "shape_signature": (7, "[i32]", ()),
     "external_buffer": (10, "u32", 0),
 }
+#: ``details_type`` of scales by block.
+BLOCKWISE = 2
 QUANTIZATION: Mapping[str, Field] = {
     "scale": (2, "[f32]", ()),
     "zero_point": (3, "[i64]", ()),
+    "details_type": (4, "i8", 0),
     "quantized_dimension": (6, "i32", 0),
 }
 BUFFER: Mapping[str, Field] = {"data": (0, "[u8]", ()), "offset": (1, "u64", 0), "size": (2, "u64", 0)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -39,9 +39,14 @@ DTYPES: Mapping[str, str] = {
 FOLDED = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "DEQUANTIZE", "QUANTIZE", "CAST", "SPLIT", "SPLIT_V")
 MOST_FOLDED = 1 << 16
 QUANTIZED = ("INT8", "INT16", "UINT8", "INT4")
-#: Operators that may have weights in integers between activations in floats.
-DYNAMIC_RANGE = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM")
+#: Operators that may have weights in integers between activations in floats, and which input those come in.
+DYNAMIC_RANGE: Mapping[str, int] = {
+    **dict.fromkeys(("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM"), 0),
+    "TRANSPOSE_CONV": 2,
+}
 NAME_LENGTH = 48
+#: The largest batch of a convolution that is computed sample by sample.
+MOST_SAMPLES = 64
 
 
 def sample(shape: Sequence[int]) -> tuple[int, ...]:
@@ -141,10 +146,17 @@ class Step:
                 raise UnsupportedError(error.message, place=self.place(operator), hint=error.hint) from error
             except (IRError, ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
                 said = error.message if isinstance(error, NeurodeployError) else str(error).split("\n")[0][:160]
+                if any(tensor.open for tensor in self.subgraph.tensors):
+                    raise UnsupportedError(
+                        f"can't be read: {said.rstrip('.')}. The file leaves sizes open until the model runs.",
+                        place=self.place(operator),
+                        hint="Convert the model with fixed shapes.",
+                    ) from error
                 raise ModelError(
                     f"can't be read: {said.rstrip('.')}.",
                     place=self.place(operator),
-                    hint="The file is damaged, or made in a way that this importer doesn't know; please report it.",
+                    hint="The file is damaged, has shapes that are computed as it runs, or is made in a way that this "
+                    "importer doesn't know; then please report it.",
                 ) from error
 
     def _folded(self, call: Call, rule: Callable[[Call], None]) -> bool:
@@ -205,11 +217,12 @@ class Call:
     @cached_property
     def dynamic(self) -> bool:
         """Whether its weights are integers and its activations floats (dynamic-range quantization)."""
-        if self.operator.code not in DYNAMIC_RANGE or not self.operator.outputs or not self.has(0):
+        given = DYNAMIC_RANGE.get(self.operator.code)
+        if given is None or not self.operator.outputs or not self.has(given):
             return False
         tensors = [self.step.subgraph.tensors[i] for i in self.operator.inputs if i >= 0]
         weights = [t for t in tensors if t.kind in QUANTIZED]
-        floats = {tensors[0].kind, self.result().kind} == {"FLOAT32"}
+        floats = {self.tensor(given).kind, self.result().kind} == {"FLOAT32"}
         return floats and bool(weights) and all(t.data is not None and t.scale for t in weights)
 
     def x(self, i: int = 0) -> Sym:
@@ -308,6 +321,58 @@ class Call:
 
 #: Builds what an operator means.
 Rule = Callable[[Call], None]
+
+
+class SampleCall(Call):
+    """One sample of an operator whose input ``at`` is a batch; the rule sees a batch of 1, ``made`` is its result."""
+
+    def __init__(self, call: Call, at: int, number: int) -> None:
+        super().__init__(call.step, call.operator)
+        self.at, self.number = at, number
+
+    def tensor(self, i: int = 0) -> Tensor:
+        """Input i, the batch as a sample."""
+        found = super().tensor(i)
+        return replace(found, shape=(1, *found.shape[1:])) if i == self.at else found
+
+    def result(self, j: int = 0) -> Tensor:
+        """Output j, as a sample."""
+        found = super().result(j)
+        return replace(found, shape=(1, *found.shape[1:]))
+
+    def x(self, i: int = 0) -> Sym:
+        """Input i's value, of the batch the sample."""
+        found = super().x(i)
+        if i != self.at:
+            return found
+        quant = found.type.quant
+        row = self.step.builder("slice", found, quant=quant, axis=0, start=self.number, stop=self.number + 1, step=1)
+        return self.shaped(row, found.shape[1:])
+
+    def give(self, made: Sym, j: int = 0) -> Sym:
+        """The sample's result."""
+        self.made = super().give(made, j)
+        return self.made
+
+
+def per_sample(at: int, rule: Rule) -> Rule:
+    """A rule for a batch of 1 in input ``at``, for more than one: as often as there are samples."""
+
+    def batched(call: Call) -> None:
+        shape = call.tensor(at).shape
+        if len(shape) != 4 or shape[0] == 1:
+            rule(call)
+            return
+        if not 1 < shape[0] <= MOST_SAMPLES or call.result().shape[:1] != shape[:1]:
+            raise UnsupportedError(f"takes a batch of {shape[0]}; 1 to {MOST_SAMPLES} samples are computed one by one.")
+        samples = [SampleCall(call, at, number) for number in range(shape[0])]
+        for sample in samples:
+            rule(sample)
+        quant = samples[0].made.type.quant
+        rows = [call.shaped(sample.made, (1, *sample.made.shape)) for sample in samples]
+        call.give(call.emit("concat", *rows, quant=quant, axis=0))
+
+    return batched
 
 
 def finished(step: Step) -> Graph:

@@ -113,7 +113,7 @@ def _convert(name: str, array: Array, type_: TensorType, numerics: str) -> Array
         raise DataError(f"input '{name}' holds {array.dtype}, needed numbers.", place="data")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError(
-            f"input '{name}' holds NaN or infinity.", place="data", hint="Clean it; for padding give 'lengths'."
+            f"input '{name}' holds NaN or infinity.", place="data", hint="Clean it; pad with zeros and give 'lengths'."
         )
     if type_.quant is not None:
         return array if array.dtype == type_.numpy else quantize_input(array, type_, numerics)
@@ -128,7 +128,9 @@ def _lengths(lengths: Array | None, array: Array) -> Array:
         return np.full(batch, steps)
     lengths = np.asarray(lengths)
     if lengths.shape != (batch,) or lengths.dtype.kind not in "iu":
-        raise DataError(f"'lengths' has shape {list(lengths.shape)}; needed whole numbers [{batch}].", place="data")
+        raise DataError(
+            f"'lengths' is {lengths.dtype} {list(lengths.shape)}; needed whole numbers [{batch}].", place="data"
+        )
     if batch and (lengths.min() < 0 or lengths.max() > steps):
         raise DataError(f"'lengths' runs {lengths.min()}..{lengths.max()}; the data have {steps} steps.", place="data")
     return lengths.astype(np.int64)

@@ -86,10 +86,14 @@ WIDTHS = {
 }
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+#: With the int8 kernels of sigmoid and tanh.
+SMALL = {"i8_small": ({"activation_dtype": "i8", "prefer": "size"}, 0.06)}
+
+
+@pytest.mark.parametrize("width", [*WIDTHS, *SMALL])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_families(case, width):
-    options, tolerance = WIDTHS[width]
+    options, tolerance = {**WIDTHS, **SMALL}[width]
     inputs, lengths = lengthened(case)
     data = sampled(case.program, inputs, lengths)
     program = quantized(case.program, data, **options)
@@ -112,10 +116,10 @@ def test_families(case, width):
         off = np.abs(array.astype(float) - wanted).reshape(len(array), -1).max(axis=1)
         far = off >= tolerance * max(1.0, np.abs(wanted).max())
         # of two usages within a step of each other a DNC may take the other one first
-        assert far.sum() <= 2 * (case.name == "dnc")
+        assert far.sum() <= (case.name == "dnc")
 
 
-@pytest.mark.parametrize("width", [*WIDTHS, "i4"])
+@pytest.mark.parametrize("width", ["i16", "i8", "mixed", "i4"])
 @settings(max_examples=30)
 @given(case=float_cases())
 def test_random_graphs(width, case):

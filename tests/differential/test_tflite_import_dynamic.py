@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from neurodeploy.backends.tflite.write import Subgraph
-from neurodeploy.errors import NeurodeployError
+from neurodeploy.errors import NeurodeployError, UnsupportedError
 from neurodeploy.importers import load
 from neurodeploy.ir.interpret import run
 from neurodeploy.ir.types import Quant
 from tests.differential.test_tflite_import import loaded, written
+from tests.differential.test_tflite_import_integers import Op, Tensor, i8, i16
 from tests.differential.test_tflite_import_recurrent import B, C, H, U, W, variable
 
 pytest.importorskip("tflite_micro", reason="the extra 'tflite' is not installed")
@@ -139,3 +140,13 @@ def test_other_mixtures_are_refused(tmp_path):
             NeurodeployError, match=r"operator 0 \(FULLY_CONNECTED\): computes with FLOAT32 .*full integ"
         ):
             loaded(tmp_path, written(build))
+
+
+def test_products_of_different_integers_are_refused(tmp_path):
+    """LiteRT multiplies int16 by int8, TFLite Micro only like by like."""
+    x, weights = i16(1, 3, 4), i8(4, 5, fixed=True, zero=0)
+    with pytest.raises(UnsupportedError, match="multiplies INT16 by INT8; needed both int8 or both int16"):
+        loaded(tmp_path, written(Op("BATCH_MATMUL", (x, weights), (i16(1, 3, 5),), "BatchMatMulOptions")))
+    scaled = Tensor((4, 5), "i8", (0.1, 0.2, 0.3, 0.4, 0.5), fixed=True, axis=1)
+    with pytest.raises(UnsupportedError, match="a scale for each channel; needed one scale for each"):
+        loaded(tmp_path, written(Op("BATCH_MATMUL", (i8(1, 3, 4), scaled), (i8(1, 3, 5),), "BatchMatMulOptions")))

@@ -59,7 +59,7 @@ def test_loops_of_so_many_rounds(tmp_path, rounds):
     [
         (lambda: looped(5, by="input"), r"operator 0 \(WHILE\): runs until a computed value says so"),
         (lambda: looped(65), "runs more than 64 rounds"),
-        (lambda: looped(3, nested=True), "is a loop inside of a loop"),
+        (lambda: looped(3, nested=True), "is a loop or a branch inside of another"),
     ],
 )
 def test_other_loops_are_refused(tmp_path, data, said):
@@ -104,7 +104,7 @@ def crowded(loops: int, operators: int, size: int) -> bytes:
 
 @pytest.mark.parametrize("given", [(1100, 1, 1), (1, 1100, 1), (1, 1, 40000), (40, 1, 1000)])
 def test_loops_that_would_become_too_large(tmp_path, given):
-    with pytest.raises(UnsupportedError, match=r"\(WHILE\): and the loops before it are too large to be taken apart"):
+    with pytest.raises(UnsupportedError, match=r"\(WHILE\): and those before it are too large to be taken apart"):
         loaded(tmp_path, crowded(*given))
 
 
@@ -121,3 +121,52 @@ def test_operators_of_a_loop_are_looked_at_first(tmp_path):
     main.op("WHILE", main.inputs, main.outputs, "WhileOptions", condSubgraphIndex=1, bodySubgraphIndex=2)
     with pytest.raises(UnsupportedError, match=r"aren't supported: SIN \(1, first operator 0 of subgraph 2\)"):
         loaded(tmp_path, model.finish())
+
+
+def branching(*, by="computed", variable=False, outputs=1, subgraph=2) -> bytes:
+    """``x + c`` where the sum of x is above 0 (or a constant says so), else ``x * c``."""
+    model = Model()
+    main, yes, no = (model.subgraph(n) for n in ("main", "yes", "no"))
+    for side, code, table in ((yes, "ADD", "AddOptions"), (no, "MUL", "MulOptions")):
+        x, y = side.tensor("x", SHAPE, "i8", SCALE), side.tensor("y", SHAPE, "i8", SCALE)
+        c = side.tensor("c", (6,), "i8", Quant(f32(0.03), 1), np.array([-9, -3, 1, 5, 20, 60], np.int8))
+        side.inputs, side.outputs = [x], [y] * outputs
+        side.op(code, [x, c], [y], table)
+        if variable:
+            handle = side.tensor("handle", (1,), "resource")
+            side.op("VAR_HANDLE", [], [handle], "VarHandleOptions", sharedName="kept")
+            side.op("ASSIGN_VARIABLE", [handle, y], [], "AssignVariableOptions")
+    x, y = main.tensor("x", SHAPE, "i8", SCALE), main.tensor("y", SHAPE, "i8", SCALE)
+    if by == "computed":
+        first, flag = main.tensor("first", (1,), "i8", SCALE), main.tensor("flag", (1,), "bool")
+        zero = main.tensor("zero", (1,), "i8", SCALE, np.array([3], np.int8))
+        main.op("SLICE", [x, main.ints("begin", [0, 2]), main.ints("size", [1, 1])], [row := main.tensor(
+            "row", (1, 1), "i8", SCALE)], "SliceOptions")  # fmt: skip
+        main.op("RESHAPE", [row, main.ints("flat", [1])], [first], "ReshapeOptions", newShape=[1])
+        main.op("GREATER", [first, zero], [flag], "GreaterOptions")
+    else:
+        flag = main.tensor("flag", (1,), "bool", data=np.array([by], bool))
+    main.inputs, main.outputs = [x], [y]
+    main.op("IF", [flag, x], [y], "IfOptions", thenSubgraphIndex=1, elseSubgraphIndex=subgraph)
+    return model.finish()
+
+
+@pytest.mark.parametrize("by", ["computed", True, False])
+def test_branches(tmp_path, by):
+    """A computed condition chooses from both; a constant one leaves the branch that it names."""
+    program = assert_as_tflm(tmp_path, branching(by=by))
+    ops = {v.op for v in program.stages[0].graph.values}
+    assert ("tfl_add" in ops, "tfl_mul" in ops) == ((True, True) if by == "computed" else (by, not by))
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "said"),
+    [
+        (lambda: branching(variable=True), UnsupportedError, "changes variables in a branch"),
+        (lambda: branching(outputs=2), ModelError, "gives subgraph 1 another number of values, or takes another"),
+        (lambda: branching(subgraph=3), ModelError, "names subgraph 3 of 3"),
+    ],
+)
+def test_other_branches_are_refused(tmp_path, data, error, said):
+    with pytest.raises(error, match=rf"\(IF\): {said}"):
+        loaded(tmp_path, data())

@@ -198,7 +198,7 @@ def test_svdf_whose_state_has_a_zero_point(tmp_path, zero):
 
     program = assert_as_tflm(tmp_path, written(build), steps=60)
     (state,) = program.stages[0].graph.states
-    assert (program.stages[0].graph.params[state.init].data == zero).all()
+    assert state.init and (program.stages[0].graph.params[state.init].data == zero).all()
     assert_in_c(program)
 
 

@@ -7,8 +7,12 @@ the wheel computes.
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -17,12 +21,14 @@ import neurodeploy
 from neurodeploy.artifact import Artifact
 from neurodeploy.backends.tflite.project import add_method, c_string
 from neurodeploy.backends.tflite.project_arena import arena_of
-from neurodeploy.backends.tflite.project_facts import facts_of
+from neurodeploy.backends.tflite.project_facts import Tensor, facts_of
 from neurodeploy.backends.tflite.stage import stage_model
 from neurodeploy.backends.tflite.write import schema
 from neurodeploy.data import Data
 from neurodeploy.deploy import tflm
+from neurodeploy.deploy.link import Board, Steps
 from neurodeploy.deploy.tflm import arena_bytes
+from neurodeploy.deploy.tflm_board import BoardEngine, Seat
 from neurodeploy.errors import DeviceError, MissingExtraError, UnsupportedError, UsageError
 from neurodeploy.ir.graph import Graph, Param, State
 from neurodeploy.ir.text import parse_program
@@ -59,9 +65,23 @@ def facts(artifact: Artifact) -> list:
 
 
 @needs_compiler
-@pytest.mark.parametrize("family", ["gru_reset_after", "encoder_decoder", "stacked_bidirectional", "lstm"])
-def test_firmware_equals_the_golden_model(family, tmp_path):
-    made = build(family)
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [
+        ("gru_reset_after", {}),
+        ("gru_reset_after", {"state": "io", "steps": 4}),
+        ("encoder_decoder", {}),
+        ("stacked_bidirectional", {"steps": 5}),
+        ("lstm", {"optimize": "size"}),
+        ("lstm", {"fused_lstm": True, "quantize": {"activation_dtype": "i8"}}),
+        ("lstm", {"fused_lstm": True, "steps": 5}),
+        ("recursive", {"state": "io"}),
+    ],
+    ids=lambda item: item if isinstance(item, str) else "-".join(item) or "plain",
+)
+def test_firmware_equals_the_golden_model(family, options, tmp_path):
+    """Several stages, states that are variables, inputs and outputs or in operators, one step a call or more."""
+    made = build(family, costs=False, **options)
     firmware = tflm_stand_in.build(made.artifact, tmp_path)
     case = CASES[family]
     with tflm_stand_in.running(firmware, tflm_stand_in.Wheel(made.artifact, facts(made.artifact))) as port:
@@ -173,16 +193,82 @@ def test_a_tflm_without_a_scale_per_row_is_refused_when_it_is_compiled(tmp_path)
     rows, one = (build("gru_reset_after", quantize={"per_channel": per_row}).artifact for per_row in (True, False))
 
     def complaint(artifact: Artifact, *defines: str) -> str:
-        for name, data in artifact.files.items():
-            if name.startswith("tflm/"):
-                (tmp_path / name.removeprefix("tflm/")).write_bytes(data)
+        tflm_stand_in.unpack(artifact, tmp_path)
         command = [str(tflm_stand_in.compiler()), "-std=c++17", "-fsyntax-only", f"-I{tflm_stand_in.HEADERS}", *defines]
         return subprocess.run([*command, tmp_path / "model_data.cc"], capture_output=True, text=True).stderr
 
     assert "--quantize per_channel=false" in complaint(rows, "-DTFLM_STAND_IN_OLD")
     assert not complaint(rows)
     assert not complaint(rows, "-DTFLM_STAND_IN_OLD", "-DND_TFLM_SCALE_PER_ROW=1")
-    assert not complaint(one, "-DTFLM_STAND_IN_OLD")
+    assert not complaint(one, "-DTFLM_STAND_IN_OLD", "-DESP_PLATFORM")
+    assert "--quantize per_channel=false" in complaint(rows, "-DESP_PLATFORM")  # of 16 bits: ESP-NN's kernel drops them
+    narrow = build("gru_reset_after", quantize={"per_channel": True, "activation_dtype": "i8"}).artifact
+    assert not complaint(narrow, "-DESP_PLATFORM")
+
+
+needs_cmake = pytest.mark.skipif(not shutil.which("cmake"), reason="CMake is not installed")
+PLAIN = """
+cmake_minimum_required(VERSION 3.16)
+project(firmware NONE)
+add_subdirectory(tflm)
+get_target_property(sources neurodeploy_tflm INTERFACE_SOURCES)
+get_target_property(folder neurodeploy_tflm INTERFACE_INCLUDE_DIRECTORIES)
+message("${sources};${folder}")
+"""
+IDF = """
+function(idf_component_register)
+  message("${ARGV}")
+endfunction()
+include(${CMAKE_CURRENT_LIST_DIR}/tflm/CMakeLists.txt)
+"""
+
+
+def cmake(folder: Path, listing: str, *options: str) -> list[str]:
+    """What the listing says of the project in ``folder / "tflm"``."""
+    (folder / "CMakeLists.txt").write_text(listing)
+    source = ["-P", "CMakeLists.txt"] if options else ["-S", ".", "-B", "made"]
+    ran = subprocess.run(["cmake", *options, *source], cwd=folder, capture_output=True, text=True, check=True)
+    return ran.stderr.strip().split(";")
+
+
+@pytest.fixture
+def unpacked(tmp_path) -> Path:
+    (tmp_path / "tflm").mkdir()
+    tflm_stand_in.unpack(build("gru_reset_after").artifact, tmp_path / "tflm")
+    return tmp_path / "tflm"
+
+
+def sources(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.suffix in {".c", ".cc"})
+
+
+@needs_cmake
+@pytest.mark.parametrize(("version", "uart"), [("5.2", "driver"), ("6.0", "esp_driver_uart")])
+def test_the_folder_is_an_esp_idf_component(version, uart, unpacked):
+    """IDF 5.3 made the serial line's driver a component of its own, which 6.0's 'driver' no longer brings."""
+    major, minor = version.split(".")
+    defines = ("-DESP_PLATFORM=1", f"-DIDF_VERSION_MAJOR={major}", f"-DIDF_VERSION_MINOR={minor}")
+    said = cmake(unpacked.parent, IDF, *defines)
+    at = said.index("INCLUDE_DIRS")
+    assert (said[0], sorted(said[1:at])) == ("SRCS", sources(unpacked))
+    assert said[at:] == ["INCLUDE_DIRS", ".", "REQUIRES", "esp-tflite-micro", uart, "esp_timer"]
+
+
+@needs_cmake
+def test_the_folder_is_a_library_for_cmake(unpacked):
+    *said, folder = cmake(unpacked.parent, PLAIN)
+    assert sorted(said) == [str(unpacked / name) for name in sources(unpacked)]
+    assert folder == str(unpacked)
+    for name in ("main.cc", "nd_link.c", "port.cc"):  # a product has a main of its own
+        (unpacked / name).unlink()
+    assert cmake(unpacked.parent, PLAIN)[:-1] == [str(unpacked / name) for name in ("model_data.cc", "nd_tflm.cc")]
+
+
+def test_the_folder_is_an_arduino_sketch():
+    """The sketch has the folder's name and no main of its own; its include is how Arduino finds a library."""
+    text = build("gru_reset_after").artifact.files["tflm/tflm.ino"].decode()
+    assert "\n#include <TensorFlowLite.h>\n" in text
+    assert "loop()" not in re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
 
 
 def test_what_cmsis_nn_refuses_is_said():
@@ -198,6 +284,35 @@ def test_a_port_is_needed():
     case = CASES["gru_reset_after"]
     with pytest.raises(UsageError, match="no emulator for a build for TFLite Micro"):
         build("gru_reset_after").validate(Data(case.inputs, case.lengths), on="board")
+
+
+def test_ticks_are_those_of_a_step():
+    """A board counts a call, which takes the steps of a chunk."""
+
+    class Counting:
+        port = "none"
+
+        def step(self, stage: int, data: bytes, n: int, *, reset: bool) -> Steps:
+            return Steps(outputs=bytes(40 * n), counts=[50] * n)
+
+    fact = facts(build("lstm", costs=False, steps=5).artifact)[0]
+    seat = Seat(cast(Board, Counting()), 0, replace(fact, outputs=(Tensor("y", np.dtype("i2"), (5, 4)),)), steps=5)
+    engine = BoardEngine(seat)
+    engine.invoke()
+    engine.invoke()
+    assert seat.counts == [10.0, 10.0]
+
+
+@needs_compiler
+def test_a_board_says_that_an_arena_is_too_small(tmp_path, capfd):
+    made = build("lstm", costs=False)
+    firmware = tflm_stand_in.build(made.artifact, tmp_path)
+    case, size = CASES["lstm"], arena_of(made.artifact.files["main.tflite"]).bytes_64
+    wheel = tflm_stand_in.Wheel(made.artifact, facts(made.artifact))
+    said = f"can't begin stage 0 in its arena of {size} bytes.*enlarge the stage's arena_bytes in tflm/model_data.h"
+    with tflm_stand_in.running(firmware, wheel, needs=size + 1) as port, pytest.raises(DeviceError, match=said):
+        made.validate(Data(case.inputs, case.lengths), on="board", port=port)
+    assert f"stage 'main' can't begin in its arena of {size} bytes" in capfd.readouterr().err
 
 
 @needs_compiler

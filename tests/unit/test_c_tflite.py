@@ -13,6 +13,7 @@ import pytest
 from neurodeploy.backends.c_layouts import PAIRS, PLAIN
 from neurodeploy.backends.c_tflite import RULES, TABLES
 from neurodeploy.errors import NumericsError
+from neurodeploy.ir import interpret
 from neurodeploy.ir.build import Builder
 from neurodeploy.ir.graph import Drive, Param, Program, ProgramInput, Ref, Stage
 from neurodeploy.ir.ops import OPS
@@ -400,6 +401,32 @@ def test_svdfs_sums_over_time():
             quant = Quant(float(np.float32(0.01 * 0.003 * reach / 60)), 9)
             cases.append(Case("tfl_svdf_time", types, quant, {"line": line}, constants, {"rank": rank}))
     exact(cases)
+
+
+def by_sixteen(output: str) -> Program:
+    """A sigmoid of an int8 by way of int16, and its result or what it is there as the output."""
+    b = Builder()
+    x = b.input("x", tensor("i8", 0.05, 0, 256))
+    wide = b("cast", x, to="i16", quant=x.type.quant)
+    curve = b("tfl_logistic", wide, quant=Quant(2.0**-15))
+    half = b("tfl_mul", curve, b.param("half", Param(tensor("i16", 2.0**-15, 0), np.array(16384, np.int16))),
+             quant=Quant(2.0**-15))  # fmt: skip
+    back = b("tfl_quantize", half, quant=Quant(2.0**-9, -128), to="i8")
+    b.output("y", {"narrow": back, "wide": half}[output])
+    stage = Stage("step", b.graph(), Drive(), {"x": Ref("x")})
+    return Program(output, {"x": ProgramInput(x.type)}, (stage,), {"y": Ref("y", "step")}, numerics="tflite")
+
+
+def test_what_goes_by_way_of_sixteen_bits_is_one_table():
+    programs = [by_sixteen("narrow"), by_sixteen("wide")]
+    built = build(programs).compile()
+    for program in programs:
+        found = built.run(program.name, {"x": EVERY["i8"][None, None]}).outputs["y"]
+        np.testing.assert_array_equal(found, interpret.run(program, {"x": EVERY["i8"][None, None]}).outputs["y"])
+    narrow, wide = (built.codes[program.name] for program in programs)
+    assert b"nd_tfl_logistic" in wide.files["wide.c"]
+    assert b"nd_tfl_" not in narrow.files["narrow.c"]
+    assert list(narrow.constants.values()) == [256]
 
 
 def test_every_op_of_the_dialect_has_c():

@@ -259,6 +259,8 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], str]]:
     nan = _npz(folder / "nan.npz", x=np.full((3, 5, 12), np.nan, np.float32))
     long = _npz(folder / "long.npz", x=np.zeros((3, 5, 12), np.float32), lengths=np.array([5, 6, 5]))
     (folder / "data.npz").write_bytes(TEST.read_bytes()[:1000])
+    fewer = _npz(folder / "fewer.npz", x=np.zeros((3, 5, 12), np.float32), y=np.zeros(2, int))
+    parts = _npz(folder / "parts.npz", x=np.zeros((3, 5, 12), np.float32), lengths=np.array([5, 2.5, 5]))
     out = ["-o", folder / "made"]
     host = ["-t", "host", *out]
     return {
@@ -273,6 +275,16 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], str]]:
         "NaN data": (["compile", MODEL, *host, "-d", nan], "NaN"),
         "lengths beyond": (["compile", MODEL, *host, "-d", long], "'lengths'"),
         "cut data": (["compile", MODEL, *host, "-d", folder / "data.npz"], "data.npz"),
+        "fewer labels": (["compile", MODEL, *host, "-d", fewer], "samples: 'x' 3, 'y' 2; needed the same number"),
+        "parts of steps": (
+            ["compile", MODEL, *host, "-d", parts],
+            "'lengths' is float64 [3]; needed whole numbers [3]",
+        ),
+        "another file": (
+            ["compile", MODEL, *host, "-d", MODEL],
+            "vowels_gru.onnx: is no readable .npz (but another kind",
+        ),
+        "minimise": (["compile", MODEL, *host, "--minimise", "ram", "-d", TRAIN], "--minimise goes with --max-loss"),
         "numerics": (["compile", MODEL, *host, "--numerics", "natve", "-d", TRAIN], "native"),
         "toolchain": (["compile", MODEL, *host, "--toolchain", "icc", "-d", TRAIN], "icc"),
         "optimize": (["compile", MODEL, *host, "--optimize", "sped", "-d", TRAIN], "Did you mean 'speed'"),
@@ -317,7 +329,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[object], str]]:
 
 NAMES = [
     "truncated model", "random bytes", "a text", "no file", "another format", "no board", "no calibration", "wrong shape",
-    "NaN data", "lengths beyond", "cut data", "numerics", "toolchain", "optimize", "ram elsewhere", "state elsewhere", "steps elsewhere", "optimize for C",
+    "NaN data", "lengths beyond", "cut data", "fewer labels", "parts of steps", "another file", "minimise", "numerics", "toolchain", "optimize", "ram elsewhere", "state elsewhere", "steps elsewhere", "optimize for C",
     "widths elsewhere", "all boards, state", "all boards, optimize", "state", "method", "no build", "pass", "report ending",
     "target file", "command", "option",
 ]  # fmt: skip

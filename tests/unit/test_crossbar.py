@@ -432,7 +432,8 @@ BAD: list[tuple[str, Any, type[NeurodeployError], str]] = [
     ("before t0", lambda: run(built_gru()[0], {}, times=[-1.0]), UsageError,
      "crossbar: the time -1.0 s lies before the first read or too far after it."),
     ("another's build", lambda: run(replace(built_gru()[0], backend="c"), {}), UsageError,
-     "net: was compiled for 'c'; the crossbar runner needs a crossbar's build. Compile it with --target pcm-128."),
+     "net: is a build for 'c'; the runner 'crossbar' needs one for 'crossbar'. "
+     "Leave out --on: it then runs on its own target."),
 ]  # fmt: skip
 
 

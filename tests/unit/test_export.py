@@ -181,11 +181,15 @@ def test_a_window_that_does_not_fit_is_refused(gru, window):
 
 
 def test_only_c_builds_are_exported(gru):
-    other = replace(gru, backend="tflite", target="tflm")
+    other = replace(gru, backend="crossbar", target="pcm-128")
     with pytest.raises(
-        UnsupportedError, match="is a build of the backend 'tflite' for 'tflm'; needed: a C build. Compile"
+        UnsupportedError, match="is a build of the backend 'crossbar' for 'pcm-128'; needed: a C build. Compile"
     ):
         c_export.export(other, "plain")
+    with pytest.raises(
+        UnsupportedError, match="tflm/ is an Arduino sketch .* already. Its README.md says how to go on"
+    ):
+        c_export.export(replace(gru, backend="tflite", target="tflm"), "arduino")
     with pytest.raises(UsageError, match="there is no export to 'ardiuno'. Did you mean 'arduino'"):
         c_export.export(gru, "ardiuno")
     manifest = {key: value for key, value in gru.manifest.items() if key != "run"}

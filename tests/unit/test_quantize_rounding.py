@@ -39,7 +39,9 @@ def vectors(kind: str, count: int, length: int, r: np.random.Generator) -> np.nd
     return v
 
 
-def problem(kind: str, seed: int, bits: int, rows: int, length: int, count: int, sparse: float = 0.0, unit: float = 1.0):
+def problem(
+    kind: str, seed: int, bits: int, rows: int, length: int, count: int, sparse: float = 0.0, unit: float = 1.0
+):
     """Weights, steps, tops, bias, and the moments of vectors in that unit."""
     r = np.random.default_rng(seed)
     v = np.concatenate([unit * vectors(kind, count, length, r), np.ones((count, 1))], axis=1)

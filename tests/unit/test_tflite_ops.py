@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from neurodeploy import compiler, passes
+from neurodeploy.backends.tflite import cmsis_nn
 from neurodeploy.data import arrange
 from neurodeploy.errors import IRError, MissingExtraError, NumericsError, UnsupportedError, UsageError
 from neurodeploy.ir import interpret
 from neurodeploy.ir.build import Builder
 from neurodeploy.ir.drive import real_outputs
-from neurodeploy.ir.graph import Drive, Program, ProgramInput, Ref, Stage
+from neurodeploy.ir.graph import Drive, Param, Program, ProgramInput, Ref, Stage
 from neurodeploy.ir.ops import OPS
 from neurodeploy.ir.tflite.fixed_point import multiply_32, multiply_64, quantize_multiplier, rounding_shift
 from neurodeploy.ir.tflite.pointwise import mul_factor
@@ -139,13 +140,21 @@ def scale(type_: TensorType) -> float:
 
 
 def test_a_sum_of_products_becomes_two_products_and_an_add():
-    made = QuantizeTFLite()(elman())
+    made = QuantizeTFLite(activation_dtype="i8", prefer="size")(elman())
     graph = made.stages[0].graph
     assert made.numerics == "tflite"
     assert made.meta == {"kept": 1}
     assert [v.op for v in graph.values] == ["tfl_fully_connected", "tfl_fully_connected", "tfl_add", "tfl_tanh"]
     assert [len(v.args) for v in graph.values] == [2, 3, 2, 1]
-    assert {p.type.dtype for p in graph.params.values()} == {"i8", "i64"}
+    assert {p.type.dtype for p in graph.params.values()} == {"i8", "i32"}
+
+
+def test_with_16_bits_it_becomes_one_product():
+    """x is five times as large as h and its weights no larger: h is brought to the scale of x."""
+    graph = QuantizeTFLite()(elman()).stages[0].graph
+    assert [v.op for v in graph.values] == ["tfl_quantize", "concat", "tfl_fully_connected", "tfl_tanh"]
+    assert graph.tensor("x").quant == graph.tensor(graph.values[0].name).quant == graph.values[1].tensor.quant
+    assert [p.type.shape for p in graph.params.values()] == [(3, 5), (3,)]
 
 
 def test_scales_follow_the_kernels_rules():
@@ -175,6 +184,34 @@ def test_what_has_no_kernel_is_refused_by_op_and_value():
     b.output("y", b("prod", b.input("x", [2]), axis=0))
     with pytest.raises(UnsupportedError, match="net/main: %prod: prod has no integer kernel"):
         QuantizeTFLite()(program(b, {"x": [-1, 1], "prod": [-1, 1]}))
+
+
+@pytest.mark.parametrize("headroom", [0.0, -1.0, 0.99, 1e30])
+def test_headroom_that_makes_no_ranges_is_refused(headroom):
+    with pytest.raises(UsageError, match="headroom is .*; needed 1 to 100"):
+        QuantizeTFLite(headroom=headroom)(elman())
+
+
+@pytest.mark.parametrize("dtype", ["i8", "i16"])
+@pytest.mark.parametrize("size", [1e-12, 1e-39, 0.0])
+def test_weights_that_are_tiny_beside_their_bias_leave_it_right(dtype, size):
+    """In steps of such weights the bias would be beyond every integer: the weights get coarser steps."""
+    b, bias = Builder(), np.array([1.0, -3.0])
+    b.output("y", b.param("W", np.full((2, 2), size)) @ b.input("x", [2]) + b.param("b", bias))
+    made = QuantizeTFLite(activation_dtype=dtype, per_channel=True)(
+        program(b, {"x": [-1, 1], "matmul": [-size, size], "add": [-3, 1]})
+    )
+    (held,) = (p for p in made.stages[0].graph.params.values() if p.type.dtype in ("i32", "i64"))
+    assert np.abs(held.data).max() < 1 << (31 if dtype == "i8" else 47)
+    np.testing.assert_allclose(held.data * quant(held.type).array, bias, rtol=1e-4)
+
+
+def test_an_input_that_never_moves_on_the_samples_is_warned_of():
+    b = Builder()
+    b.output("y", b("mul", b.input("x", [2]), b.input("u", [2])))
+    made = QuantizeTFLite()(program(b, {"x": [0.5, 0.5], "u": [-1, 1], "mul": [-0.5, 0.5]}))
+    (warning,) = made.meta["warnings"]
+    assert warning.startswith("input 'x' is 0.5 throughout the calibration samples")
 
 
 def test_a_value_without_a_range_is_named():
@@ -212,7 +249,7 @@ def test_a_state_that_stalls_is_named(dtype):
 
 
 def test_eight_bits_use_the_whole_range():
-    made = QuantizeTFLite(activation_dtype="i8")(elman())
+    made = QuantizeTFLite(activation_dtype="i8", prefer="size")(elman())
     graph = made.stages[0].graph
     assert made.inputs["x"].type == TensorType((2,), "i8", Quant(scale(made.inputs["x"].type)))
     assert_next_above(scale(made.inputs["x"].type), 5 / 127)
@@ -263,8 +300,8 @@ def test_wide_states_with_narrow_activations_widen_only_what_leads_to_them():
     graph = QuantizeTFLite(activation_dtype="i8", state_dtype="i16")(leaky()).stages[0].graph
     dtypes = {v.op: {w.tensor.dtype for w in graph.values if w.op == v.op} for v in graph.values}
     assert graph.tensor("h").dtype == graph.tensor("new").dtype == "i16"
-    assert dtypes["tfl_fully_connected"] == dtypes["tfl_tanh"] == {"i8"}
-    assert dtypes["tfl_mul"] == {"i16"}
+    assert dtypes["tfl_fully_connected"] == {"i8"}
+    assert dtypes["tfl_mul"] == dtypes["tfl_tanh"] == {"i16"}
     narrow = [v for v in graph.values if v.op == "tfl_quantize" and v.args == ("h",)]
     assert [v.attrs for v in narrow] == [{"to": "i8"}]
     alone = QuantizeTFLite(activation_dtype="i8", states={"h": "i16"})(leaky()).stages[0].graph
@@ -272,6 +309,51 @@ def test_wide_states_with_narrow_activations_widen_only_what_leads_to_them():
     wide = QuantizeTFLite(activations={"x": "i8"})(leaky()).stages[0].graph
     assert wide.tensor("x").dtype == "i8"
     assert wide.tensor("h").dtype == "i16"
+    small = QuantizeTFLite(activation_dtype="i8", state_dtype="i16", prefer="size")(leaky()).stages[0].graph
+    assert {v.tensor.dtype for v in small.values if v.op in ("tfl_fully_connected", "tfl_tanh")} == {"i8"}
+
+
+def gated():
+    """h' = z h + tanh(W x) (1 - z), z = sigmoid(U h + V x), and the gate as an output."""
+    b = Builder()
+    x, h = b.input("x", [2]), b.state("h", [3])
+    z = b("sigmoid", b.param("U", np.eye(3)) @ h + b.param("V", np.ones((3, 2))) @ x, name="z")
+    new = b("add", z * h, b("tanh", b.param("W", np.ones((3, 2))) @ x) * (1.0 - z), name="new")
+    b.next(h, new)
+    b.output("y", b.param("Y", np.ones((2, 3))) @ new)
+    names = [v.name for v in b.graph().values]
+    return program(
+        b, {**dict.fromkeys(names, [-3, 3]), "x": [-5, 5], "h": [-1, 1], "new": [-1, 1], "z": [0, 1], "tanh": [-1, 1]}
+    )
+
+
+def test_eight_bits_look_sigmoid_and_tanh_up_in_tables_of_sixteen():
+    """TFLM's int8 kernels of them take 700 instructions an element, its int16 ones 30."""
+    graph = QuantizeTFLite(activation_dtype="i8")(gated()).stages[0].graph
+    made = {v.name: v for v in graph.values}
+    assert {graph.tensor(n).dtype for n in ("x", "h", "new", *graph.outputs.values())} == {"i8"}
+    for value in graph.values:
+        wide = "i8" if value.op == "tfl_fully_connected" or value.name == "new" else "i16"
+        assert value.tensor.dtype == wide, value
+        if value.op == "cast":  # to 16 bits at the same scale, which QUANTIZE would take six times as long for
+            assert graph.tensor(value.args[0]).quant == value.tensor.quant == Quant(scale(value.tensor))
+    assert made["new"].op == "tfl_quantize"
+    assert [v.op for v in graph.values].count("cast") == 4  # of three products and the state
+    assert [v.op for v in graph.values].count("tfl_quantize") == 1
+    small = QuantizeTFLite(activation_dtype="i8", prefer="size")(gated()).stages[0].graph
+    assert {v.tensor.dtype for v in small.values} == {"i8"}
+    assert len(small.values) == len(graph.values) - 5
+    with pytest.raises(UsageError, match="prefer is 'ram'; needed speed or size"):
+        QuantizeTFLite(prefer="ram")(gated())
+
+
+def test_what_lies_to_one_side_of_zero_keeps_its_zero_point():
+    source = gated()
+    ranges = {**source.meta["ranges"]["main"], "matmul_2": [0, 6]}
+    graph = QuantizeTFLite(activation_dtype="i8")(replace(source, meta={"ranges": {"main": ranges}})).stages[0].graph
+    tanh = next(v for v in graph.values if v.op == "tfl_tanh")
+    (widened,) = (v for v in graph.values if v.name == tanh.args[0])
+    assert widened.op == "tfl_quantize" and quant(graph.tensor(widened.args[0])).zero_point == -128
 
 
 def test_four_bit_weights_have_one_scale():
@@ -355,3 +437,23 @@ def test_without_a_schema_module_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "tflite_micro.tensorflow.lite.micro.python.schema_py_generated", None)
     with pytest.raises(MissingExtraError, match=r"neurodeploy\[tflite\]"):
         stage_model(QuantizeTFLite()(elman()).stages[0].graph, "net/main")
+
+
+def test_only_what_helps_against_cmsis_nn_is_advised():
+    """Functions made of ramps have a scale per row whatever the option says."""
+    option = "compile with --quantize per_channel=false"
+
+    def warning(*names):
+        b, w = Builder(), TensorType((2, 1), "i8", Quant((0.1, 0.2), 0, 0))
+        x, weights = b.input("x", i16(0.1, 1)), b.param("W", Param(w, np.ones((2, 1), np.int8)))
+        for name in names:
+            b.output(name, b("tfl_fully_connected", x, weights, name=name, quant=Quant(0.1)))
+        (said,) = cmsis_nn.warnings(program(b, {}), 1)
+        assert "reference kernel" in said
+        return said
+
+    assert option not in warning("div_ramps")
+    assert option in warning("dense")
+    assert "those of functions" not in warning("dense")
+    assert option in (both := warning("dense", "div_ramps"))
+    assert "those of functions that TFLM lacks, '..._ramps', keep theirs" in both

@@ -52,7 +52,8 @@ enum {
     ND_ERR_IMAGE_HEAD = 10,/* the header makes no sense; detail: which field, counted from 0 */
     ND_ERR_FAULT = 11,     /* the model crashed and the board was reset; details: fault status, program counter */
     ND_ERR_REPLY = 12,     /* the reply would not fit a frame; details: bytes, room */
-    ND_ERR_TFLM = 13       /* TFLite Micro failed, its log says why; detail: the stage (firmware/tflm) */
+    ND_ERR_TFLM = 13,      /* TFLite Micro failed, its log says why; detail: the stage (firmware/tflm) */
+    ND_ERR_TFLM_BEGIN = 14 /* the same before the first step; details: the stage, the bytes of its arena */
 };
 
 #endif

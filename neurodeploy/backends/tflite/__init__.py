@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from neurodeploy.artifact import SCHEMA_VERSION, Artifact, Figure, Resources
 from neurodeploy.backends import Capability
 from neurodeploy.backends.tflite import cmsis_nn
+from neurodeploy.backends.tflite.counts import counts
 from neurodeploy.backends.tflite.describe import describe
 from neurodeploy.backends.tflite.project import FOLDER, project
 from neurodeploy.backends.tflite.project_arena import arena_of
@@ -84,19 +83,8 @@ class TFLiteBackend:
             model = stage_model(
                 stage.graph, f"{program.name}/{stage.name}", call=call, describe=partial(describe, program, stage)
             )
-            files[f"{stage.name}.tflite"] = model
-            stages[stage.name] = {
-                "file": f"{stage.name}.tflite",
-                "drive": stage.drive.kind,
-                "inputs": list(stage.graph.inputs),
-                "outputs": list(stage.graph.outputs),
-                "states": [held.name for held in stage.graph.states],
-                **vars(call),
-                "series": [name for name in stage.graph.inputs if name in call.series],
-                "start": list(call.start),
-                "expose": list(call.expose),
-                **_counts(model),
-            }
+            stages[stage.name] = _layout(stage, call, model)
+            files[stages[stage.name]["file"]] = model
         lacking = []
         try:
             arenas = {stage: arena_of(files[layout["file"]]) for stage, layout in stages.items()}
@@ -144,7 +132,7 @@ class TFLiteBackend:
             self._arena(artifact),
             Figure("macs", _per_step(stages, "macs"), "MAC/step", "compiled", shapes),
             Figure("operators", _per_step(stages, "operators"), "operators/step", "compiled",
-                   "operators of the main subgraphs"),
+                   "operators that a call runs, loops' rounds among them"),
         )  # fmt: skip
 
     def _arena(self, artifact: Artifact) -> Figure:
@@ -162,6 +150,22 @@ class TFLiteBackend:
             return Figure.unknown("arena_bytes", "B", "the package tflite-micro isn't installed")
         source = f"recording allocator of tflite-micro {version('tflite-micro')} after a step (64-bit host build)"
         return Figure("arena_bytes", total, "B", "measured", source)
+
+
+def _layout(stage: Stage, call: Call, model: bytes) -> dict[str, Any]:
+    """What runners and the project must know of a stage's model: its file, its names, what a call does, its counts."""
+    return {
+        "file": f"{stage.name}.tflite",
+        "drive": stage.drive.kind,
+        "inputs": list(stage.graph.inputs),
+        "outputs": list(stage.graph.outputs),
+        "states": [held.name for held in stage.graph.states],
+        **vars(call),
+        "series": [name for name in stage.graph.inputs if name in call.series],
+        "start": list(call.start),
+        "expose": list(call.expose),
+        **counts(model),
+    }
 
 
 def _call(program: Program, stage: Stage, state: str, steps: int, optimize: str) -> Call:
@@ -213,22 +217,6 @@ def _finals(program: Program, stage: str) -> list[str]:
     refs = [r for s in program.stages for r in (*s.inputs_from.values(), *s.state_from.values())]
     wanted = {r.name for r in (*refs, *program.outputs.values()) if r.stage == stage and r.at == "final"}
     return [state.name for state in program.stage(stage).graph.states if state.name in wanted]
-
-
-def _counts(model: bytes) -> dict[str, int]:
-    """Operators of a model's step, and the multiply-accumulates of its products."""
-    fb = schema()
-    root = fb.Model.GetRootAsModel(model, 0)
-    main, macs, code = root.Subgraphs(0), 0, fb.BuiltinOperator
-    weighted = {code.FULLY_CONNECTED: 1, code.BATCH_MATMUL: 1, code.SVDF: 2, code.UNIDIRECTIONAL_SEQUENCE_LSTM: 8}
-    weighted |= {code.CONV_2D: 1, code.DEPTHWISE_CONV_2D: 1}
-    for i in range(main.OperatorsLength()):
-        operator = main.Operators(i)
-        kind = root.OperatorCodes(operator.OpcodeIndex())
-        if count := weighted.get(max(kind.BuiltinCode(), kind.DeprecatedBuiltinCode())):
-            size = sum(int(np.prod(main.Tensors(operator.Inputs(1 + j)).ShapeAsNumpy())) for j in range(count))
-            macs += size * int(np.prod(main.Tensors(operator.Outputs(0)).ShapeAsNumpy()[:-1]))
-    return {"operators": main.OperatorsLength(), "macs": macs}
 
 
 def _port(name: str, type_: TensorType, kind: str) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""A call of several steps: the step's operators once for each, and once for all what no state stands in the way of.
+"""A call of several steps written out: for stages without states, and for operators that keep their state themselves.
+
+All others are a loop (:mod:`.loop`). Here the step's operators stand once for each step, and once for all what no state
+stands in the way of.
 
 What depends on series inputs alone is computed for all steps at once before the first, and what no state depends on
 after the last: one operator on ``[steps, ...]``. Both are exact, since these operators go row by row. A fused LSTM on
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 #: Ops whose operators treat the leading axis as rows of their own.
 ROWS = frozenset(
     {"tfl_fully_connected", "tfl_add", "tfl_sub", "tfl_mul", "tfl_relu", "tfl_relu6", "tfl_quantize", "tfl_logistic",
-     "tfl_tanh"}
+     "tfl_tanh", "cast"}
 )  # fmt: skip
 #: What CONCATENATION takes at once.
 MAX_CONCAT = 10
@@ -29,8 +32,8 @@ SPLITS = ("FLOAT32", "INT8", "INT16", "INT32")
 class Chunk:
     """Writes the steps of one call of a :class:`~neurodeploy.backends.tflite.stage.StageWriter`.
 
-    After :meth:`write`: ``following``, the tensor of every state after the last step, and ``trail``, each exposed state
-    after every step.
+    ``body``: what is written for every step. After :meth:`write`: ``following``, the tensor of every state after the
+    last step, and ``trail``, each exposed state after every step.
     """
 
     def __init__(self, writer: StageWriter) -> None:
@@ -39,6 +42,8 @@ class Chunk:
         self.trail: dict[str, int] = {}
         self._early = self._before()
         self._late = self._after()
+        outside = {value.name for value in (*self._early, *self._late)}
+        self.body = [value for value in self.graph.values if value.name not in outside]
         self._pieces: dict[str, list[int]] = {}
         self._parts: dict[str, list[int]] = {}
         self._whole: dict[str, int] = {}
@@ -52,8 +57,7 @@ class Chunk:
         writer.lead = 1
         ready = [*self.call.series, *(value.name for value in self._early)]
         self._whole = {name: writer.index[name] for name in ready if name in writer.index}
-        outside = {v.name for v in (*self._early, *self._late)}
-        body = [value for value in self.graph.values if value.name not in outside]
+        body = self.body
         needed = [arg for value in body for arg in value.args]
         needed += [name for state in writer._held() for name in (state.next, state.when) if name]
         for name in dict.fromkeys(needed):
@@ -86,7 +90,7 @@ class Chunk:
         found = []
         for value in self.graph.values:
             moving = [a for a in value.args if a not in self.graph.params]
-            rows = value.op in ROWS
+            rows = self._row_by_row(value)
             if value.op == "get" or whole_series(self.graph, value, self.call.shown):
                 rows, moving = True, [a for a in moving if a not in self.writer.variables]
             if rows and moving and all(a in known for a in moving):
@@ -103,11 +107,19 @@ class Chunk:
         for value in reversed(self.graph.values):
             if value.name in early:
                 continue
-            if value.name in loop or value.op not in ROWS or any(a in constant for a in value.args):
+            if value.name in loop or not self._row_by_row(value) or any(a in constant for a in value.args):
                 loop.update(value.args)
             else:
                 found.append(value)
         return found[::-1]
+
+    def _row_by_row(self, value: Value) -> bool:
+        """Whether one operator makes a value of all steps. Operands of fewer axes would broadcast along the steps."""
+        if value.op not in ROWS or value.op == "tfl_fully_connected":
+            return value.op in ROWS
+        params = self.graph.params
+        rank = {name: len(self.writer.types[name].shape) for name in (value.name, *value.args)}
+        return all(rank[a] <= rank[value.name] if a in params else rank[a] == rank[value.name] for a in value.args)
 
     def _cut(self, name: str) -> list[int]:
         """A series as one tensor a step."""

@@ -31,7 +31,12 @@ def _refuses(program: Program) -> list[str]:
             x, weights = (types[a] for a in value.args[:2])
             if isinstance(x, TensorType) and isinstance(weights, TensorType) and x.dtype == "i16" and weights.quant:
                 found += [f"'{stage.name}.{value.name}'"] if weights.quant.axis is not None else []
+    functions = [name for name in found if name.endswith("_ramps'")]
+    remedies = ["Build TFLM with its reference kernel for FULLY_CONNECTED"]
+    if len(functions) < len(found):
+        remedies.append("compile with --quantize per_channel=false")
+    kept = " (those of functions that TFLM lacks, '..._ramps', keep theirs)" if functions and remedies[1:] else ""
     return [
         f"products of 16-bit values with a scale per row ({', '.join(found)}): TFLM's CMSIS-NN kernel refuses them. "
-        "Build TFLM with its reference kernel for FULLY_CONNECTED, or compile with --quantize per_channel=false."
+        f"{', or '.join(remedies)}{kept}."
     ] * bool(found)

@@ -19,10 +19,12 @@ from neurodeploy.errors import UnsupportedError
 FOLDER = "tflm"
 #: Files of the project that are the same for every network, in folders of ``firmware/``.
 FIXED = {
-    "tflm": ("main.cc", "nd_port.h", "nd_tflm.cc", "nd_tflm.h", "port.cc"),
+    "tflm": (
+        "CMakeLists.txt", "idf_component.yml", "main.cc", "nd_port.h", "nd_tflm.cc", "nd_tflm.h", "port.cc", "tflm.ino",
+    ),
     "core": ("nd_link.c", "nd_link.h"),
     "ports/resident": ("nd_resident.h",),
-}
+}  # fmt: skip
 #: Methods of MicroMutableOpResolver without their "Add" (tensorflow/lite/micro/micro_mutable_op_resolver.h). Such a
 #: name is the schema's in other letters: CONV_2D is Conv2D.
 METHODS = (

@@ -73,7 +73,8 @@ def facts_of(model: bytes) -> FileFacts:
     root = schema().Model.GetRootAsModel(model, 0)
     graphs = [root.Subgraphs(i) for i in range(root.SubgraphsLength())]
     main = graphs[0]
-    wide = [_wide(main, op) for name, op in _operators(root, main) if name == "FULLY_CONNECTED" and _scales(main, op)]
+    products = [(graph, op) for graph in graphs for name, op in _operators(root, graph) if name == "FULLY_CONNECTED"]
+    wide = [_wide(graph, op) for graph, op in products if _scales(graph, op)]
     return FileFacts(
         ops=tuple(sorted({name for graph in graphs for name, _ in _operators(root, graph)})),
         inputs=tuple(_tensor(main.Tensors(main.Inputs(i))) for i in range(main.InputsLength())),

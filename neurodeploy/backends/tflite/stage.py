@@ -7,7 +7,8 @@ outputs the caller feeds them back. A call is one step, or a chunk of several (:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 from neurodeploy.backends.tflite.calculate import Calculator
 from neurodeploy.backends.tflite.chunk import Chunk
 from neurodeploy.backends.tflite.fused import variables
+from neurodeploy.backends.tflite.loop import Loop
 from neurodeploy.backends.tflite.write import Model, Subgraph
 from neurodeploy.errors import UnsupportedError
 from neurodeploy.ir.graph import Graph, State, Value
@@ -110,6 +112,8 @@ class StageWriter:
             shown = [following[name] for name in self.call.shown]
         else:
             chunk = Chunk(self)
+            if chunk.body and not self.variables:
+                chunk = Loop(self)
             main.outputs = chunk.write()
             following, shown = chunk.following, [chunk.trail[name] for name in self.call.shown]
         if self.call.state == "io":
@@ -120,6 +124,16 @@ class StageWriter:
         if describe is not None and not self.call.small:
             describe(self)
         return self.model.finish()
+
+    @contextmanager
+    def inside(self, subgraph: Subgraph) -> Iterator[None]:
+        """What is written in this block goes into another subgraph, with tensors and constants of its own."""
+        kept = self.main, self.index, self._shared
+        self.main, self.index, self._shared = subgraph, {}, {}
+        try:
+            yield
+        finally:
+            self.main, self.index, self._shared = kept
 
     def emit(self, value: Value) -> None:
         """The operators of one value."""

@@ -84,7 +84,7 @@ def _reshaped(q: StageQuantizer, name: str, shape: tuple[int, ...]) -> str:
 
 def _sum(q: StageQuantizer, value: Value) -> None:
     (x,) = q.operands(value)
-    target, shape = q.form(value.name), q.types[x].shape
+    target, shape = q.in_dtype(value.name, q.held(x).dtype), q.types[x].shape
     count = shape[value.attrs.get("axis", 0) % len(shape)]
     finest = q.held(x).scale * count / (1 << UPSCALE[target.dtype])
     q.finish("tfl_sum", [x], target if target.scale > finest else target.at(finest), value.name, **value.attrs)
@@ -213,7 +213,8 @@ def _ramps(q: StageQuantizer, x: str, source: str, function: Function, name: str
     error = np.abs(np.clip(made(whole), -32768, 32767) - np.clip(steps(whole), -32768, 32767)).max()
     if error > GOOD * np.ptp(steps(whole).clip(-32768, 32767)):
         q.scales.warnings.append(
-            f"'{name}' is off by up to {error * form.scale:.3g}: {len(made.weights)} segments are all that it gets."
+            f"'{name}', which TFLM lacks, is made of {len(made.weights)} straight segments, the most there are, and is "
+            f"off by up to {error * form.scale:.3g}. Where that is too much, choose a C target."
         )
     column = _reshaped(q, x, (int(np.prod(shape)), 1))
     scales = tuple(f32(2.0 / (127 * w * step)) for w in made.widths)

@@ -12,9 +12,9 @@ from neurodeploy.ir.graph import Value
 from neurodeploy.ir.tflite.pointwise import mul_factor
 from neurodeploy.ir.tflite.tables import RESULTS
 from neurodeploy.ir.types import Quant, TensorType
-from neurodeploy.passes.tflite.products import added
+from neurodeploy.passes.tflite.products import summed
 from neurodeploy.passes.tflite.scales import COARSEST, TABLES, Form, even
-from neurodeploy.passes.tflite.stage import UPSCALE, Rule, StageQuantizer
+from neurodeploy.passes.tflite.stage import UPSCALE, WIDENING, Rule, StageQuantizer
 
 #: How much finer MUL's result may be than the product of its arguments' scales: its int32 overflows beyond.
 FINEST_PRODUCT = {"i8": 1 << 14, "i16": 0.999}
@@ -23,17 +23,20 @@ FINEST_PRODUCT = {"i8": 1 << 14, "i16": 0.999}
 def _sub(q: StageQuantizer, value: Value) -> None:
     """SUB, at 16 bits of powers of two; an ADD of the negative where what it takes off is constant."""
     left, right = value.args
-    target = q.form(value.name)
+    target = q.in_dtype(value.name, q.computed(value))
     if right in q.known:
-        added(q, "tfl_add", q.operand(left, target.dtype), constant(q, right, -q.known[right], target.dtype),
-              value.name, target)  # fmt: skip
+        summed(q, "tfl_add", q.operand(left, target.dtype), constant(q, right, -q.known[right], target.dtype),
+               value.name, target)  # fmt: skip
         return
     args = [q.operand(a, target.dtype) for a in value.args]
-    coarse = max((0, 1), key=lambda i: q.held(args[i]).scale)
-    scale = q.held(args[coarse]).scale
-    if target.dtype == "i16" and scale != even(scale):
-        args[coarse] = q.at(value.args[coarse], Form("i16", Quant(even(scale))))
-    added(q, "tfl_sub", args[0], args[1], value.name, target)
+    while target.dtype == "i16":
+        coarse = max((0, 1), key=lambda i: q.held(args[i]).scale)
+        if (scale := q.held(args[coarse]).scale) == even(scale):
+            break
+        # 8 bits that were widened as they are have room for a finer step
+        finer = WIDENING if q.held(value.args[coarse]).dtype == "i8" else 1
+        args[coarse] = q.at(value.args[coarse], Form("i16", Quant(even(scale / finer))))
+    summed(q, "tfl_sub", args[0], args[1], value.name, target)
 
 
 def multiplies(q: StageQuantizer, args: Sequence[str], result: TensorType) -> bool:
@@ -43,7 +46,7 @@ def multiplies(q: StageQuantizer, args: Sequence[str], result: TensorType) -> bo
 
 def multiplied(q: StageQuantizer, left: str, right: str, name: str) -> None:
     """A MUL of two in the dtype of its form; where it can't be as fine as that, it is made coarser first."""
-    target = q.form(name)
+    target = q.in_dtype(name, q.types[left].dtype)
     worst = mul_factor(q.types[left], q.types[right], target.of(())) / FINEST_PRODUCT[target.dtype]
     made_in = target if worst < 1 else target.at(target.scale * worst * 1.01)
     q.finish("tfl_mul", [left, right], made_in, name)
@@ -91,7 +94,7 @@ def _abs(q: StageQuantizer, value: Value) -> None:
 
 def _table(q: StageQuantizer, value: Value) -> None:
     """The table; at i16 its kernel multiplies by 12288 times the scale in int32: a coarse input is saturated first."""
-    dtype = q.form(value.name).dtype
+    dtype = q.form(value.name).dtype if q.scales.widths.tables == "i8" else "i16"
     x = q.operand(value.args[0], dtype)
     if dtype == "i16" and q.held(x).scale > 1:
         x = q.at(x, Form("i16", Quant(2.0**COARSEST)))
@@ -100,7 +103,7 @@ def _table(q: StageQuantizer, value: Value) -> None:
 
 def _relu(q: StageQuantizer, value: Value) -> None:
     (x,) = q.operands(value)
-    target = q.form(value.name)
+    target = q.in_dtype(value.name, q.held(x).dtype)
     finest = q.held(x).scale / (1 << UPSCALE[target.dtype])
     q.finish("tfl_relu", [x], target if target.scale > finest else target.at(finest), value.name)
 

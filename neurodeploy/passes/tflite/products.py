@@ -14,11 +14,13 @@ from neurodeploy.ir.tflite.products import fully_connected_factor
 from neurodeploy.ir.types import NUMPY_DTYPES, Quant, TensorType
 from neurodeploy.passes.tflite.rounding import TOPS, Rounded, narrow_weights, rounded
 from neurodeploy.passes.tflite.row_scales import factors
-from neurodeploy.passes.tflite.scales import Form, even, f32, step
+from neurodeploy.passes.tflite.scales import Form, even, f32, narrow, step
 from neurodeploy.passes.tflite.stage import Rule, StageQuantizer
 
 #: The greatest accumulator, and the greatest factor of one, that FULLY_CONNECTED multiplies (kernels' common.cc).
 ACCUMULATOR = {"i8": 1 << 31, "i16": 1 << 47}
+#: Biases are kept at half of that: where weights are tiny beside theirs, the weights' scale is coarser.
+MOST_BIAS = {dtype: float(top >> 1) for dtype, top in ACCUMULATOR.items()}
 FACTOR = {"i8": 1 << 31, "i16": 64}
 #: A term of a sum takes the sum's form if its own step is at least this share of it.
 NEAR = 0.9
@@ -45,7 +47,7 @@ def _product(
     rows = len(weights)
     full = np.zeros(rows) if bias is None else np.broadcast_to(bias, (rows,)).astype(np.float64)
     moves = spills or bias is not None
-    least = np.abs(full) / (f32(q.held(x).scale) * float(1 << 30)) if dtype == "i8" else 0 * full  # half of int32
+    least = np.abs(full) / (f32(q.held(x).scale) * MOST_BIAS[dtype])
     if bits == 4:
         scale, found = narrow_weights(weights, float(least.max(initial=0)), full, moment, moves)
         scales = np.array([scale])
@@ -134,6 +136,8 @@ def _add(q: StageQuantizer, value: Value) -> None:
     total = sum((np.asarray(q.known[leaf], np.float64) for leaf in fixed), np.zeros(()))
     takes = products[-1] if fixed and products and _takes(q, products[-1], total, value) else None
     target = q.form(value.name)
+    if any(q.held(leaf).dtype == "i16" for leaf in moving if leaf not in products):
+        target = q.in_dtype(value.name, "i16")
     parts: list[tuple[str, tuple[float, float]]] = []
     alone = len(moving) == 1 and (not fixed or takes is not None)
     for leaf in moving:
@@ -146,7 +150,7 @@ def _add(q: StageQuantizer, value: Value) -> None:
         if bias is not None:
             span = _sum_of(span, (float(np.min(total, initial=0)), float(np.max(total, initial=0))))
         name = value.name if alone else q.fresh(f"{leaf}_biased") if bias is not None else leaf
-        form = target if alone else _near(q, target, span)
+        form = target if alone else _term(q, value, q.made[leaf], target, span)
         made, lost = _product(q, q.made[leaf], bias, name, form, spills)
         total = total + lost
         parts.append((made, span))
@@ -161,7 +165,10 @@ def _add(q: StageQuantizer, value: Value) -> None:
         reach = _sum_of(reach, span)
         last = i == len(rest) - 1
         name = value.name if last else q.fresh(f"{value.name}_part")
-        left = added(q, "tfl_add", left, right, name, target if last else q.span_form(*reach, target.dtype))
+        if last:
+            summed(q, "tfl_add", left, right, name, target)
+        else:
+            left = added(q, "tfl_add", left, right, name, q.span_form(*reach, target.dtype))
 
 
 def _takes(q: StageQuantizer, product: str, constants: np.ndarray, value: Value) -> bool:
@@ -169,6 +176,15 @@ def _takes(q: StageQuantizer, product: str, constants: np.ndarray, value: Value)
     rows = len(_factors(q, q.made[product])[1])
     ranked = len(q.stage.graph.tensor(value.name).shape) >= 1
     return ranked and q.same_shape(product, value.name) and constants.shape in ((), (rows,))
+
+
+def _term(q: StageQuantizer, total: Value, product: Value, target: Form, span: tuple[float, float]) -> Form:
+    """The form of a product in a sum; one of 8 bits, which CAST widens, where it is made in 8 and the sum in 16."""
+    x, _, stem = _factors(q, product)
+    dtypes = q.held(x).dtype, q.scales.products((q.stage.name, total.name))
+    if target.dtype == "i16" and ("i8" in dtypes or q.scales.widths.bits(q.stage.name, stem) == 4):
+        return Form("i8", narrow(*span, centred=True))
+    return _near(q, target, span)
 
 
 def _near(q: StageQuantizer, target: Form, span: tuple[float, float]) -> Form:
@@ -200,6 +216,14 @@ def added(q: StageQuantizer, op: str, left: str, right: str, name: str, form: Fo
     made_in = form.at(even(coarser) if form.dtype == "i16" else coarser)
     raw = q.emit(op, [left, right], made_in, q.fresh(f"{name}_raw"))
     return q.rescale(raw, form, name)
+
+
+def summed(q: StageQuantizer, op: str, left: str, right: str, name: str, form: Form) -> None:
+    """An ADD or SUB made in ``form``, and brought to the form of its class if that differs."""
+    if form == q.form(name):
+        added(q, op, left, right, name, form)
+    else:
+        q.rescale(added(q, op, left, right, q.fresh(f"{name}_wide"), form), q.form(name), name)
 
 
 RULES: Mapping[str, Rule] = {"add": _add}

@@ -17,6 +17,7 @@ from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import Program, ProgramInput, State
 from neurodeploy.ir.verify import verify
 from neurodeploy.passes.quantize_checks import require_quantizable, stalls
+from neurodeploy.passes.tflite.join import joined
 from neurodeploy.passes.tflite.portable import portable
 from neurodeploy.passes.tflite.rounding import Moments, operand_moments
 from neurodeploy.passes.tflite.scales import Scales
@@ -33,7 +34,10 @@ class QuantizeTFLite:
     by name. ``rounding``: weights are ``compensated`` on ``data`` (the calibration samples; without them 8-bit ones go
     to the nearest), or all taken to the ``nearest``. ``per_channel``: a scale for each row of 8-bit weights or one for
     all; by default chosen for each matrix (:mod:`neurodeploy.passes.tflite.row_scales`). ``headroom``: how far beyond
-    its calibrated range an i16 value may go before it saturates.
+    its calibrated range an i16 value may go before it saturates. ``prefer``: ``speed`` or ``size`` (of
+    file and firmware). For speed an 8-bit network computes sigmoid and tanh by TFLM's int16 kernels, and what follows
+    them in 16 bits up to the next product or state; in a 16-bit one a sum of products is one product
+    (:mod:`neurodeploy.passes.tflite.join`).
 
     Needs ``meta["ranges"][stage][value] = [lo, hi]``. Warnings (a state that stalls, or that starts at another value
     than 0) are appended to ``meta["warnings"]``. Raises :class:`UnsupportedError` naming an op and value without a
@@ -50,13 +54,18 @@ class QuantizeTFLite:
     states: Mapping[str, str] = field(default_factory=dict)
     activations: Mapping[str, str] = field(default_factory=dict)
     rounding: str = "compensated"
+    prefer: str = "speed"
     data: Data | None = field(default=None, compare=False, repr=False, metadata={"text": False})
     progress: Callable[[str], None] | None = field(default=None, compare=False, repr=False, metadata={"text": False})
 
     def __call__(self, program: Program) -> Program:
         """The program with ``numerics="tflite"``."""
         require_quantizable(program, self.rounding)
-        scales = Scales(program, self.headroom, widths_of(program, self))
+        widths = widths_of(program, self)
+        if widths.all_wide() and self.prefer == "speed":
+            program = joined(program)
+            widths = widths_of(program, self)
+        scales = Scales(program, self.headroom, widths)
         moments = self._moments(scales)
         stages = portable(
             scales,
@@ -68,7 +77,7 @@ class QuantizeTFLite:
             name: ProgramInput(scales.typed(("", name), spec.type), spec.kind) for name, spec in program.inputs.items()
         }
         meta = {key: value for key, value in program.meta.items() if key not in ("ranges", "updates", "solved")}
-        if found := [*_stalls(program, scales), *scales.warnings, *_solved(program)]:
+        if found := [*_unmoved(program), *_stalls(program, scales), *scales.warnings, *_solved(program)]:
             meta["warnings"] = [*meta.get("warnings", []), *found]
         return verify(replace(program, inputs=inputs, stages=stages, numerics="tflite", meta=meta))
 
@@ -93,6 +102,18 @@ def _solved(program: Program) -> list[str]:
         f"'{name}' solves a system of equations in integers: its error is theirs times the matrix's condition number. "
         "Compare it with the float network, or compile with --numerics float."
         for name in program.meta.get("solved", [])
+    ]
+
+
+def _unmoved(program: Program) -> list[str]:
+    """A warning for every real series that the calibration samples show at one value alone."""
+    ranges = {ref.name: program.meta["ranges"].get(s.name, {}).get(x)
+              for s in program.stages for x, ref in s.inputs_from.items() if ref.stage is None}  # fmt: skip
+    return [
+        f"input '{name}' is {ranges[name][0]:g} throughout the calibration samples, which says nothing of its range. "
+        "Calibrate on samples like those that the device will see."
+        for name, spec in program.inputs.items()
+        if spec.kind == "series" and not spec.type.is_int and ranges.get(name) and len(set(ranges[name])) == 1
     ]
 
 

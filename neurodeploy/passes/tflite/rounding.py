@@ -10,7 +10,7 @@ import numpy as np
 from neurodeploy.data import Data
 from neurodeploy.ir.graph import Program
 from neurodeploy.passes.quantize_moments import run_samples
-from neurodeploy.passes.quantize_rounding import compensated
+from neurodeploy.passes.quantize_rounding import UNCLIPPED, compensated, regularized
 from neurodeploy.passes.tflite.scales import step
 
 #: Greatest integer of weights, by their bits.
@@ -27,7 +27,8 @@ def operand_moments(
     known: Mapping[str, Mapping[str, np.ndarray]],
     progress: Callable[[str], None] | None = None,
 ) -> Moments:
-    """``E[v v^T]`` of every vector that weights multiply, and a 1 behind it, over all steps that count.
+    """``E[v v^T]`` of every vector that weights multiply, and a 1 behind it, over all steps that count,
+    :func:`~neurodeploy.passes.quantize_rounding.regularized` for their number.
 
     ``known``: the constants of every stage.
     """
@@ -53,7 +54,7 @@ def operand_moments(
         counts[key] = counts.get(key, 0) + len(v)
 
     run_samples(program, data, observe, progress)
-    return {key: total / counts[key] for key, total in sums.items()}
+    return {key: regularized(total / counts[key], [len(total) - 1], counts[key]) for key, total in sums.items()}
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def rounded(
         moment[-1, :-1] = moment[:-1, -1] = 0.0
     plain = Rounded(nearest, bias, _errors(weights - nearest * sizes, 0 * bias, moment))
     tops, ones = np.full(weights.shape[1], top), np.ones(len(weights))
-    whole, _, moved = compensated(weights, sizes, tops, bias, moment, ones, np.ones(1))
+    whole, _, moved = compensated(weights, sizes, tops, bias, moment, ones, UNCLIPPED)
     moved = moved if moves else bias
     error = _errors(weights - whole * sizes, bias - moved, moment)
     better = error < plain.error

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 #: The noise of one scale that is little: a share of the product's rms, root mean square over its rows.
 LITTLE = 0.03
+#: The same where a stage compares real numbers: there noise turns decisions, and what follows is another course.
+LITTLE_WHERE_DECIDED = 0.005
+DECIDES = frozenset({"lt", "eq", "ne", "argmax"})
 #: By how much of its variance the noise of a product may grow for the sake of shared scales.
 SHARE = 0.25
 
@@ -47,14 +50,14 @@ class _Product:
     power: float
     step: float
 
-    def one_is_enough(self) -> bool:
-        """Whether one scale for all rows adds little. Without data a white vector stands for the product's."""
+    def one_is_enough(self, little: float) -> bool:
+        """Whether one scale for all rows adds ``little``. Without data a white vector stands for the product's."""
         moment = np.eye(self.weights.shape[1] + 1) if self.moment is None else self.moment
         one = self.tops.max(keepdims=True) / TOPS[8]
         noise = rounded(self.weights, one, TOPS[8], np.zeros(len(self.weights)), moment, moves=False).error
         itself = np.einsum("rk,rk->r", self.weights @ moment[:-1, :-1], self.weights)
         live = itself > 0
-        return bool(np.mean(noise[live] / itself[live]) <= LITTLE**2) if live.any() else True
+        return bool(np.mean(noise[live] / itself[live]) <= little**2) if live.any() else True
 
     def takes(self, tops: np.ndarray) -> bool:
         """Whether it can have these in place of its own. Rounding to a step has a variance of step^2 / 12."""
@@ -66,10 +69,11 @@ class _Product:
 def chosen_tops(q: StageQuantizer) -> dict[str, np.ndarray]:
     """The greatest weight that each scale of a product of 8-bit weights is for, ``[1]`` or ``[rows]``, by product."""
     asked = q.scales.widths.per_channel
+    little = LITTLE_WHERE_DECIDED if _decides(q) else LITTLE
     found: dict[str, np.ndarray] = {}
     groups: list[list[_Product]] = []
     for product in _products(q):
-        if len(product.tops) < 2 or asked is False or (asked is None and product.one_is_enough()):
+        if len(product.tops) < 2 or asked is False or (asked is None and product.one_is_enough(little)):
             found[product.name] = product.tops.max(keepdims=True)
             continue
         for group in groups:
@@ -83,6 +87,13 @@ def chosen_tops(q: StageQuantizer) -> dict[str, np.ndarray]:
         tops = np.max([p.tops for p in group], axis=0)
         found |= {p.name: tops for p in group}
     return found
+
+
+def _decides(q: StageQuantizer) -> bool:
+    return any(
+        v.op in DECIDES and any(a not in q.known and q.source[a].dtype == "f32" for a in v.args)
+        for v in q.stage.graph.values
+    )
 
 
 def _fits(group: list[_Product], product: _Product) -> bool:

@@ -35,6 +35,8 @@ FINEST, COARSEST = -14, -11
 FLAT = {"sigmoid": math.log(511.0), "tanh": math.atanh(1 - 2.0**-8)}
 #: A zero point is worth its while if it makes the step smaller than this share of the even one.
 LOPSIDED = 0.95
+#: The zero point 0 makes a step at most so much larger where CAST to 16 bits is to take the place of QUANTIZE.
+CENTRED = 1.25
 #: Scales are not smaller, so that products of them stay within float32.
 SMALLEST = 2.0**-60
 #: Bits of a scale: two of them make a product that float32 holds.
@@ -129,6 +131,8 @@ class Scales:
         self._random: set[Key] = set()
         self._even: set[Key] = set()
         self._coarser: dict[Key, float] = {}
+        self._cast: set[Key] = set()
+        self._followed: set[Key] = set()
         self.constant = {stage.name: constants(stage.graph) for stage in program.stages}
         for stage in program.stages:
             self._link(stage)
@@ -238,6 +242,9 @@ class Scales:
             self._dtypes.setdefault(root, ("i16", root))
         for stage in self.program.stages:
             self._widen(stage)
+        if (self.widths.tables, self.widths.activations) == ("i16", "i8"):
+            while sum(self._follow(stage) for stage in self.program.stages):
+                pass
 
     def _widen(self, stage: Stage) -> None:
         known = self.constant[stage.name]
@@ -254,10 +261,50 @@ class Scales:
                     self._dtypes[root] = "i16", root
                     open_.append(arg)
 
+    def _follow(self, stage: Stage) -> bool:
+        """What sigmoid, tanh and wide values become is wide up to the next product, state or output, and so are sums
+        that are their arguments; what of 8 bits joins them has the zero point 0 if it can. Whether any is new."""
+        graph, known, before = stage.graph, self.constant[stage.name], (len(self._dtypes), len(self._cast))
+        kept = self._states | {self.find((stage.name, n)) for n in (*graph.inputs, *graph.outputs.values())}
+        for value in graph.values:
+            if value.op not in (*TABLES, *CARRIES) or value.name in known or value.tensor.dtype != "f32":
+                continue
+            root = self.find((stage.name, value.name))
+            args = [(stage.name, a) for a in value.args if a not in known and graph.tensor(a).dtype == "f32"]
+            if value.op in TABLES:
+                wide = [root, self.find(args[0])] if self._is_joined(stage, value.args[0]) else [root]
+            else:
+                wide = [root] if any(self.dtype(key) == "i16" for key in (root, *args)) else []
+            for new in wide:
+                if new not in kept and new not in self._dtypes:
+                    self._dtypes[new] = "i16", new
+                    self._followed.add(new)
+            if wide:
+                self._cast.update(self.find(key) for key in args if self.dtype(key) == "i8")
+        return before != (len(self._dtypes), len(self._cast))
+
+    def _is_joined(self, stage: Stage, name: str) -> bool:
+        """Whether a value is elementwise arithmetic on two computed values, or moved from such."""
+        known = self.constant[stage.name]
+        made = {value.name: value for value in stage.graph.values}
+        while name in made and name not in known:
+            value = made[name]
+            moving = [a for a in value.args if a not in known]
+            if value.op in ("add", "sub", "mul") and len(moving) == 2:
+                return True
+            if value.op not in ("add", "sub", *MOVES):
+                return False
+            name = moving[0]
+        return False
+
     def dtype(self, key: Key) -> str:
         """The dtype of a key's class."""
         found = self._dtypes.get(self.find(key))
         return found[0] if found else self.widths.activations
+
+    def products(self, key: Key) -> str:
+        """The dtype of products in a sum of that class: 8 bits if it is wide for elementwise ops alone."""
+        return "i8" if self.find(key) in self._followed else self.dtype(key)
 
     # forms
 
@@ -311,7 +358,8 @@ class Scales:
             low, high = max(low, -flat), min(high, flat)
         coarser = self._coarser.get(root, 1.0)
         least = FINEST_SERIES if root in self._to_tables else SMALLEST
-        return narrow(low * coarser, high * coarser, centred=held, least=least)
+        centred = held or (root in self._cast and max(-low, high) <= CENTRED * (high - low) / 2)
+        return narrow(low * coarser, high * coarser, centred=centred, least=least)
 
     def coarsen(self, key: Key) -> None:
         """Make the i8 scale of a key's class another one, by one part in 1,000."""
@@ -329,5 +377,6 @@ def narrow(low: float, high: float, *, centred: bool = False, least: float = SMA
     low, high = min(low, 0.0), max(high, 0.0)
     centre, sloped = max(-low, high) / 127 or 1.0, (high - low) / 255
     if centred or sloped < least or sloped > LOPSIDED * centre:
-        return Quant(step(max(centre, least)))
+        even_below = even(centre) / 2
+        return Quant(even_below if least <= even_below >= centre * 127 / 128 else step(max(centre, least)))
     return Quant(step(sloped), int(np.clip(round(-128 - low / sloped), -128, 127)))

@@ -16,7 +16,7 @@ from neurodeploy.ir.ops import infer, op
 from neurodeploy.ir.types import Quant, TensorType
 from neurodeploy.passes.tflite.rounding import Moments
 from neurodeploy.passes.tflite.row_scales import chosen_tops
-from neurodeploy.passes.tflite.scales import Form, Scales, narrow, step
+from neurodeploy.passes.tflite.scales import Form, Scales, even, narrow, step
 
 #: log2 of how much finer one QUANTIZE or RELU makes a value of a dtype: its int32 overflows beyond.
 UPSCALE = {"i8": 22, "i16": 14}
@@ -134,6 +134,8 @@ class StageQuantizer:
         """A value in another form, of any dtype; very much finer in several QUANTIZE."""
         while (held := self.held(name)).scale / (finer := 1 << UPSCALE[held.dtype]) > form.scale:
             name = self.emit("tfl_quantize", [name], held.at(held.scale / finer), self.fresh(f"{made}_step"))
+        if (held.dtype, form.dtype) == ("i8", "i16") and held.quant == form.quant:
+            return self.emit("cast", [name], form, made, to="i16")
         return self.emit("tfl_quantize", [name], form, made)
 
     def at(self, name: str, form: Form) -> str:
@@ -150,6 +152,9 @@ class StageQuantizer:
     def operand(self, name: str, dtype: str | None = None) -> str:
         """An elementwise operand: a value as it is or in another dtype, a constant on a scale of its own."""
         if name not in self.known:
+            held = self.held(name)
+            if (held.dtype, dtype) == ("i8", "i16") and held.quant == Quant(held.scale):
+                return self.at(name, Form("i16", held.quant))
             return name if dtype is None else self.cast(name, dtype)
         dtype = dtype or self.scales.widths.activations
         data = np.asarray(self.known[name], np.float64)
@@ -160,9 +165,22 @@ class StageQuantizer:
         return self.param(name, data, Form(dtype, Quant(step(top / steps))))
 
     def operands(self, value: Value) -> list[str]:
-        """The arguments of an elementwise value in the dtype of its form."""
-        dtype = self.form(value.name).dtype
+        """The arguments of an elementwise value in the dtype that it is computed in."""
+        dtype = self.computed(value)
         return [self.operand(a, dtype) for a in value.args]
+
+    def computed(self, value: Value) -> str:
+        """The dtype that an elementwise value is computed in: of its form, or i16 where an argument has that."""
+        wide = any(a not in self.known and self.held(a).dtype == "i16" for a in value.args)
+        return "i16" if wide else self.form(value.name).dtype
+
+    def in_dtype(self, name: str, dtype: str) -> Form:
+        """The form of a value's class, or one for its range in another dtype; at i16 a power of two, as SUB needs."""
+        form = self.form(name)
+        if form.dtype == dtype:
+            return form
+        made = self.span_form(*self.span(name), dtype)
+        return made if dtype == "i8" else Form(dtype, Quant(even(made.scale)))
 
     def cast(self, name: str, dtype: str) -> str:
         """A value in a dtype: exactly where it becomes wider, on the scale of its range where it becomes narrower."""
@@ -189,7 +207,8 @@ class StageQuantizer:
             self.params[name] = Param(type_, np.asarray(data, type_.numpy))
             self.types[name] = type_
             return name
-        whole = np.rint(np.asarray(data, np.float64) / form.quant.shaped(np.ndim(data))).astype(np.int64)
+        whole = np.rint(np.asarray(data, np.float64) / form.quant.shaped(np.ndim(data)))
+        whole = np.clip(whole, -(2.0**62), 2.0**62).astype(np.int64)
         whole = whole if limit is None else np.clip(whole, -limit, limit)
         type_ = form.of(tuple(np.shape(data)))
         self.params[name] = Param(type_, np.array(saturate(whole + form.quant.zero_point, form.dtype)))

@@ -15,12 +15,18 @@ if TYPE_CHECKING:
     from neurodeploy.passes.tflite.quantize import QuantizeTFLite
 
 WEIGHT_BITS = (4, 8)
+#: How far beyond its calibrated range a value of 16 bits may be let go, at most.
+MOST_HEADROOM = 100
+#: What sigmoid and tanh of an 8-bit network are computed in, by what is preferred: TFLM's kernel of int8 takes 700
+#: instructions an element, that of int16, which needs CAST and QUANTIZE beside it, 30.
+TABLES = {"speed": "i16", "size": "i8"}
 
 
 @dataclass(frozen=True)
 class Widths:
     """``activations`` and ``states`` are dtypes; ``named`` tensors have one of their own. ``weights``: all there are;
-    of 8 bits they have a scale per row with ``per_channel``, one in all without, either if it is None."""
+    of 8 bits they have a scale per row with ``per_channel``, one in all without, either if it is None. ``tables``: what
+    sigmoid and tanh of an 8-bit network are computed in."""
 
     activations: str = "i16"
     states: str = "i16"
@@ -29,11 +35,17 @@ class Widths:
     named_weights: Mapping[Key, int] = field(default_factory=dict)
     weights: frozenset[Key] = frozenset()
     per_channel: bool | None = None
+    tables: str = "i16"
 
     def bits(self, stage: str, name: str) -> int:
         """Bits of a product's constant: 8 for one that isn't a weight of the network."""
         key = stage, name
         return self.named_weights.get(key, self.weight_bits if key in self.weights else 8)
+
+    def all_wide(self) -> bool:
+        """Whether every value has 16 bits and every weight 8."""
+        names = {self.activations, self.states, *self.named.values()}
+        return names == {"i16"} and self.weight_bits == 8 and not self.named_weights
 
     def every_weight(self) -> set[int]:
         """The bits that weights of the network have."""
@@ -52,6 +64,13 @@ def widths_of(program: Program, options: QuantizeTFLite) -> Widths:
     for name, dtype in (("activation_dtype", options.activation_dtype), ("state_dtype", states)):
         if dtype not in KEPT_DTYPES:
             raise UsageError(f"{name} is '{dtype}'; needed i8 or i16.")
+    if options.prefer not in TABLES:
+        raise UsageError(f"prefer is '{options.prefer}'; needed speed or size.")
+    if not 1 <= options.headroom <= MOST_HEADROOM:
+        raise UsageError(
+            f"headroom is {options.headroom:g}; needed 1 to {MOST_HEADROOM}.",
+            hint="It multiplies the calibrated ranges of 16-bit values; 1.1 if not given.",
+        )
     if options.activation_dtype != "i8" and (options.weight_bits == 4 or 4 in options.weights.values()):
         raise UsageError(
             "4-bit weights go with 8-bit activations alone in TFLite Micro.",
@@ -70,6 +89,7 @@ def widths_of(program: Program, options: QuantizeTFLite) -> Widths:
         placed("weights", options.weights, weights, WEIGHT_BITS, "8 or 4 bits"),
         frozenset(weights),
         options.per_channel,
+        TABLES[options.prefer],
     )
 
 

@@ -7,6 +7,8 @@
  *   describe: 1, model -> operators; for inputs, outputs and variables how many, and the size of each; the
  *                         first values of all variables; the length and letters of each variable's name
  *   invoke: 2, model, inputs, variables -> 0, outputs, variables (or 1: failed)
+ *   reset: 3, model -> 0; operators that keep state themselves (variable tensors) are behind the pipes
+ * An arena of fewer bytes than TFLM_STAND_IN_NEEDS is too small for AllocateTensors.
  * Models are counted in the order in which their interpreters were made.
  */
 #ifndef TFLM_STAND_IN_H
@@ -14,6 +16,7 @@
 
 #include <unistd.h>
 
+#include <cstdarg>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -50,6 +53,14 @@ typedef struct {
   TfLiteType type;
 } TfLiteEvalTensor;
 
+inline void MicroPrintf(const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  vfprintf(stderr, format, arguments);
+  va_end(arguments);
+  fputc('\n', stderr);
+}
+
 namespace tflite {
 
 inline void InitializeTarget() {}
@@ -81,6 +92,7 @@ class MicroMutableOpResolver : public MicroOpResolver {
   TFLM_STAND_IN_ADD(CallOnce)
   TFLM_STAND_IN_ADD(Cast)
   TFLM_STAND_IN_ADD(Concatenation)
+  TFLM_STAND_IN_ADD(DynamicUpdateSlice)
   TFLM_STAND_IN_ADD(Equal)
   TFLM_STAND_IN_ADD(FullyConnected)
   TFLM_STAND_IN_ADD(Logistic)
@@ -106,6 +118,7 @@ class MicroMutableOpResolver : public MicroOpResolver {
   TFLM_STAND_IN_ADD(UnidirectionalSequenceLSTM)
   TFLM_STAND_IN_ADD(Unpack)
   TFLM_STAND_IN_ADD(VarHandle)
+  TFLM_STAND_IN_ADD(While)
 #undef TFLM_STAND_IN_ADD
 };
 
@@ -177,6 +190,9 @@ class MicroInterpreter {
     if (sscanf(getenv("TFLM_STAND_IN"), "%d,%d", &from_, &to_) != 2) {
       return kTfLiteError;
     }
+    if (arena_ < static_cast<size_t>(atol(getenv("TFLM_STAND_IN_NEEDS")))) {
+      return kTfLiteError;
+    }
     Put(1);
     Put(number_);
     if (Get() != ops_.count) {
@@ -225,7 +241,9 @@ class MicroInterpreter {
     for (size_t i = 0; i < first_.size(); ++i) {
       variables_->values[i].assign(first_[i].size(), 0);
     }
-    return kTfLiteOk;
+    Put(3);
+    Put(number_);
+    return Get() == 0 ? kTfLiteOk : kTfLiteError;
   }
   size_t inputs_size() const { return inputs_.size(); }
   size_t outputs_size() const { return outputs_.size(); }

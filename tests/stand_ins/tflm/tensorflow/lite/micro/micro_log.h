@@ -1,0 +1,2 @@
+/* See tflm_stand_in.h. */
+#include "tflm_stand_in.h"
