@@ -119,6 +119,17 @@ def test_families(case, width):
         assert far.sum() <= (case.name == "dnc")
 
 
+@pytest.mark.parametrize("name", ["spiking", "ising", "history_compressor", "dnc", "memristive_network"])
+def test_8_bits_where_16_would_be_kept(name):
+    """An explicit state_dtype=i8 is obeyed, and is exact too."""
+    case = CASES[name]
+    inputs, lengths = lengthened(case)
+    data = sampled(case.program, inputs, lengths)
+    program = quantized(case.program, data, activation_dtype="i8", state_dtype="i8")
+    assert {s.type.dtype for stage in program.stages for s in stage.graph.states} <= {"i8", "i32"}
+    assert_exact(program, inputs, lengths, case.program, (False,))
+
+
 @pytest.mark.parametrize("width", ["i16", "i8", "mixed", "i4"])
 @settings(max_examples=30)
 @given(case=float_cases())

@@ -17,12 +17,13 @@ from neurodeploy.errors import UsageError
 from neurodeploy.ir.graph import Program, ProgramInput, State
 from neurodeploy.ir.verify import verify
 from neurodeploy.passes.quantize_checks import require_quantizable, stalls
+from neurodeploy.passes.tflite import needs
 from neurodeploy.passes.tflite.join import joined
 from neurodeploy.passes.tflite.portable import portable
 from neurodeploy.passes.tflite.rounding import Moments, operand_moments
 from neurodeploy.passes.tflite.scales import Scales
 from neurodeploy.passes.tflite.stage import StageQuantizer
-from neurodeploy.passes.tflite.widths import widths_of
+from neurodeploy.passes.tflite.widths import Widths, widths_of
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,17 @@ class QuantizeTFLite:
         if widths.all_wide() and self.prefer == "speed":
             program = joined(program)
             widths = widths_of(program, self)
+        moments = self._moments(Scales(program, self.headroom, widths))
+        if self.activation_dtype != "i8":
+            return self._made(program, widths, moments)
+        return needs.quantized(
+            program, widths, self.headroom, self.data, not self.state_dtype,
+            lambda chosen: self._made(program, chosen, moments),
+        )  # fmt: skip
+
+    def _made(self, program: Program, widths: Widths, moments: Moments) -> Program:
+        """The program at these widths."""
         scales = Scales(program, self.headroom, widths)
-        moments = self._moments(scales)
         stages = portable(
             scales,
             lambda: tuple(

@@ -153,7 +153,8 @@ class Scales:
         if first != second:
             self._parent[first] = second
 
-    def _source(self, ref: Ref) -> Key:
+    def source(self, ref: Ref) -> Key:
+        """The program input, value or state that a ref means."""
         if ref.stage is None:
             return "", ref.name
         if ref.at == "final":
@@ -163,7 +164,7 @@ class Scales:
     def _link(self, stage: Stage) -> None:
         graph, known = stage.graph, self.constant[stage.name]
         for name, ref in {**stage.inputs_from, **stage.state_from}.items():
-            self._join((stage.name, name), self._source(ref))
+            self._join((stage.name, name), self.source(ref))
         for name, output in stage.drive.feedback.items():
             self._join((stage.name, name), (stage.name, graph.outputs[output]))
         for state in graph.states:
@@ -236,6 +237,8 @@ class Scales:
             chosen = {root for root, (dtype, _) in self._dtypes.items() if root in self._states and dtype == "i16"}
         else:
             chosen = self._states
+        for key in self.widths.wide:
+            self._dtypes.setdefault(self.find(key), ("i16", key))
         for root in chosen:
             self._dtypes.setdefault(root, (self.widths.states, root))
         for root in self._random:

@@ -24,7 +24,8 @@ TABLES = {"speed": "i16", "size": "i8"}
 
 @dataclass(frozen=True)
 class Widths:
-    """``activations`` and ``states`` are dtypes; ``named`` tensors have one of their own. ``weights``: all there are;
+    """``activations`` and ``states`` are dtypes; ``named`` tensors have one of their own; ``wide`` ones get 16 bits
+    where they have none by name. ``weights``: all there are;
     of 8 bits they have a scale per row with ``per_channel``, one in all without, either if it is None. ``tables``: what
     sigmoid and tanh of an 8-bit network are computed in."""
 
@@ -36,6 +37,7 @@ class Widths:
     weights: frozenset[Key] = frozenset()
     per_channel: bool | None = None
     tables: str = "i16"
+    wide: frozenset[tuple[str, str]] = frozenset()
 
     def bits(self, stage: str, name: str) -> int:
         """Bits of a product's constant: 8 for one that isn't a weight of the network."""
