@@ -6,8 +6,8 @@ Two needs are known:
 - what *decides*: the values that a comparison, an argmax, a floor or a cast to integers hangs on. A step more or less
   turns the decision, and what follows is another course altogether: a spike, another place in a memory, another pivot.
 
-The golden model is run with them and without, and 16 bits are kept where they at least halve the error of the worst
-output: those of states that stall; then, if it is still too far off, those of what decides, first of all that is
+The golden model is run with them and without, and 16 bits are kept where they divide the error of the worst output by
+1.5 at least: those of states that stall; then, if it is still too far off, those of what decides, first of all that is
 computed, then of the network's inputs too.
 """
 
