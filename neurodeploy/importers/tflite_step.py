@@ -144,7 +144,7 @@ class Step:
                 if error.place:
                     raise
                 raise UnsupportedError(error.message, place=self.place(operator), hint=error.hint) from error
-            except (IRError, NumericsError, ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
+            except (IRError, NumericsError, ValueError, IndexError, KeyError, TypeError, ArithmeticError) as error:
                 said = error.message if isinstance(error, NeurodeployError) else str(error).split("\n")[0][:160]
                 if any(tensor.open for tensor in self.subgraph.tensors):
                     raise UnsupportedError(
