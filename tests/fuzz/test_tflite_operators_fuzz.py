@@ -112,6 +112,8 @@ KINDS = ("shape", "shape", "constant", "constant", "option", "no options", "type
 )
 @example(code="PAD", dtype="f32", edits=[("constant", 0.0, 2**31 - 1)])
 @example(code="SVDF", dtype="f32", edits=[("no options", 0.5, 5)])
+@example(code="CONV_2D", dtype="f32", edits=[("fewer", 0.9, 0), ("constant", 0.03, 2), ("shape", 0.66, 3)])
+@example(code="WHILE", dtype="f32", edits=[("constant", 0.52, -(2**31))])
 def test_wrong_files_of_every_operator(folder, code, dtype, edits):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     tried(folder / "wrong.tflite", changed(whole(code, dtype), edits))
