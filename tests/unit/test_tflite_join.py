@@ -130,3 +130,12 @@ def test_eight_bits_are_left_apart():
     for given, products in ({}, 1), *((given, 2) for given in narrow):
         made = run(program, pipeline("tflite", "tflite", data=arrange(inputs, program), quantize_tflite=given))
         assert ops(made)["tfl_fully_connected"] == products, given
+
+
+def test_a_product_that_is_named_stays_one():
+    program, inputs = cell()
+    data = arrange(inputs, program)
+    (name,) = (v.name for v in calibrated(program, inputs).stages[0].graph.values if v.op == "matmul" and "W" in v.args)
+    for named, products in (({}, 1), ({name: "i16"}, 2)):
+        made = run(program, pipeline("tflite", "tflite", data=data, quantize_tflite={"activations": named}))
+        assert ops(made)["tfl_fully_connected"] == products
