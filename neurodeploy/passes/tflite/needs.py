@@ -8,7 +8,7 @@ Two needs are known:
 
 The golden model is run with them and without, and 16 bits are kept where they at least halve the error of the worst
 output: those of states that stall; then, if it is still too far off, those of what decides, first of all that is
-computed, then of the network's inputs too. What stays far off is warned of.
+computed, then of the network's inputs too.
 """
 
 from __future__ import annotations
@@ -178,14 +178,15 @@ def quantized(
 ) -> Program:
     """What ``build`` makes of the widths for activations of 8 bits; with ``free`` widened by what the network needs.
 
-    Without data nothing is tried. Notes and warnings are appended to ``meta["warnings"]``.
+    Without data nothing is tried, nor where nothing stalls or decides. Notes are appended to ``meta["warnings"]``.
     """
     made = build(widths)
-    if data is None or not data.samples:
+    levels = list(_levels(program, Scales(program, headroom, widths))) if free else []
+    if data is None or not data.samples or not levels:
         return made
     trial, notes = _trial(program, data), list[str]()
     error = trial.worst(made)
-    for wide, why in _levels(program, Scales(program, headroom, widths)) if free else ():
+    for wide, why in levels:
         if error.rms <= (SLIGHT if why == STALLS else LIMIT):
             continue
         try:
@@ -199,11 +200,6 @@ def quantized(
                 f"samples), so {found}. --quantize state_dtype=i8 forces 8."
             )
             made, error, widths = other, found, wider
-    if error.rms > LIMIT:
-        notes.append(
-            f"the output {error} (rms over calibration samples). Compare it with 16 bits: leave activation_dtype=i8 "
-            "out."
-        )
     if not notes:
         return made
     return replace(made, meta={**made.meta, "warnings": [*made.meta.get("warnings", []), *notes]})
