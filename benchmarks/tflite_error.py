@@ -3,7 +3,8 @@
 The families of the tests, small and with random weights, calibrated on one draw of inputs and judged on another, at
 least 200 steps a sample where the network runs along series, else 200 samples. The golden model is run, which equals
 the wheel on every bit (``tests/differential/test_tflite.py``). The largest difference and the root mean square, both of
-the range of the float outputs, in percent.
+the range of the float outputs, in percent. The last column is no quantized network: it is the float one, its inputs
+rounded as int8 holds them, and tells what of an error is the network's own doing.
 
     python -m benchmarks.tflite_error
 """
@@ -21,6 +22,8 @@ from neurodeploy.compiler import prepare
 from neurodeploy.data import Data
 from neurodeploy.ir import interpret
 from neurodeploy.ir.drive import real_outputs
+from neurodeploy.ir.fixed import dequantize, quantize
+from neurodeploy.ir.graph import Program
 from tests.families import CASES
 from tests.families.case import BATCH, Case
 from tests.families.case import STEPS as TIME
@@ -55,9 +58,25 @@ def errors(case: Case, options: Mapping[str, Any]) -> tuple[float, float]:
     """The largest difference and the rms one over all outputs, in percent of each output's range."""
     known, data = drawn(case, CALIBRATED), drawn(case, SEED)
     program = prepare(case.program, "tflite", "tflite", known, quantize=options, progress=lambda *_: None)
-    plain, found = (real_outputs(p, interpret.run(p, data.inputs, data.lengths)) for p in (case.program, program))
+    return compared(case.program, data, real_outputs(program, interpret.run(program, data.inputs, data.lengths)))
+
+
+def of_rounded_inputs(case: Case) -> tuple[float, float]:
+    """The same of the float network on inputs that int8 has rounded."""
+    known, data = drawn(case, CALIBRATED), drawn(case, SEED)
+    given = {"activation_dtype": "i8", "state_dtype": "i8"}
+    held = prepare(case.program, "tflite", "tflite", known, quantize=given, progress=lambda *_: None).inputs
+    rounded = {
+        name: array if held[name].type.quant is None else dequantize(quantize(array, held[name].type), held[name].type)
+        for name, array in data.inputs.items()
+    }
+    return compared(case.program, data, real_outputs(case.program, interpret.run(case.program, rounded, data.lengths)))
+
+
+def compared(source: Program, data: Data, found: Mapping[str, np.ndarray]) -> tuple[float, float]:
+    """The largest difference and the rms one from the float network's outputs, in percent of each output's range."""
     worst, mean = 0.0, 0.0
-    for name, wanted in plain.items():
+    for name, wanted in real_outputs(source, interpret.run(source, data.inputs, data.lengths)).items():
         wanted = wanted.astype(np.float64)
         gap = np.abs(found[name] - wanted) / (float(np.ptp(wanted)) or 1.0)
         worst, mean = max(worst, float(gap.max())), max(mean, float(np.sqrt(np.mean(gap**2))))
@@ -68,9 +87,9 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     rows = []
     for case in CASES.values():
-        found = [errors(case, options) for options in NUMERICS.values()]
+        found = [*(errors(case, options) for options in NUMERICS.values()), of_rounded_inputs(case)]
         rows.append((case.name, *(f"{worst:.2f} ({mean:.2f})" for worst, mean in found)))
-    columns = ("family", *NUMERICS)
+    columns = ("family", *NUMERICS, "float, int8 inputs")
     table(f"Largest difference (rms) in percent of the range, seed {SEED}", columns, rows, right=columns[1:])
 
 

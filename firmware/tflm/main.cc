@@ -16,6 +16,10 @@ extern "C" {
 #include "nd_resident.h"
 }
 
+#if defined(ARDUINO)
+#include <Arduino.h> /* declares setup and loop with the core's linkage; last, for its macros */
+#endif
+
 namespace {
 
 using neurodeploy::kStages;

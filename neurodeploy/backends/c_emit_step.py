@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from neurodeploy.backends import c_ops_calls
@@ -186,12 +187,12 @@ class StepWriter:
 
     def _all_used(self) -> list[str]:
         """The lines, with a mark behind scalars that nothing reads after all (the index of a table of one row)."""
-        text = "\n".join(self.lines)
+        words = Counter(re.findall(r"\w+", "\n".join(self.lines)))
         marked = []
         for line in self.lines:
             marked.append(line)
             found = re.match(r"( +)const \w+ (\w+) = ", line)
-            if found and len(re.findall(rf"\b{found[2]}\b", text)) == 1:
+            if found and words[found[2]] == 1:
                 marked.append(f"{found[1]}(void){found[2]};")
         return marked
 

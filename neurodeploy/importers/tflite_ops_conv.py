@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from neurodeploy.errors import UnsupportedError
+from neurodeploy.errors import IRError, UnsupportedError
 from neurodeploy.importers.tflite_forms import acted, bias_of, checked_act, scaled
 from neurodeploy.importers.tflite_ops_shape import cut, filled
 from neurodeploy.importers.tflite_step import Call, Rule, per_sample
@@ -86,7 +86,9 @@ def _conv_2d(call: Call) -> None:
         _integer(call, "tfl_conv_2d", outputs, window)
         return
     x = image(call)
-    groups = x.shape[2] // inputs
+    groups = x.shape[2] // max(inputs, 1)
+    if not groups or groups * inputs != x.shape[2] or outputs % groups:
+        raise IRError(f"takes {x.shape[2]} channels with {outputs} kernels of {inputs}")
     seen = list(_taps(call, x, (height, width), window, 0.0))
     rows, columns, _ = seen[0].shape
     joined = call.emit("concat", *seen, axis=2) if len(seen) > 1 else seen[0]

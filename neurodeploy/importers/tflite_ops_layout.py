@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from neurodeploy.errors import IRError, UnsupportedError
-from neurodeploy.importers.tflite_ops_shape import cut, filled
+from neurodeploy.importers.tflite_ops_shape import MOST_FILLED, bounded, cut, filled
 from neurodeploy.importers.tflite_step import Call, Rule
 from neurodeploy.ir.build import Sym
 
@@ -36,17 +36,11 @@ def _chosen(call: Call, indices: Sequence[np.ndarray]) -> None:
     call.give(x)
 
 
-def _bounded(call: Call, sizes: Sequence[int]) -> None:
-    """Refuse results of another shape before arrays of it are made."""
-    if tuple(sizes) != call.result().shape:
-        raise IRError(f"gives {list(sizes)[:8]}, but the result is {list(call.result().shape)}")
-
-
 def _tile(call: Call) -> None:
     shape, times = call.tensor().shape, call.integers(1)
     if len(times) != len(shape):
         raise IRError(f"repeats {list(shape)} by {times[:8]}")
-    _bounded(call, [n * t for n, t in zip(shape, times, strict=True)])
+    bounded(call, [n * t for n, t in zip(shape, times, strict=True)])
     _chosen(call, [np.tile(np.arange(n), t) for n, t in zip(shape, times, strict=True)])
 
 
@@ -55,7 +49,7 @@ def _mirror_pad(call: Call) -> None:
     shape, around = call.tensor().shape, call.constant(1).reshape(-1, 2).tolist()
     if len(around) != len(shape):
         raise IRError(f"pads {list(shape)} by {around[:8]}")
-    _bounded(call, [n + before + after for n, (before, after) in zip(shape, around, strict=True)])
+    bounded(call, [n + before + after for n, (before, after) in zip(shape, around, strict=True)])
     mode = "symmetric" if call.options["mode"] else "reflect"
     for size, sides in zip(shape, around, strict=True):
         if min(sides) < 0 or max(sides) > size - (mode == "reflect"):
@@ -101,6 +95,8 @@ def _resize_bilinear(call: Call) -> None:
         scale = size / made
         if call.options["align_corners"] and made > 1:
             scale = (size - 1) / (made - 1)
+        if made * size > MOST_FILLED:
+            raise UnsupportedError(f"resizes {size} to {made} by a matrix; at most {MOST_FILLED} elements have one.")
         half = 0.5 if call.options["half_pixel_centers"] else 0.0
         at = (np.arange(made) + half) * np.float32(scale) - half
         low = np.clip(np.floor(at), 0, size - 1).astype(int)
@@ -163,7 +159,7 @@ def _bounded_space(call: Call, wide: Sequence[int], sizes: Sequence[int]) -> Non
     if any(n % s for n, s in zip(wide, sizes, strict=True)):
         raise IRError(f"cuts {list(wide)} into blocks of {list(sizes)}")
     whole = [n // s for n, s in zip(wide, sizes, strict=True)]
-    _bounded(call, [shape[0] * math.prod(sizes), *whole, *shape[1 + len(sizes) :]])
+    bounded(call, [shape[0] * math.prod(sizes), *whole, *shape[1 + len(sizes) :]])
 
 
 def _batch_to_space(call: Call) -> None:

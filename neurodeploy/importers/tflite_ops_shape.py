@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -173,17 +174,30 @@ def _unpack(call: Call) -> None:
     _parts(call, 0, call.options["axis"], [1] * count)
 
 
+#: A block that pads, or a matrix that resizes, has no more elements than this.
+MOST_FILLED = 1 << 22
+
+
 def filled(call: Call, like: Sym, shape: Sequence[int], number: float) -> Sym:
     """A constant block of one number, of another value's type."""
+    if math.prod(shape) > MOST_FILLED:
+        raise UnsupportedError(f"pads with {math.prod(shape)} elements; at most {MOST_FILLED} are.")
     type_ = like.type.with_(shape=tuple(shape))
     return call.step.builder.param("padding", Param(type_, np.full(type_.shape, number, type_.numpy)))
+
+
+def bounded(call: Call, sizes: Sequence[int]) -> None:
+    """Refuse results of another shape before arrays of it are made."""
+    if tuple(sizes) != call.result().shape:
+        raise IRError(f"gives {list(sizes)[:8]}, but the result is {list(call.result().shape)}")
 
 
 def _pad(call: Call) -> None:
     """Zeros (or the number of PADV2) around: concatenations with constant blocks."""
     shape, around = call.tensor().shape, call.constant(1).reshape(-1, 2)
     if len(around) != len(shape) or around.min(initial=0) < 0:
-        raise IRError(f"pads the shape {list(shape)} by {around.tolist()}")
+        raise IRError(f"pads the shape {list(shape)} by {around.tolist()[:8]}")
+    bounded(call, [n + sum(pair) for n, pair in zip(shape, around.tolist(), strict=True)])
     x = call.x() if (dropped := call.batched(shape) and not around[0].any()) else call.whole()
     quant = x.type.quant
     number = float(call.constant(2).reshape(-1)[0]) if call.has(2) else (quant.zero_point if quant is not None else 0)

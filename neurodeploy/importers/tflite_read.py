@@ -176,7 +176,11 @@ class _Reader:
             raise self._error(f"has the shape {list(shape)[:9]}", place)
         self.elements += math.prod(shape)
         if self.elements > MOST_ELEMENTS:
-            raise self._error(f"has the shape {list(shape)}; the file's tensors hold too many elements", place)
+            raise UnsupportedError(
+                f"has the shape {list(shape)}; so many tensors hold too many elements (at most {MOST_ELEMENTS}).",
+                place=f"{self.file}: {place}",
+                hint="Is it a model for a microcontroller? If not, convert it for smaller inputs.",
+            )
         number = found["type"]
         kind = schema.TENSOR_TYPES[number] if 0 <= number < len(schema.TENSOR_TYPES) else f"TYPE_{number}"
         if found["sparsity"] is not None or found["external_buffer"]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from neurodeploy.errors import IRError, ModelError, NeurodeployError, UnsupportedError
+from neurodeploy.errors import IRError, ModelError, NeurodeployError, NumericsError, UnsupportedError
 from neurodeploy.importers.tflite_read import Model, Operator, Subgraph, Tensor
 from neurodeploy.importers.tflite_schema import ACTIVATIONS
 from neurodeploy.ir.build import Builder, Sym
@@ -144,7 +144,7 @@ class Step:
                 if error.place:
                     raise
                 raise UnsupportedError(error.message, place=self.place(operator), hint=error.hint) from error
-            except (IRError, ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
+            except (IRError, NumericsError, ValueError, IndexError, KeyError, TypeError, ArithmeticError) as error:
                 said = error.message if isinstance(error, NeurodeployError) else str(error).split("\n")[0][:160]
                 if any(tensor.open for tensor in self.subgraph.tensors):
                     raise UnsupportedError(

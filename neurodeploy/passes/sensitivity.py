@@ -63,7 +63,8 @@ def sensitivity(
 ) -> SensitivityTable:
     """Quantize one tensor at a time, and all but one at a time, and measure the outputs on ``data``.
 
-    A tensor is rounded to the scale and bits that ``quantizer`` gives it, the arithmetic around it stays float.
+    A tensor is rounded to the scale and bits that ``quantizer`` gives it, weights to the nearest (what makes up for
+    one weight's rounding is in the others and in the bias); the arithmetic around it stays float.
     ``calibration``: samples for the ranges (``data`` itself if None). Accuracy is of the first output, if data has
     labels. Raises :class:`UsageError` for a program that is not float.
     """

@@ -219,6 +219,9 @@ def test_scales_by_block_are_no_damage(tmp_path):
     (of("SPACE_TO_BATCH_ND", (1, 5, 1, 2), (2, 3, 1, 2), [2, 1], [[1, 0], [0, 0]], dtype="i8"), "never sets"),
     (of("RESIZE_BILINEAR", (1, 3, 4, 2), (1, 6, 6, 2), [6, 6], dtype="i8", table=BILINEAR), "needed floats"),
     (of("RESIZE_NEAREST_NEIGHBOR", (3, 4), (6, 6), [6, 6], table=NEAREST), "resizes"),
+    (of("RESIZE_BILINEAR", (1, 1 << 13, 1, 1), (1, 1 << 13, 1, 1), [1 << 13, 1], table=BILINEAR), "by a matrix"),
+    (of("PAD", (1, 3), (1, 3 + (1 << 23)), [[0, 0], [0, 1 << 23]]), "pads with 8388608 elements"),
+    (of("PAD", (1, 3), (1, 9), [[0, 0], [0, 1 << 23]]), "but the result is"),
     (of("POW", (1, 9), (1, 9), np.float32(2.5)), "raises to"),
     (of("EMBEDDING_LOOKUP", (5, 3), (2, 3), [9, 0], first=True), "rows 0 to 9 of 5"),
 ])  # fmt: skip

@@ -242,6 +242,23 @@ def sources(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.suffix in {".c", ".cc"})
 
 
+ARDUINO = """
+extern "C" {
+void setup(void);
+void loop(void);
+}
+"""
+
+
+@needs_compiler
+def test_setup_and_loop_have_the_linkage_that_arduino_s_header_declares(unpacked):
+    """The core calls setup and loop: cores declare them in Arduino.h, most as functions of C."""
+    (unpacked / "Arduino.h").write_text(ARDUINO)
+    command = [str(tflm_stand_in.compiler()), "-std=c++14", "-DARDUINO=1", f"-I{tflm_stand_in.HEADERS}", "-I."]
+    subprocess.run([*command, "-S", "-o", "main.s", "main.cc"], cwd=unpacked, check=True)
+    assert {"setup:", "loop:"} <= set((unpacked / "main.s").read_text().split())
+
+
 @needs_cmake
 @pytest.mark.parametrize(("version", "uart"), [("5.2", "driver"), ("6.0", "esp_driver_uart")])
 def test_the_folder_is_an_esp_idf_component(version, uart, unpacked):

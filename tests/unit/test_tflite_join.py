@@ -74,6 +74,21 @@ def test_one_product_takes_all_vectors_and_gives_the_same_values(gain, more, rea
     assert set(graph.types()) - set(graph.params) <= set(ranges)
 
 
+def test_many_vectors_are_joined_without_trying_every_choice_of_their_factors():
+    rng, b, count = np.random.default_rng(3), Builder(), 14  # 7^13 choices
+    given = {f"x{i}": rng.uniform(-1, 1, (2, 5, 3)).astype(np.float32) for i in range(count)}
+    total = b.param("c", rng.normal(size=ROWS))
+    for i, name in enumerate(given):
+        weights = rng.choice([-1.0, 1.0], (ROWS, 3)) * rng.uniform(0.8, 1, (ROWS, 3)) * 2.0 ** (i % 5 - 2)
+        total = total + b.param(f"W{i}", weights) @ b.input(name, [3])
+    b.output("out", b("tanh", total))
+    before = calibrated(stage(b), given)
+    made = verify(joined(before))
+    assert (ops(before)["matmul"], ops(made)["matmul"]) == (count, 1)
+    for name, array in interpret.run(before, given).outputs.items():
+        np.testing.assert_allclose(interpret.run(made, given).outputs[name], array, atol=2e-5)
+
+
 @pytest.mark.parametrize(
     "given",
     [
@@ -115,3 +130,12 @@ def test_eight_bits_are_left_apart():
     for given, products in ({}, 1), *((given, 2) for given in narrow):
         made = run(program, pipeline("tflite", "tflite", data=arrange(inputs, program), quantize_tflite=given))
         assert ops(made)["tfl_fully_connected"] == products, given
+
+
+def test_a_product_that_is_named_stays_one():
+    program, inputs = cell()
+    data = arrange(inputs, program)
+    (name,) = (v.name for v in calibrated(program, inputs).stages[0].graph.values if v.op == "matmul" and "W" in v.args)
+    for named, products in (({}, 1), ({name: "i16"}, 2)):
+        made = run(program, pipeline("tflite", "tflite", data=data, quantize_tflite={"activations": named}))
+        assert ops(made)["tfl_fully_connected"] == products

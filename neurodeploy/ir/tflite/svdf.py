@@ -75,6 +75,8 @@ def tflite_svdf(
     scale each (zero points: x's and line's, and 0), and y is i8 on ``scale`` and ``zero_point``, without an activation.
     Results: y and line. Raises :class:`IRError` for other types.
     """
+    if rank < 1 or features.type.shape[0] % rank:
+        raise IRError(f"tflite_svdf makes a unit of {rank} of {features.type.shape[0]} filters.")
     if x.type.dtype == "f32":
         return _floats(b, x, line, features, weights, bias, rank, activation)
     for sym in (line, features, weights, bias):

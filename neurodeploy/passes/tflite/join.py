@@ -8,7 +8,6 @@ their scales. Then what it costs is that both vectors have one scale, which 16 b
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -174,13 +173,21 @@ def _factors(products: Sequence[_Product]) -> list[float] | None:
         return None
     longest = max(range(len(products)), key=lambda i: products[i].weights.shape[1])
     middle = [0 if i == longest else round(2 * math.log2(size / sizes[longest])) for i, size in enumerate(sizes)]
-    offsets = itertools.product(*((0,) if i == longest else OFFSETS for i in range(len(products))))
-    tried = [[2.0 ** ((m + o) / 2) for m, o in zip(middle, some, strict=True)] for some in offsets]
-    best = min(tried, key=lambda by: _noise(products, by))
+    halves, before = middle, None
+    while halves != before:  # one vector after another: the ways to choose all at once grow with a power
+        before = halves
+        for i in (i for i in range(len(products)) if i != longest):
+            tried = ([*halves[:i], middle[i] + offset, *halves[i + 1 :]] for offset in OFFSETS)
+            halves = min(tried, key=lambda h: _noise(products, _powers(h)))
+    best = _powers(halves)
     reaches = [p.reach * f for p, f in zip(products, best, strict=True)]
     apart = sum(np.sum(p.tops**2) * p.power for p in products)
     fits = min(reaches) >= FILLS * max(reaches) and _noise(products, best) <= (1 + SHARE) * apart
     return best if fits else None
+
+
+def _powers(halves: Sequence[int]) -> list[float]:
+    return [2.0 ** (h / 2) for h in halves]
 
 
 def _noise(products: Sequence[_Product], by: Sequence[float]) -> float:

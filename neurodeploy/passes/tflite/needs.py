@@ -6,9 +6,9 @@ Two needs are known:
 - what *decides*: the values that a comparison, an argmax, a floor or a cast to integers hangs on. A step more or less
   turns the decision, and what follows is another course altogether: a spike, another place in a memory, another pivot.
 
-The golden model is run with them and without, and 16 bits are kept where they at least halve the error of the worst
-output: those of states that stall; then, if it is still too far off, those of what decides, first of all that is
-computed, then of the network's inputs too. What stays far off is warned of.
+The golden model is run with them and without, and 16 bits are kept where they divide the error of the worst output by
+1.5 at least: those of states that stall; then, if it is still too far off, those of what decides, first of all that is
+computed, then of the network's inputs too.
 """
 
 from __future__ import annotations
@@ -174,18 +174,16 @@ def _more(data: Data, count: int) -> Data:
 
 
 def quantized(
-    program: Program, widths: Widths, headroom: float, data: Data | None, free: bool, build: Callable[[Widths], Program]
+    program: Program, widths: Widths, headroom: float, data: Data | None, build: Callable[[Widths], Program]
 ) -> Program:
-    """What ``build`` makes of the widths for activations of 8 bits; with ``free`` widened by what the network needs.
-
-    Without data nothing is tried. Notes and warnings are appended to ``meta["warnings"]``.
-    """
-    made = build(widths)
-    if data is None or not data.samples:
+    """What ``build`` makes of the widths, which are widened by what the network needs, with a note in
+    ``meta["warnings"]``. Nothing is tried without data, nor where no need is known."""
+    made, levels = build(widths), list(_levels(program, Scales(program, headroom, widths)))
+    if data is None or not data.samples or not levels:
         return made
     trial, notes = _trial(program, data), list[str]()
     error = trial.worst(made)
-    for wide, why in _levels(program, Scales(program, headroom, widths)) if free else ():
+    for wide, why in levels:
         if error.rms <= (SLIGHT if why == STALLS else LIMIT):
             continue
         try:
@@ -199,14 +197,7 @@ def quantized(
                 f"samples), so {found}. --quantize state_dtype=i8 forces 8."
             )
             made, error, widths = other, found, wider
-    if error.rms > LIMIT:
-        notes.append(
-            f"the output {error} (rms over calibration samples). Compare it with 16 bits: leave activation_dtype=i8 "
-            "out."
-        )
-    if not notes:
-        return made
-    return replace(made, meta={**made.meta, "warnings": [*made.meta.get("warnings", []), *notes]})
+    return replace(made, meta={**made.meta, "warnings": [*made.meta.get("warnings", []), *notes]}) if notes else made
 
 
 def _levels(program: Program, scales: Scales) -> Iterator[tuple[frozenset[Key], str]]:

@@ -30,7 +30,8 @@ from neurodeploy.passes.tflite.widths import Widths, widths_of
 class QuantizeTFLite:
     """Quantize a calibrated, expanded float program for TFLite Micro.
 
-    ``activation_dtype``: ``i16`` or ``i8``; ``state_dtype``: the same for states, by default as the activations.
+    ``activation_dtype``: ``i16`` or ``i8``; ``state_dtype``: the same for states, by default as the activations; with
+    ``i8`` and that default what 8 bits can't hold gets 16 (:mod:`~neurodeploy.passes.tflite.needs`).
     ``weight_bits``: 8, or 4 with activations of 8 bits. ``weights``, ``states``, ``activations``: the same for tensors
     by name. ``rounding``: weights are ``compensated`` on ``data`` (the calibration samples; without them 8-bit ones go
     to the nearest), or all taken to the ``nearest``. ``per_channel``: a scale for each row of 8-bit weights or one for
@@ -67,12 +68,11 @@ class QuantizeTFLite:
             program = joined(program)
             widths = widths_of(program, self)
         moments = self._moments(Scales(program, self.headroom, widths))
-        if self.activation_dtype != "i8":
+        if self.activation_dtype != "i8" or self.state_dtype:
             return self._made(program, widths, moments)
         return needs.quantized(
-            program, widths, self.headroom, self.data, not self.state_dtype,
-            lambda chosen: self._made(program, chosen, moments),
-        )  # fmt: skip
+            program, widths, self.headroom, self.data, lambda chosen: self._made(program, chosen, moments)
+        )
 
     def _made(self, program: Program, widths: Widths, moments: Moments) -> Program:
         """The program at these widths."""

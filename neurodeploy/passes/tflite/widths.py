@@ -45,9 +45,12 @@ class Widths:
         return self.named_weights.get(key, self.weight_bits if key in self.weights else 8)
 
     def all_wide(self) -> bool:
-        """Whether every value has 16 bits and every weight 8."""
-        names = {self.activations, self.states, *self.named.values()}
-        return names == {"i16"} and self.weight_bits == 8 and not self.named_weights
+        """Whether every value has 16 bits and every weight 8, and none was asked for by name."""
+        return (
+            self.activations == self.states == "i16"
+            and self.weight_bits == 8
+            and not (self.named or self.named_weights)
+        )
 
     def every_weight(self) -> set[int]:
         """The bits that weights of the network have."""
