@@ -73,13 +73,13 @@ def test_the_dsp_cores_reach_their_floor(board, kind):
     assert now.code + now.constants <= 2_800
 
 
-#: TensorFlow Lite Micro takes 98,672 instructions for the first with its reference kernels and 75,520 with CMSIS-NN's;
-#: for the second 74,288 and 44,867 (gcc 12.2 as well).
+#: TensorFlow Lite Micro takes 106,155 instructions for the first with its reference kernels and 48,217 with CMSIS-NN's;
+#: for the second 93,977 and 39,287 (gcc 12.2 as well, -Os).
 TFLITE_LIMITS = {"gru, tflite int8": 10_100, "gru, tflite int16x8": 7_700}
 
 
 @pytest.mark.parametrize("kind", TFLITE_LIMITS)
-def test_tflites_numerics_cost_an_eighth_and_a_fifth_of_tflm(kind):
+def test_tflites_numerics_cost_a_fifth_of_tflm(kind):
     needs("mps2-an386")
     now = step("mps2-an386", "gcc", kind)
     assert now.instructions <= TFLITE_LIMITS[kind]
