@@ -111,10 +111,10 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["i8", "i16"], default="i8")
     args = parser.parse_args()
     program, samples = gru(args.inputs, args.units, 0)
-    passes = pipeline("tflite", "tflite", data=arrange({"x": samples}, program),
-                      quantize_tflite={"activation_dtype": args.dtype})  # fmt: skip
-    quantized, columns = run(program, passes), {}
-    for optimize in ("size", "balanced"):
+    known, columns = arrange({"x": samples}, program), {}
+    for optimize, prefer in (("size", "size"), ("balanced", "speed")):
+        options = {"activation_dtype": args.dtype, "prefer": prefer}
+        quantized = run(program, pipeline("tflite", "tflite", data=known, quantize_tflite=options))
         for state in ("io", "variables"):
             made = TFLiteBackend().compile(quantized, hardware.find("tflm"), optimize=optimize, state=state)
             columns[f"{optimize}, {state}"] = Budget(made.files["main.tflite"]).kinds()

@@ -105,9 +105,9 @@ def compile(
     numerics: Annotated[str | None, typer.Option(help="native, float or tflite; by default the target's own.")] = None,
     method: Method = "minmax",
     quantize: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            help="Options of the quantizer, like 'activation_dtype=i8', 'weight_bits=4' or 'weights={\"U\": 4}'."
+            help="Options of the quantizer, like 'activation_dtype=i8,weight_bits=4' or 'weights={\"U\": 4}'."
         ),
     ] = None,
     costs: Annotated[

@@ -31,7 +31,7 @@ def main(
     optimize: str | None,
     ram: str | None,
     samples: int | None,
-    quantize: str | None,
+    quantize: list[str] | None,
     spikes: str | None,
     mapping: str | None,
     fused_lstm: bool,
@@ -47,7 +47,7 @@ def main(
     some |= {"fused_lstm": fused_lstm, "state": state, "steps": steps}
     given = {key: value for key, value in some.items() if value not in (None, False)}
     if all_boards:
-        _check_all_boards(target, given, quantize is not None or max_loss is not None)
+        _check_all_boards(target, given, bool(quantize) or max_loss is not None)
         fit.main(model, output, period_ms, data, numerics, method, toolchain, samples, json)
         return
     if period_ms is not None:
@@ -70,7 +70,7 @@ def main(
             numerics=numerics,
             method=method,
             costs=costs,
-            quantize=passes.options("quantize", quantize) if quantize else None,
+            quantize=passes.options("quantize", ",".join(quantize)) if quantize else None,
             max_loss=max_loss,
             minimise=minimise,
             progress=say,

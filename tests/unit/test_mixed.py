@@ -320,9 +320,12 @@ def test_the_command_line_shows_the_front_and_takes_options(tmp_path: Path, caps
     assert "at most 5; least flash first" in said
     assert "chosen" in said
     assert "samples held out" in said
-    assert app([*common, "--quantize", 'weight_bits=4,weights={"V": 8}', "-o", str(tmp_path / "given")]) == 0
-    manifest = json.loads((tmp_path / "given" / "manifest.json").read_text())
-    assert manifest["quantize"] == 'quantize{weight_bits=4,weights={"V": 8}}'
+    once = ["--quantize", 'weight_bits=4,weights={"V": 8}']
+    apart = ["--quantize", "weight_bits=4", "--quantize", 'weights={"V": 8}']
+    for name, given in {"apart": apart, "given": once}.items():
+        assert app([*common, *given, "-o", str(tmp_path / name)]) == 0
+        manifest = json.loads((tmp_path / name / "manifest.json").read_text())
+        assert manifest["quantize"] == 'quantize{weight_bits=4,weights={"V": 8}}'
     assert parse_program((tmp_path / "given" / "program.nd").read_text(), given_params(tmp_path)).numerics == "native"
 
 
