@@ -139,7 +139,7 @@ def test_what_has_no_exact_form_is_refused_by_name():
 
 def test_wrong_requests():
     artifact = SnnTorchBackend().compile(random_layer(52), TARGET, data=random_data(53), levels=2)
-    with pytest.raises(UsageError, match="no option 'speed'; it has threads"):
+    with pytest.raises(UsageError, match="the runner 'snntorch' has no option 'speed'"):
         SnnTorchRunner().run(artifact, dict(random_data(54).inputs), speed=1)
     with pytest.raises(UsageError, match="threads is 0"):
         SnnTorchRunner().run(artifact, dict(random_data(54).inputs), threads=0)

@@ -76,7 +76,7 @@ def test_svdf_gives_y_on_its_own_scale_and_its_line():
 @pytest.mark.parametrize(
     ("types", "attrs", "message"),
     [
-        (svdf_types(), {"rank": 3}, "rank is 3; needed a whole number that divides the 4 filters"),
+        (svdf_types(), {"rank": 3}, "makes a unit of 3 of 4 filters"),
         (svdf_types(), {"rank": 1}, r"takes a bias i32\[4\]; i32\[2\]"),
         (svdf_types(weights=t("i8", 4, 5)), {"rank": 2}, r"weights \[f,m\] of that dtype"),
         (svdf_types(weights=t("i16", 4, 5, zero=2)), {"rank": 2}, "one scale and the zero point 0"),
