@@ -26,8 +26,8 @@ WIDTHS = {
     "i8": {"quantize": {"activation_dtype": "i8"}},
     "f32": {"numerics": "float"},
 }
-if RUNTIME == "tflite-runtime":  # it has no QUANTIZE from int8 to int16, which speed takes
-    WIDTHS["i8"] = {"quantize": {"activation_dtype": "i8", "prefer": "size"}}
+if RUNTIME == "tflite-runtime":  # it has no QUANTIZE from int8 to int16, which speed and kept 16 bits take
+    WIDTHS["i8"] = {"quantize": {"activation_dtype": "i8", "state_dtype": "i8", "prefer": "size"}}
 #: What tflite-runtime 2.14 has no kernel for, and the operator that it names.
 REFUSED = {
     ("hopfield", "i16"): "SUM",
