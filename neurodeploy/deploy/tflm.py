@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -85,12 +86,16 @@ def _invoke(engine: Any) -> None:
         raise DeviceError(f"TFLite Micro failed in a step: {error}.") from error
 
 
+#: The standard error is the whole process's: one at a time redirects it.
+_REDIRECTED = threading.Lock()
+
+
 @contextlib.contextmanager
 def _standard_error() -> Iterator[list[str]]:
     """What native code writes to the standard error, as the list's one item after the block."""
     sys.stderr.flush()
-    kept, printed = os.dup(2), [""]
-    with tempfile.TemporaryFile() as sink:
+    with _REDIRECTED, tempfile.TemporaryFile() as sink:
+        kept, printed = os.dup(2), [""]
         try:
             os.dup2(sink.fileno(), 2)
             yield printed

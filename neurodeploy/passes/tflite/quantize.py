@@ -120,8 +120,8 @@ def _unmoved(program: Program) -> list[str]:
     ranges = {ref.name: program.meta["ranges"].get(s.name, {}).get(x)
               for s in program.stages for x, ref in s.inputs_from.items() if ref.stage is None}  # fmt: skip
     return [
-        f"input '{name}' is {ranges[name][0]:g} throughout the calibration samples, which says nothing of its range. "
-        "Calibrate on samples like those that the device will see."
+        f"input '{name}' is {ranges[name][0] + 0:g} throughout the calibration samples, which says nothing of its "
+        "range. Calibrate on samples like those that the device will see."
         for name, spec in program.inputs.items()
         if spec.kind == "series" and not spec.type.is_int and ranges.get(name) and len(set(ranges[name])) == 1
     ]
