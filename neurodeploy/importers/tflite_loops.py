@@ -57,9 +57,7 @@ def parts(model: Model, operator: Operator) -> tuple[Subgraph, Subgraph]:
     found = []
     for key in ("cond_subgraph_index", "body_subgraph_index"):
         number = operator.options[key]
-        if not 0 < number < len(model.subgraphs):
-            raise IRError(f"names subgraph {number} of {len(model.subgraphs)}")
-        found.append(model.subgraphs[number])
+        found.append(_subgraph(model, number))
         if len(found[-1].inputs) != len(operator.inputs):
             raise IRError(f"gives {len(operator.inputs)} values to subgraph {number}, which takes others")
     if len(found[0].outputs) != 1 or len(found[1].outputs) != len(operator.outputs):
@@ -67,14 +65,18 @@ def parts(model: Model, operator: Operator) -> tuple[Subgraph, Subgraph]:
     return found[0], found[1]
 
 
+def _subgraph(model: Model, number: int) -> Subgraph:
+    if not 0 < number < len(model.subgraphs):
+        raise IRError(f"names subgraph {number} of {len(model.subgraphs)}")
+    return model.subgraphs[number]
+
+
 def branches(model: Model, operator: Operator) -> tuple[Subgraph, Subgraph]:
     """What IF runs where its condition holds, and otherwise. Raises :class:`IRError` like :func:`parts`."""
     found = []
     for key in ("then_subgraph_index", "else_subgraph_index"):
         number = operator.options[key]
-        if not 0 < number < len(model.subgraphs):
-            raise IRError(f"names subgraph {number} of {len(model.subgraphs)}")
-        found.append(model.subgraphs[number])
+        found.append(_subgraph(model, number))
         if len(found[-1].inputs) != len(operator.inputs) - 1 or len(found[-1].outputs) != len(operator.outputs):
             raise IRError(f"gives subgraph {number} another number of values, or takes another")
     return found[0], found[1]

@@ -48,7 +48,7 @@ class _Product:
     tops: np.ndarray
     moment: np.ndarray | None
     power: float
-    step: float
+    step_squared: float
 
     def one_is_enough(self, little: float) -> bool:
         """Whether one scale for all rows adds ``little``. Without data a white vector stands for the product's."""
@@ -63,7 +63,7 @@ class _Product:
         """Whether it can have these in place of its own. Rounding to a step has a variance of step^2 / 12."""
         own, more = np.mean(self.tops**2), np.mean(tops**2 - self.tops**2)
         scale = self.power / TOPS[8] ** 2
-        return bool(scale * more <= SHARE * (self.step + scale * own))
+        return bool(scale * more <= SHARE * (self.step_squared + scale * own))
 
 
 def chosen_tops(q: StageQuantizer) -> dict[str, np.ndarray]:
